@@ -1,0 +1,102 @@
+"""The life of an alarm, in one table. Whatever is not in the table cannot happen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from gateway.domain.errors import NotAllowed
+from gateway.domain.plan import Severity
+
+HARDWARE_CLOCK_TRUSTED_FOR = timedelta(hours=24)  # CONTRACT §2: an older `at` is not plausible
+HARDWARE_CLOCK_AHEAD = timedelta(seconds=2)  # what a contact's clock may run ahead of ours before we doubt it
+LIVE_AFTER_CLOSE = timedelta(minutes=10)  # CONTRACT §3: live links are revoked 10 min after closing
+
+
+class State(StrEnum):
+    """Where an alarm stands. The words are the centre's replies; only the centre moves an alarm."""
+
+    RAISED = "raised"
+    ACCEPTED = "accepted"
+    REJECTED = "rejected"
+    DISPATCHED = "dispatched"
+    ARRIVED = "arrived"
+    CLOSED = "closed"
+
+
+#: The one table: what the centre may say in which state. DESIGN.md's diagram is generated from it.
+ALLOWED: dict[State, frozenset[State]] = {
+    State.RAISED: frozenset({State.ACCEPTED, State.REJECTED, State.DISPATCHED}),
+    State.ACCEPTED: frozenset({State.DISPATCHED, State.REJECTED, State.CLOSED}),
+    State.REJECTED: frozenset({State.ACCEPTED, State.CLOSED}),
+    State.DISPATCHED: frozenset({State.ARRIVED, State.CLOSED}),
+    State.ARRIVED: frozenset({State.CLOSED}),
+    State.CLOSED: frozenset(),
+}
+
+#: Replies that need a reason, or a later reader cannot tell why the alarm ended so.
+NEEDS_REASON = frozenset({State.REJECTED, State.CLOSED})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alarm:
+    """One alarm. ``pressed_at`` is the contact's own time where plausible; ``raised_at`` the arrival here.
+
+    ``sequence`` is the number of the last message sent about it, so that the receiver can see a gap.
+    ``window_ends_at`` is when the evidence asked for at the press can be complete.
+    """
+
+    id: str
+    point: str
+    severity: Severity
+    state: State
+    pressed_at: datetime
+    raised_at: datetime
+    last_press_at: datetime
+    window_ends_at: datetime
+    cameras: tuple[str, ...]
+    presses: int = 1
+    sequence: int = 0
+    manifest_revision: int = 0
+    manifest_due_at: datetime | None = None
+    during_until: datetime | None = None
+    escalated_at: datetime | None = None
+    closed_at: datetime | None = None
+
+    @property
+    def open(self) -> bool:
+        return self.state is not State.CLOSED
+
+    @property
+    def live_revoked_at(self) -> datetime | None:
+        return None if self.closed_at is None else self.closed_at + LIVE_AFTER_CLOSE
+
+    def replied(self, reply: State, now: datetime) -> Alarm | None:
+        """Apply the centre's reply. ``None`` is a repeat: nothing changes. Raises :class:`NotAllowed`."""
+        if reply is self.state:
+            return None
+        if reply not in ALLOWED[self.state]:
+            raise NotAllowed(self.state.value, reply.value)
+        return replace(self, state=reply, closed_at=now if reply is State.CLOSED else None)
+
+    def pressed_again(self, at: datetime) -> Alarm:
+        """The same point closed again while this alarm is open."""
+        return replace(self, presses=self.presses + 1, last_press_at=max(at, self.last_press_at))
+
+    def next_sequence(self) -> Alarm:
+        """The alarm with one more message about it."""
+        return replace(self, sequence=self.sequence + 1)
+
+
+def plausible(hardware_at: datetime | None, arrived_at: datetime) -> datetime:
+    """When the press happened: the contact's own time if it can be true, else the arrival.
+
+    A contact's clock that runs a little ahead is taken as "now"; one further ahead, or a time more than 24 h back
+    (CONTRACT §2), is not believed.
+    """
+    if hardware_at is None or not (
+        arrived_at - HARDWARE_CLOCK_TRUSTED_FOR <= hardware_at <= arrived_at + HARDWARE_CLOCK_AHEAD
+    ):
+        return arrived_at
+    return min(hardware_at, arrived_at)

@@ -1,0 +1,136 @@
+"""Messages to the 110 centre: their classes, their retry schedule, what an answer means."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import IntEnum, StrEnum
+
+RETRY_AT_S = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # CONTRACT §3, after the first attempt
+RETRY_EVERY_S = 30.0  # … then every 30 s, without end
+RETRY_AFTER_MAX_S = 30.0  # a centre's Retry-After is honoured up to this
+JITTER = 0.1  # of the step to the next attempt, so that a thousand messages do not return in one instant
+SECOND_PATH_AFTER_S = 20.0  # CONTRACT §3: the first path has failed for so long
+
+
+class MessageClass(IntEnum):
+    """What goes first when more is due than can be sent at once; lower is sooner."""
+
+    PRESS = 0
+    NOTE = 1
+    FAULT = 2
+    EVIDENCE = 3
+    DRILL = 4
+    PLAN = 5
+
+
+class MessageType(StrEnum):
+    """The CloudEvents ``type`` of every message of CONTRACT §3 that is built."""
+
+    ALARM_RAISED = "alarm.raised"
+    ALARM_REPEATED = "alarm.repeated"
+    ALARM_EVIDENCE = "alarm.evidence"
+    ALARM_MANIFEST = "alarm.manifest"
+    ALARM_NOTE = "alarm.note"
+    ALARM_ESCALATED = "alarm.escalated"
+    REQUEST_RESULT = "request.result"
+    FAULT_RAISED = "fault.raised"
+    FAULT_CLEARED = "fault.cleared"
+    SITE_PLAN = "site.plan"
+    LINK_HEARTBEAT = "link.heartbeat"
+
+
+CLASS_OF = {
+    MessageType.ALARM_RAISED: MessageClass.PRESS,
+    MessageType.ALARM_REPEATED: MessageClass.PRESS,
+    MessageType.ALARM_NOTE: MessageClass.NOTE,
+    MessageType.ALARM_ESCALATED: MessageClass.NOTE,
+    MessageType.REQUEST_RESULT: MessageClass.NOTE,
+    MessageType.FAULT_RAISED: MessageClass.FAULT,
+    MessageType.FAULT_CLEARED: MessageClass.FAULT,
+    MessageType.ALARM_EVIDENCE: MessageClass.EVIDENCE,
+    MessageType.ALARM_MANIFEST: MessageClass.EVIDENCE,
+    MessageType.SITE_PLAN: MessageClass.PLAN,
+    MessageType.LINK_HEARTBEAT: MessageClass.PLAN,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One message, its body fixed for ever. ``attempts`` are those on record; ``first_attempt_at`` anchors the schedule."""
+
+    id: str
+    type: MessageType
+    subject: str | None
+    sequence: int | None
+    body: bytes
+    created_at: datetime
+    due_at: datetime
+    attempts: int = 0
+    first_attempt_at: datetime | None = None
+    received_at: datetime | None = None
+
+    @property
+    def rank(self) -> tuple[int, datetime, int, str]:
+        """Sorts what is due: class first, then age, then the order within one alarm."""
+        return (CLASS_OF[self.type], self.created_at, self.sequence or 0, self.id)
+
+    def attempted(self, at: datetime) -> Message:
+        return replace(self, attempts=self.attempts + 1, first_attempt_at=self.first_attempt_at or at)
+
+
+class Outcome(StrEnum):
+    """What one attempt came to."""
+
+    RECEIVED = "received"
+    FAILED = "failed"
+    GONE = "gone"  # 410: a fault, never the end of an alarm
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A receiver's answer to one attempt, or why there was none (``status`` is then ``None``)."""
+
+    status: int | None
+    detail: str = ""
+    body: bytes = b""
+    retry_after_s: float | None = None
+
+
+def judge(answer: Answer, attempts_on_record: int) -> Outcome:
+    """Received is any 2xx, or 409 where an earlier attempt is on record (CONTRACT §3)."""
+    status = answer.status
+    if status is not None and (200 <= status < 300 or (status == 409 and attempts_on_record > 0)):
+        return Outcome.RECEIVED
+    return Outcome.GONE if status == 410 else Outcome.FAILED
+
+
+def next_attempt_s(attempts_made: int, chance: random.Random, retry_after_s: float | None = None) -> float:
+    """Seconds after the *first* attempt at which attempt number ``attempts_made + 1`` is due.
+
+    Jitter only ever delays, by at most a tenth of the step. ``retry_after_s`` is counted by the caller from the answer.
+    """
+    last = len(RETRY_AT_S) - 1
+    if attempts_made <= last:
+        due = RETRY_AT_S[attempts_made]
+        step = due - RETRY_AT_S[max(0, attempts_made - 1)]
+    else:
+        due = RETRY_AT_S[last] + RETRY_EVERY_S * (attempts_made - last)
+        step = RETRY_EVERY_S
+    return due + step * JITTER * chance.random()
+
+
+def next_due(
+    first_attempt_at: datetime,
+    attempts_made: int,
+    now: datetime,
+    chance: random.Random,
+    retry_after_s: float | None = None,
+) -> datetime:
+    """When the next attempt is due; never in the past by a wall-clock step, never more than 33 s away."""
+    due = first_attempt_at + timedelta(seconds=next_attempt_s(attempts_made, chance))
+    if retry_after_s is not None:
+        due = max(due, now + timedelta(seconds=min(max(retry_after_s, 0.0), RETRY_AFTER_MAX_S)))
+    latest = now + timedelta(seconds=RETRY_EVERY_S * (1 + JITTER))
+    return min(max(due, now), latest)

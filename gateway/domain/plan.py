@@ -1,0 +1,83 @@
+"""The site as the gateway works with it: zones, points, cameras and which camera belongs to which point."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Severity(StrEnum):
+    """What a point means when it closes. ``DURESS`` makes no sound, light or confirmation in the school."""
+
+    PANIC = "panic"
+    DURESS = "duress"
+    FIRE = "fire"
+    MEDICAL = "medical"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Zone:
+    """A place of the school; ``kind`` is one of the site file's zone kinds."""
+
+    id: str
+    name: str
+    kind: str
+    building: str | None = None
+    floor: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Camera:
+    """A camera as the domain sees it: where it looks, never how it is reached (that is the driver's)."""
+
+    id: str
+    name: str
+    zone: str
+    continuous: bool = False
+    offers_snapshot: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactSource:
+    """Where a point's presses are published. ``key`` names the source in what is remembered of it."""
+
+    topic: str
+    format: str
+    input: str | None = None
+    normally_open: bool = True
+
+    @property
+    def key(self) -> str:
+        return self.topic if self.input is None else f"{self.topic}#{self.input}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """报警触点: one alarm contact. ``cameras`` are all that are mapped to it, its own zone's first."""
+
+    id: str
+    name: str
+    zone: Zone
+    cameras: tuple[str, ...]
+    severity: Severity = Severity.PANIC
+    source: ContactSource | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """The plan of one school."""
+
+    id: str
+    name: str
+    address: str
+    lat: float
+    lon: float
+    timezone: str
+    zones: Mapping[str, Zone]
+    cameras: Mapping[str, Camera]
+    points: Mapping[str, Point]
+    retention_days: int
+    before_s: int
+    after_s: int
+    accept_within_s: int

@@ -1,0 +1,293 @@
+"""Intake: a contact's message becomes an alarm, or is told apart from one, before the broker hears that it arrived.
+
+Order of every admission, in one transaction: is it the same press again? — is it a press at all? — alarm, evidence
+wanted, message due. Commit. Then acknowledge, then wake the other stages. A crash before the commit: the broker
+sends again. After it: identity, or the redelivery rule, stops the second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import structlog
+
+from gateway.domain.alarm import Alarm, State, plausible
+from gateway.domain.contact import BOUNCE, Signal, SignalKind, judge
+from gateway.domain.envelope import Envelopes
+from gateway.domain.errors import Malformed, Unavailable
+from gateway.domain.evidence import DURING_ENDS_S, Evidence, Kind, Moment, press_evidence
+from gateway.domain.ids import new_id
+from gateway.domain.message import MessageType
+from gateway.domain.plan import Point
+from gateway.ports import CameraBank, Clock, ContactMessage, InboxEntry, Store, Transaction
+
+log = structlog.get_logger(__name__)
+
+MANIFEST_GRACE = timedelta(seconds=5)  # for the last clip to be closed and stored after the window
+RETRY_COMMIT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Admission:
+    """What became of one message."""
+
+    outcome: str
+    alarm: Alarm | None = None
+    numbers: tuple[int, ...] = ()
+
+
+class Intake:
+    """The stage. ``receive`` is the contact feed's door; ``run`` does the work until cancelled."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        envelopes: Envelopes,
+        cameras: CameraBank,
+        codecs: Mapping[str, Callable[[bytes], list[Signal]]],
+        points: Sequence[Point],
+        wake: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._envelopes = envelopes
+        self._cameras = cameras
+        self._codecs = codecs
+        self._wake = wake
+        self._at_topic: dict[str, list[Point]] = {}
+        for point in points:
+            if point.source is not None:
+                self._at_topic.setdefault(point.source.topic, []).append(point)
+        self._arrived: asyncio.Queue[ContactMessage] = asyncio.Queue()
+        self.last_seen: dict[str, dict[str, object]] = {}
+        self.admitted_total = 0
+        self.quarantined_total = 0
+
+    @property
+    def topics(self) -> list[str]:
+        """Every topic a point is wired to."""
+        return list(self._at_topic)
+
+    def receive(self, message: ContactMessage) -> None:
+        """Take a message for admission; never blocks. The broker's in-flight limit bounds the queue."""
+        self._arrived.put_nowait(message)
+
+    async def run(self) -> None:
+        """Admit messages in their order. Several admissions may wait for the disk together and share a commit."""
+        async with asyncio.TaskGroup() as admissions:
+            slots = asyncio.Semaphore(256)
+            while True:
+                message = await self._arrived.get()
+                await slots.acquire()
+                task = admissions.create_task(self._admit(message), name=f"admit {message.topic}")
+                task.add_done_callback(lambda _: slots.release())
+
+    async def _admit(self, message: ContactMessage) -> None:
+        points = self._at_topic.get(message.topic)
+        if not points:
+            message.acknowledge()  # a subscription of an earlier site file that the broker still keeps
+            log.info("contact.unknown_topic", topic=message.topic)
+            return
+        signals, unreadable = self._read(points, message)
+        while True:
+            try:
+                done = await self._store.write(
+                    lambda tx: self._decide(tx, message, points, signals, unreadable)
+                )
+                break
+            except Unavailable as exc:
+                # Not acknowledged: the broker keeps it too. We keep trying, since the disk may come back.
+                log.error("intake.cannot_commit", topic=message.topic, cause=exc.reason)
+                await self._clock.sleep(RETRY_COMMIT_S)
+        message.acknowledge()
+        if done.alarm is not None:
+            self._wake()
+        if done.numbers:
+            self._store.write_later(lambda tx: tx.inbox.settle(done.numbers))
+        for signal in signals:
+            self._see(points, signal, message)
+        if done.outcome == "press":
+            self.admitted_total += 1
+        elif done.outcome == "quarantined":
+            self.quarantined_total += 1
+        alarm = done.alarm
+        log.info(
+            "contact.message",
+            topic=message.topic,
+            outcome=done.outcome,
+            alarm_id=alarm.id if alarm else None,
+        )
+
+    def _read(self, points: Sequence[Point], message: ContactMessage) -> tuple[list[Signal], str | None]:
+        source = points[0].source
+        assert source is not None
+        if not message.payload and message.retained is False:
+            return [], None  # an empty payload clears a retained one: it says nothing
+        try:
+            return self._codecs[source.format](message.payload), None
+        except Malformed as exc:
+            return [], str(exc)
+
+    def _decide(
+        self,
+        tx: Transaction,
+        message: ContactMessage,
+        points: Sequence[Point],
+        signals: Sequence[Signal],
+        unreadable: str | None,
+    ) -> _Admission:
+        if unreadable is not None:
+            tx.inbox.quarantine(message.topic, message.payload, unreadable, self._clock.now())
+            return _Admission("quarantined")
+        if not any(s.kind not in (SignalKind.ALIVE, SignalKind.TEST, SignalKind.TAMPER) for s in signals):
+            return _Admission("no press")
+        # Not asked of a retained copy, which never counts anyway.
+        digest = hashlib.sha256(message.payload).hexdigest()
+        if message.redelivered and tx.inbox.redelivery(message.topic, digest, message.mid):
+            return _Admission("redelivered")
+        bounce = (
+            not any(s.event_id for s in signals)
+            and not message.retained
+            and tx.inbox.bounced(message.topic, digest, message.arrived_at - BOUNCE)
+        )
+        numbers: list[int] = []
+        alarm: Alarm | None = None
+        for point in points:
+            press = self._judge(tx, message, point, signals)
+            if press is not None and not bounce:
+                alarm = self._press(tx, message, point, press, digest, numbers) or alarm
+        return _Admission("press" if alarm else "bounce" if bounce else "no press", alarm, tuple(numbers))
+
+    @staticmethod
+    def _judge(
+        tx: Transaction, message: ContactMessage, point: Point, signals: Sequence[Signal]
+    ) -> Signal | None:
+        """The signal that is a press of this point, if any. What is remembered moves on even where a bounce is not counted."""
+        source = point.source
+        assert source is not None
+        mine = [s for s in signals if source.input is None or s.input == source.input]
+        if all(s.kind is SignalKind.PRESSED for s in mine):
+            # By the hardware's own word: needs no past, and spares the hot path a look-up.
+            return mine[0] if mine and not message.retained else None
+        before = tx.inbox.memory(source.key)
+        judged = judge(
+            before,
+            mine,
+            normally_open=source.normally_open,
+            retained=message.retained,
+            arrived_at=message.arrived_at,
+        )
+        if judged.memory != before:
+            tx.inbox.remember(source.key, judged.memory)
+        return judged.press
+
+    def _press(
+        self,
+        tx: Transaction,
+        message: ContactMessage,
+        point: Point,
+        press: Signal,
+        digest: str,
+        numbers: list[int],
+    ) -> Alarm | None:
+        assert point.source is not None
+        source = point.source
+        identity = None if press.event_id is None else f"{source.key}\n{press.event_id}"
+        if identity is not None and tx.inbox.known(identity):
+            return None
+        alarm = self._raise_or_repeat(tx, message, point, press)
+        entry = InboxEntry(
+            identity=identity,
+            topic=message.topic,
+            digest=digest,
+            mid=message.mid,
+            arrived_at=message.arrived_at,
+            alarm=alarm.id,
+        )
+        numbers.append(tx.inbox.add(entry))
+        return alarm
+
+    def _raise_or_repeat(
+        self, tx: Transaction, message: ContactMessage, point: Point, press: Signal
+    ) -> Alarm:
+        now = message.arrived_at
+        pressed_at = plausible(press.at, now)
+        during_until = pressed_at + timedelta(seconds=DURING_ENDS_S)
+        alarm = tx.alarms.open_at(point.id)
+        if alarm is not None:
+            alarm = replace(alarm.pressed_again(pressed_at), during_until=during_until)
+            data = self._envelopes.repeated(alarm, point, pressed_at, now)
+            alarm, said = self._envelopes.about_alarm(
+                alarm, MessageType.ALARM_REPEATED, data, at=pressed_at, now=now
+            )
+            tx.alarms.save(alarm)
+            tx.alarms.note(alarm.id, now, "repeated", {"word": press.word, "presses": alarm.presses})
+            tx.messages.add(said)
+            return alarm
+        site = self._envelopes.site
+        window_ends_at = pressed_at + timedelta(seconds=site.after_s)
+        alarm = Alarm(
+            id=new_id("alm", now),
+            point=point.id,
+            severity=point.severity,
+            state=State.RAISED,
+            pressed_at=pressed_at,
+            raised_at=now,
+            last_press_at=pressed_at,
+            window_ends_at=window_ends_at,
+            cameras=point.cameras,
+            manifest_due_at=max(window_ends_at, now) + MANIFEST_GRACE,
+            during_until=during_until,
+        )
+        health = self._cameras.health()
+        healthy = {id_: h.healthy for id_, h in health.items()}
+        data = self._envelopes.raised(alarm, point, healthy, now)
+        alarm, said = self._envelopes.about_alarm(
+            alarm, MessageType.ALARM_RAISED, data, at=pressed_at, now=now
+        )
+        tx.alarms.add(alarm)
+        tx.messages.add(said)
+        tx.alarms.note(
+            alarm.id, now, "raised", {"point": point.id, "word": press.word, "topic": message.topic}
+        )
+        snapshots = [id_ for id_ in point.cameras if id_ in health and health[id_].offers_snapshot]
+        tx.evidence.add(self._wanted(alarm, snapshots))
+        return alarm
+
+    def _wanted(self, alarm: Alarm, snapshots: Sequence[str]) -> list[Evidence]:
+        site = self._envelopes.site
+        asked = press_evidence(
+            before_s=site.before_s, after_s=site.after_s, pressed_at=alarm.pressed_at, cameras=alarm.cameras
+        )
+        p = alarm.pressed_at
+        own = [(camera, Kind.STILL, Moment.PRESS, p, p) for camera in snapshots]
+        return [
+            Evidence(
+                id=new_id("evd", alarm.raised_at),
+                alarm=alarm.id,
+                camera=camera,
+                kind=kind,
+                moment=moment,
+                start=start,
+                end=end,
+                source="onvif" if number >= len(asked) else None,
+            )
+            for number, (camera, kind, moment, start, end) in enumerate(asked + own)
+        ]
+
+    def _see(self, points: Sequence[Point], signal: Signal, message: ContactMessage) -> None:
+        if message.retained:
+            return
+        for point in points:
+            seen = self.last_seen.setdefault(point.id, {})
+            seen["at"] = message.arrived_at
+            if signal.battery is not None:
+                seen["battery"] = signal.battery
+            if signal.kind in (SignalKind.TAMPER, SignalKind.TEST):
+                seen[signal.kind.value] = message.arrived_at

@@ -1,0 +1,433 @@
+"""The seams of the gateway. Each docstring is the contract that every implementation keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from gateway.domain.alarm import Alarm, State
+from gateway.domain.contact import Memory
+from gateway.domain.evidence import ClipTaken, Evidence, StillTaken
+from gateway.domain.fault import Fault
+from gateway.domain.message import Answer, Message, Outcome
+
+T = TypeVar("T")
+
+
+class Clock(Protocol):
+    """Time comes in through here, so that a test can hold it in its hand."""
+
+    def now(self) -> datetime:
+        """The wall clock, aware, in UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that never jump; for intervals only."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after ``seconds``; zero or less yields once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraHealth:
+    """What is known of one camera now.
+
+    ``cause`` is empty while frames arrive, else says what is wrong in words a technician can act on.
+    ``last_frame_at`` is in the gateway's clock. ``clock_offset_s`` is the camera's own clock minus ours,
+    ``None`` where it does not tell. ``ring_s`` and ``ring_bytes`` are what the ring holds now.
+    """
+
+    camera: str
+    healthy: bool
+    cause: str
+    since: datetime
+    last_frame_at: datetime | None = None
+    codec: str | None = None
+    width: int | None = None
+    height: int | None = None
+    clock_offset_s: float | None = None
+    offers_snapshot: bool = False
+    ring_s: float = 0.0
+    ring_bytes: int = 0
+    sessions: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveSegment:
+    """One entry of a live playlist: ``name`` is asked for by :meth:`CameraBank.live_part`."""
+
+    name: str
+    sequence: int
+    duration_s: float
+    begins_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LivePlaylist:
+    """The newest segments of a camera's live picture, oldest first. ``epoch`` changes when the stream was
+    reopened, and with it the name of ``init``: players need a discontinuity there."""
+
+    codec: str
+    init: str
+    epoch: int
+    segments: Sequence[LiveSegment]
+
+
+class CameraBank(Protocol):
+    """All cameras of the site, in a process of their own.
+
+    Every method may be called for several cameras at once and is cancellation-safe. Where a camera cannot deliver, it
+    raises :class:`~gateway.domain.errors.Unavailable` with a reason fit for the manifest; a camera that hangs never
+    holds up another one. If the camera process dies, every pending call raises ``Unavailable`` at once and the
+    process is started again (armed within 3 s).
+    """
+
+    async def take_still(self, camera: str, at: datetime) -> StillTaken:
+        """The decoded frame nearest to ``at``, waiting a moment where the frame is still on its way."""
+
+    async def fetch_snapshot(self, camera: str) -> StillTaken:
+        """The camera's own snapshot, fetched now; ``Unavailable`` if it offers none or is too slow."""
+
+    async def cut_clip(self, camera: str, start: datetime, end: datetime, target: Path) -> ClipTaken:
+        """Write the span to ``target`` as MP4, stream copy from the key frame before ``start``.
+
+        Begins at once with what the ring holds and goes on until ``end``, which may lie in the future, so the ring
+        need not be as long as the clip. Returns a shorter clip with its ``shortfall`` rather than raising, unless
+        there is nothing at all. The file is complete and synced to disk when this returns.
+        """
+
+    async def live_playlist(self, camera: str) -> LivePlaylist:
+        """The live picture's newest segments; ``Unavailable`` while the camera is."""
+
+    async def live_part(self, camera: str, name: str) -> bytes:
+        """The bytes of one segment or initialisation part; ``Unavailable`` once it has left the ring."""
+
+    def health(self) -> Mapping[str, CameraHealth]:
+        """The last known health of every camera of the plan; never blocks."""
+
+
+class ObjectStore(Protocol):
+    """Evidence bytes, written once and never altered.
+
+    Keys are ``/``-separated relative paths. Errors: ``Unavailable`` (try again), ``Refused`` (a person must
+    act, e.g. the key exists with other bytes), ``Malformed`` (not a legal key).
+    """
+
+    async def put(self, key: str, source: Path, *, sha256: str) -> None:
+        """Store the file under ``key``; durable when it returns. Consumes ``source`` (it is gone afterwards).
+        Putting the same bytes again is harmless."""
+
+    async def put_bytes(self, key: str, data: bytes) -> None:
+        """The same, for what is small enough to be in memory."""
+
+    async def size(self, key: str) -> int | None:
+        """Bytes stored under ``key``, or ``None`` if there is nothing."""
+
+    def read(
+        self, key: str, start: int = 0, end: int | None = None
+    ) -> AbstractAsyncContextManager[Callable[[int], Awaitable[bytes]]]:
+        """Open bytes ``start`` to ``end`` (exclusive) for reading piece by piece: the context's value is called with a
+        number of bytes and returns ``b""`` at the end. Raises ``Unavailable`` if there is no such object."""
+
+    async def delete(self, key: str) -> None:
+        """Remove the object; not being there is success."""
+
+    async def keys(self, prefix: str) -> list[str]:
+        """All keys that begin with ``prefix``, sorted."""
+
+    async def check(self) -> None:
+        """Prove that the store takes a byte and gives it back; raises like ``put``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactMessage:
+    """One message of a contact as the transport brought it, unread.
+
+    ``mid`` and ``redelivered`` are MQTT's packet id and DUP flag; ``arrived_at`` is our clock. Calling ``acknowledge`` tells the
+    transport that the message is safe: only after the commit, from the loop's thread, harmless when repeated
+    or when the connection is gone.
+    """
+
+    topic: str
+    payload: bytes
+    retained: bool
+    redelivered: bool
+    mid: int
+    arrived_at: datetime
+    acknowledge: Callable[[], None]
+
+
+class ContactFeed(Protocol):
+    """Where contact messages come from: one broker connection with a session that outlives it."""
+
+    async def run(self, receive: Callable[[ContactMessage], None]) -> None:
+        """Stay connected and hand every message to ``receive`` (which must not block) until cancelled.
+        Reconnects for ever; raises only what a person must mend."""
+
+    @property
+    def armed(self) -> bool:
+        """Whether every topic is subscribed on a live connection (at least once confirmed by the broker)."""
+
+    @property
+    def cause(self) -> str:
+        """Why it is not connected now; empty when it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InboxEntry:
+    """What is kept of an admitted message, so that it is never admitted twice."""
+
+    identity: str | None
+    topic: str
+    digest: str
+    mid: int
+    arrived_at: datetime
+    alarm: str | None
+
+
+class Inbox(Protocol):
+    """What came in from contacts. Part of a transaction."""
+
+    def known(self, identity: str) -> bool:
+        """Whether this hardware identity was admitted before."""
+
+    def redelivery(self, topic: str, digest: str, mid: int) -> bool:
+        """Whether this very message was committed before and its acknowledgement may not have arrived."""
+
+    def bounced(self, topic: str, digest: str, since: datetime) -> bool:
+        """Whether the same topic and payload came at or after ``since``."""
+
+    def add(self, entry: InboxEntry) -> int:
+        """Keep the entry; returns its number for :meth:`settle`."""
+
+    def settle(self, numbers: Sequence[int]) -> None:
+        """The broker has been told of these: a later DUP of the same bytes is another message."""
+
+    def memory(self, source: str) -> Memory:
+        """What is remembered of a source; an empty memory if nothing is."""
+
+    def remember(self, source: str, memory: Memory) -> None:
+        """Replace what is remembered."""
+
+    def quarantine(self, topic: str, payload: bytes, reason: str, at: datetime) -> None:
+        """Keep an unreadable message: its reason, its size and digest, and the first KiB of it."""
+
+    def quarantined(self, limit: int) -> list[Mapping[str, Any]]:
+        """The newest of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineEntry:
+    """One step in an alarm's life, as kept for ever."""
+
+    at: datetime
+    what: str
+    detail: Mapping[str, Any]
+
+
+class Alarms(Protocol):
+    """Alarms and their timelines. Part of a transaction."""
+
+    def get(self, alarm: str) -> Alarm | None:
+        """The alarm of that id."""
+
+    def open_at(self, point: str) -> Alarm | None:
+        """The point's open alarm; there is at most one."""
+
+    def add(self, alarm: Alarm) -> None:
+        """Keep a new alarm."""
+
+    def save(self, alarm: Alarm) -> None:
+        """Replace a kept one."""
+
+    def note(self, alarm: str, at: datetime, what: str, detail: Mapping[str, Any]) -> None:
+        """Add a step to the timeline."""
+
+    def timeline(self, alarm: str) -> list[TimelineEntry]:
+        """All steps, oldest first."""
+
+    def listed(
+        self,
+        *,
+        states: Sequence[State] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        before: tuple[datetime, str] | None = None,
+        limit: int = 100,
+    ) -> list[Alarm]:
+        """Alarms newest first; ``before`` is the place of the last one already seen."""
+
+    def open(self) -> list[Alarm]:
+        """All open alarms, oldest first."""
+
+    def manifests_due(self, now: datetime) -> list[Alarm]:
+        """Alarms whose manifest is to be made by ``now``."""
+
+    def next_manifest_at(self) -> datetime | None:
+        """When the next manifest is to be made."""
+
+
+class EvidenceRows(Protocol):
+    """What was asked of the cameras. Part of a transaction."""
+
+    def add(self, items: Sequence[Evidence]) -> None:
+        """Keep new items."""
+
+    def get(self, evidence: str) -> Evidence | None:
+        """The item of that id."""
+
+    def save(self, item: Evidence) -> None:
+        """Replace a kept item."""
+
+    def at_key(self, key: str) -> Evidence | None:
+        """The item whose object has that key."""
+
+    def of(self, alarm: str) -> list[Evidence]:
+        """All items of one alarm in the order in which they were asked for."""
+
+    def wanted(self) -> list[Evidence]:
+        """All items still wanted, oldest first."""
+
+    def not_uploaded(self, stored_before: datetime) -> list[Evidence]:
+        """Items stored before that instant which the centre has not taken, at most 100."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt at delivering a message over one path."""
+
+    message: str
+    path: str
+    at: datetime
+    took_ms: int
+    status: int | None
+    outcome: Outcome
+    detail: str
+
+
+class Messages(Protocol):
+    """The outbox. Part of a transaction."""
+
+    def add(self, message: Message) -> None:
+        """Keep a message to be delivered."""
+
+    def pending(self, after: int, limit: int) -> list[tuple[int, Message]]:
+        """Messages not yet received whose number is above ``after``, by number."""
+
+    def body(self, message: str) -> bytes:
+        """The message's bytes, the same for ever."""
+
+    def attempted(self, attempt: Attempt, due_at: datetime | None) -> bool:
+        """Put an attempt on record, and when the next is due or (``RECEIVED``) that there will be none. True if this attempt is
+        what made the message received."""
+
+    def about(self, subject: str) -> list[tuple[Message, list[Attempt]]]:
+        """All messages about one alarm with their attempts, by sequence."""
+
+    def supersede(self, type_: str) -> None:
+        """A newer plan replaces those of this type that nobody has received."""
+
+    def undelivered(self) -> int:
+        """How many wait."""
+
+
+class Faults(Protocol):
+    """Faults, open and past. Part of a transaction."""
+
+    def open(self) -> list[Fault]:
+        """Those not cleared, oldest first."""
+
+    def find(self, kind: str, subject: str) -> Fault | None:
+        """The open fault of that kind and subject."""
+
+    def add(self, fault: Fault) -> None:
+        """Keep a new fault."""
+
+    def clear(self, fault: str, at: datetime) -> None:
+        """Mark it cleared."""
+
+    def listed(self, limit: int) -> list[Fault]:
+        """Newest first, cleared ones included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request of the centre: a clip of a span or a still of now, and who asked why. ``ok`` is ``None`` until done."""
+
+    id: str
+    alarm: str
+    request: str
+    camera: str
+    operator: Mapping[str, str]
+    reason: str
+    at: datetime
+    evidence: str | None
+    ok: bool | None = None
+    result: str = ""
+
+
+class Requests(Protocol):
+    """The centre's requests. Part of a transaction."""
+
+    def add(self, request: Request) -> None:
+        """Keep a new request."""
+
+    def get(self, request: str) -> Request | None:
+        """The request of that id."""
+
+    def save(self, request: Request) -> None:
+        """Replace a kept one."""
+
+    def about(self, alarm: str) -> list[Request]:
+        """All requests of one alarm, oldest first."""
+
+
+class Transaction(Protocol):
+    """All tables as they are at one instant. Synchronous: nothing is awaited while the write lock is held."""
+
+    @property
+    def inbox(self) -> Inbox: ...
+    @property
+    def alarms(self) -> Alarms: ...
+    @property
+    def evidence(self) -> EvidenceRows: ...
+    @property
+    def messages(self) -> Messages: ...
+    @property
+    def faults(self) -> Faults: ...
+    @property
+    def requests(self) -> Requests: ...
+
+
+class Store(Protocol):
+    """The database: the only channel between stages.
+
+    Work runs on the store's own thread. What :meth:`write` did is on disk (synchronous=FULL) when it returns; if the
+    work raises, nothing of it is kept and the error is passed on. Several writes that wait at the same
+    time share one commit. ``Unavailable`` when the disk or the database refuses; then nothing was kept.
+    """
+
+    async def write(self, work: Callable[[Transaction], T]) -> T:
+        """Run ``work`` in a transaction that may change things, and commit."""
+
+    async def read(self, work: Callable[[Transaction], T]) -> T:
+        """Run ``work`` on a consistent view; it sees every commit that has returned."""
+
+    def write_later(self, work: Callable[[Transaction], None]) -> None:
+        """Run ``work`` with the next write that comes, at the latest after a second; may be lost in a crash.
+        For what only saves work later."""
+
+
+class Uplink(Protocol):
+    """One path to the 110 centre."""
+
+    @property
+    def name(self) -> str:
+        """The path's name in attempts and faults."""
+
+    async def deliver(self, message: str, body: bytes) -> Answer:
+        """Make one attempt: connect within 3 s, the whole within 10 s. Never raises for what the other side or the network
+        does: that is an :class:`Answer` without status. Idempotent for the receiver by the message's id."""

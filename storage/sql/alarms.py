@@ -1,0 +1,105 @@
+"""Rows of alarms and their timelines."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, and_, bindparam, func, insert, or_, select, update
+
+from gateway.domain.alarm import Alarm, State
+from gateway.domain.plan import Severity
+from gateway.ports import TimelineEntry
+from storage.sql.tables import alarm as table
+from storage.sql.tables import timeline
+
+_COLUMNS = tuple(f.name for f in fields(Alarm))
+_GET = select(table).where(table.c.id == bindparam("alarm"))
+_OPEN_AT = select(table).where(table.c.point == bindparam("at"), table.c.state != "closed")
+_ADD = insert(table)
+_SAVE = (
+    update(table)
+    .where(table.c.id == bindparam("the_id"))
+    .values({c: bindparam(c) for c in _COLUMNS if c != "id"})
+)
+_NOTE = insert(timeline)
+
+
+class SqlAlarms:
+    """:class:`gateway.ports.Alarms` on a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._c = connection
+
+    def get(self, alarm: str) -> Alarm | None:
+        row = self._c.execute(_GET, {"alarm": alarm}).first()
+        return None if row is None else _alarm(row)
+
+    def open_at(self, point: str) -> Alarm | None:
+        row = self._c.execute(_OPEN_AT, {"at": point}).first()
+        return None if row is None else _alarm(row)
+
+    def add(self, alarm: Alarm) -> None:
+        self._c.execute(_ADD, _values(alarm))
+
+    def save(self, alarm: Alarm) -> None:
+        values = _values(alarm)
+        self._c.execute(_SAVE, {**values, "the_id": values.pop("id")})
+
+    def note(self, alarm: str, at: datetime, what: str, detail: Mapping[str, Any]) -> None:
+        text = json.dumps(dict(detail), ensure_ascii=False, default=str)
+        self._c.execute(_NOTE, {"alarm": alarm, "at": at, "what": what, "detail": text})
+
+    def timeline(self, alarm: str) -> list[TimelineEntry]:
+        rows = self._c.execute(select(timeline).where(timeline.c.alarm == alarm).order_by(timeline.c.n))
+        return [TimelineEntry(at=r.at, what=r.what, detail=json.loads(r.detail)) for r in rows]
+
+    def listed(
+        self,
+        *,
+        states: Sequence[State] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        before: tuple[datetime, str] | None = None,
+        limit: int = 100,
+    ) -> list[Alarm]:
+        query = select(table).order_by(table.c.raised_at.desc(), table.c.id.desc()).limit(limit)
+        if states is not None:
+            query = query.where(table.c.state.in_([s.value for s in states]))
+        if since is not None:
+            query = query.where(table.c.raised_at >= since)
+        if until is not None:
+            query = query.where(table.c.raised_at < until)
+        if before is not None:
+            at, id_ = before
+            query = query.where(or_(table.c.raised_at < at, and_(table.c.raised_at == at, table.c.id < id_)))
+        return [_alarm(row) for row in self._c.execute(query)]
+
+    def open(self) -> list[Alarm]:
+        query = select(table).where(table.c.state != "closed").order_by(table.c.raised_at, table.c.id)
+        return [_alarm(row) for row in self._c.execute(query)]
+
+    def manifests_due(self, now: datetime) -> list[Alarm]:
+        query = select(table).where(table.c.manifest_due_at <= now).order_by(table.c.manifest_due_at)
+        return [_alarm(row) for row in self._c.execute(query)]
+
+    def next_manifest_at(self) -> datetime | None:
+        at: datetime | None = self._c.execute(select(func.min(table.c.manifest_due_at))).scalar()
+        return at
+
+
+def _values(alarm: Alarm) -> dict[str, Any]:
+    values = {name: getattr(alarm, name) for name in _COLUMNS}
+    values["severity"], values["state"] = alarm.severity.value, alarm.state.value
+    values["cameras"] = json.dumps(alarm.cameras)
+    return values
+
+
+def _alarm(row: Row[Any]) -> Alarm:
+    values = dict(row._mapping)
+    values["severity"], values["state"] = Severity(values["severity"]), State(values["state"])
+    values["cameras"] = tuple(json.loads(values["cameras"]))
+    return Alarm(**values)

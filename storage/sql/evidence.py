@@ -1,0 +1,113 @@
+"""Rows of evidence and of the centre's requests for more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
+
+from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
+from gateway.ports import Request
+from storage.sql.tables import evidence as table
+from storage.sql.tables import request as request_table
+
+_COLUMNS = tuple(f.name for f in fields(Evidence))
+_REQUEST_COLUMNS = tuple(f.name for f in fields(Request))
+_ADD = insert(table)
+_SAVE = (
+    update(table)
+    .where(table.c.id == bindparam("the_id"))
+    .values({c: bindparam(c) for c in _COLUMNS if c != "id"})
+)
+
+
+class SqlEvidence:
+    """:class:`gateway.ports.EvidenceRows` on a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._c = connection
+
+    def add(self, items: Sequence[Evidence]) -> None:
+        if items:
+            self._c.execute(_ADD, [_values(item) for item in items])
+
+    def get(self, evidence: str) -> Evidence | None:
+        row = self._c.execute(select(table).where(table.c.id == evidence)).first()
+        return None if row is None else _evidence(row)
+
+    def save(self, item: Evidence) -> None:
+        values = _values(item)
+        self._c.execute(_SAVE, {**values, "the_id": values.pop("id")})
+
+    def at_key(self, key: str) -> Evidence | None:
+        row = self._c.execute(select(table).where(table.c.key == key)).first()
+        return None if row is None else _evidence(row)
+
+    def of(self, alarm: str) -> list[Evidence]:
+        query = select(table).where(table.c.alarm == alarm).order_by(table.c.n)
+        return [_evidence(row) for row in self._c.execute(query)]
+
+    def wanted(self) -> list[Evidence]:
+        query = select(table).where(table.c.state == EvidenceState.WANTED.value).order_by(table.c.n)
+        return [_evidence(row) for row in self._c.execute(query)]
+
+    def not_uploaded(self, stored_before: datetime) -> list[Evidence]:
+        query = select(table).where(
+            table.c.uploaded_at.is_(None),
+            table.c.stored_at < stored_before,
+            table.c.state == EvidenceState.STORED.value,
+        )
+        return [_evidence(row) for row in self._c.execute(query.limit(100))]
+
+
+class SqlRequests:
+    """:class:`gateway.ports.Requests` on a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._c = connection
+
+    def add(self, request: Request) -> None:
+        self._c.execute(insert(request_table), _request_values(request))
+
+    def get(self, request: str) -> Request | None:
+        row = self._c.execute(select(request_table).where(request_table.c.id == request)).first()
+        return None if row is None else _request(row)
+
+    def save(self, request: Request) -> None:
+        self._c.execute(
+            update(request_table).where(request_table.c.id == request.id).values(_request_values(request))
+        )
+
+    def about(self, alarm: str) -> list[Request]:
+        query = select(request_table).where(request_table.c.alarm == alarm).order_by(request_table.c.n)
+        return [_request(row) for row in self._c.execute(query)]
+
+
+def _values(item: Evidence) -> dict[str, Any]:
+    values = {name: getattr(item, name) for name in _COLUMNS}
+    for name in ("kind", "moment", "state"):
+        values[name] = values[name].value
+    return values
+
+
+def _evidence(row: Row[Any]) -> Evidence:
+    values = {name: row._mapping[name] for name in _COLUMNS}
+    values["kind"], values["moment"] = Kind(values["kind"]), Moment(values["moment"])
+    values["state"] = EvidenceState(values["state"])
+    return Evidence(**values)
+
+
+def _request_values(request: Request) -> dict[str, Any]:
+    values = {name: getattr(request, name) for name in _REQUEST_COLUMNS}
+    values["operator"] = json.dumps(dict(request.operator), ensure_ascii=False)
+    return values
+
+
+def _request(row: Row[Any]) -> Request:
+    values = {name: row._mapping[name] for name in _REQUEST_COLUMNS}
+    values["operator"] = json.loads(values["operator"])
+    return Request(**values)

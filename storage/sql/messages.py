@@ -1,0 +1,149 @@
+"""Rows of the outbox: messages and every attempt at delivering them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+
+from gateway.domain.message import Message, MessageType, Outcome
+from gateway.ports import Attempt
+from storage.sql.tables import attempt as attempt_table
+from storage.sql.tables import message as table
+
+_ADD = insert(table)
+_PENDING = (
+    select(table)
+    .where(
+        table.c.n > bindparam("after"),
+        table.c.received_at.is_(None),
+        table.c.superseded.is_(False),
+    )
+    .order_by(table.c.n)
+    .limit(bindparam("most"))
+)
+_ATTEMPT = insert(attempt_table)
+_DUE = (
+    update(table)
+    .where(table.c.id == bindparam("the_id"))
+    .values(
+        due_at=bindparam("due"),
+        attempts=table.c.attempts + 1,
+        first_attempt_at=func.coalesce(
+            table.c.first_attempt_at, bindparam("at", type_=table.c.created_at.type)
+        ),
+    )
+)
+_RECEIVED = (
+    update(table)
+    .where(table.c.id == bindparam("the_id"), table.c.received_at.is_(None))
+    .values(
+        received_at=bindparam("received"),
+        attempts=table.c.attempts + 1,
+        first_attempt_at=func.coalesce(
+            table.c.first_attempt_at, bindparam("at", type_=table.c.created_at.type)
+        ),
+    )
+)
+
+
+class SqlMessages:
+    """:class:`gateway.ports.Messages` on a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._c = connection
+
+    def add(self, message: Message) -> None:
+        self._c.execute(
+            _ADD,
+            {
+                "id": message.id,
+                "type": message.type.value,
+                "subject": message.subject,
+                "sequence": message.sequence,
+                "body": message.body,
+                "created_at": message.created_at,
+                "due_at": message.due_at,
+                "attempts": message.attempts,
+                "first_attempt_at": message.first_attempt_at,
+                "received_at": message.received_at,
+                "superseded": False,
+            },
+        )
+
+    def pending(self, after: int, limit: int) -> list[tuple[int, Message]]:
+        return [(row.n, _message(row)) for row in self._c.execute(_PENDING, {"after": after, "most": limit})]
+
+    def body(self, message: str) -> bytes:
+        return bytes(self._c.execute(select(table.c.body).where(table.c.id == message)).scalar_one())
+
+    def attempted(self, attempt: Attempt, due_at: Any) -> bool:
+        self._c.execute(
+            _ATTEMPT,
+            {
+                "message": attempt.message,
+                "path": attempt.path,
+                "at": attempt.at,
+                "took_ms": attempt.took_ms,
+                "status": attempt.status,
+                "outcome": attempt.outcome.value,
+                "detail": attempt.detail,
+            },
+        )
+        if attempt.outcome is Outcome.RECEIVED:
+            done = self._c.execute(
+                _RECEIVED, {"the_id": attempt.message, "received": attempt.at, "at": attempt.at}
+            )
+            return done.rowcount == 1
+        self._c.execute(_DUE, {"the_id": attempt.message, "due": due_at, "at": attempt.at})
+        return False
+
+    def about(self, subject: str) -> list[tuple[Message, list[Attempt]]]:
+        rows = self._c.execute(
+            select(table).where(table.c.subject == subject).order_by(table.c.sequence, table.c.n)
+        )
+        messages = [_message(row) for row in rows]
+        attempts: dict[str, list[Attempt]] = {m.id: [] for m in messages}
+        query = (
+            select(attempt_table)
+            .join(table, table.c.id == attempt_table.c.message)
+            .where(table.c.subject == subject)
+            .order_by(attempt_table.c.n)
+        )
+        for row in self._c.execute(query):
+            attempts[row.message].append(
+                Attempt(
+                    message=row.message,
+                    path=row.path,
+                    at=row.at,
+                    took_ms=row.took_ms,
+                    status=row.status,
+                    outcome=Outcome(row.outcome),
+                    detail=row.detail,
+                )
+            )
+        return [(m, attempts[m.id]) for m in messages]
+
+    def supersede(self, type_: str) -> None:
+        self._c.execute(
+            update(table).where(table.c.type == type_, table.c.received_at.is_(None)).values(superseded=True)
+        )
+
+    def undelivered(self) -> int:
+        query = select(func.count()).where(table.c.received_at.is_(None), table.c.superseded.is_(False))
+        return int(self._c.execute(query).scalar_one())
+
+
+def _message(row: Row[Any]) -> Message:
+    return Message(
+        id=row.id,
+        type=MessageType(row.type),
+        subject=row.subject,
+        sequence=row.sequence,
+        body=row.body,
+        created_at=row.created_at,
+        due_at=row.due_at,
+        attempts=row.attempts,
+        first_attempt_at=row.first_attempt_at,
+        received_at=row.received_at,
+    )

@@ -1,0 +1,45 @@
+"""Bringing a database to this program's schema: nothing to do, create, or migrate."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from gateway.domain.errors import Unavailable
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def head() -> str:
+    """The newest migration's number: migrations are named ``NNNN_what.py`` and follow one another."""
+    return max(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+
+
+def bring_up_to_date(path: Path) -> None:
+    """Make the database at ``path`` the newest schema.
+
+    Alembic is only imported when there is something to do, since a gateway that starts again must be armed within a second.
+    Raises :class:`Unavailable` if the file is not ours, or was written by a newer program.
+    """
+    try:
+        with closing(sqlite3.connect(path, timeout=5)) as database:
+            known = database.execute("SELECT name FROM sqlite_master WHERE name='alembic_version'").fetchone()
+            version = (
+                database.execute("SELECT version_num FROM alembic_version").fetchone()[0] if known else None
+            )
+    except sqlite3.Error as exc:
+        raise Unavailable(f"{path}: not a database this program can open: {exc}") from exc
+    if version == head():
+        return
+    if version is not None and version > head():
+        raise Unavailable(
+            f"{path}: written by a newer gateway (schema {version}, this one knows {head()}); install that version again"
+        )
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("sqlalchemy.url", f"sqlite:///{path}".replace("%", "%%"))
+    command.upgrade(config, "head")

@@ -1,0 +1,262 @@
+"""The database: one writing thread that shares commits, one reading thread, both on SQLAlchemy Core.
+
+Why threads and not SQLAlchemy's asyncio extension: there every single statement is a round trip to aiosqlite's thread, and a
+press is seven statements; here a whole transaction is one round trip. DESIGN.md has the measurement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DatabaseError, OperationalError
+
+from gateway.domain.errors import InvariantBroken, Unavailable
+from storage.sql.alarms import SqlAlarms
+from storage.sql.evidence import SqlEvidence, SqlRequests
+from storage.sql.faults import SqlFaults
+from storage.sql.inbox import SqlInbox
+from storage.sql.messages import SqlMessages
+from storage.sql.schema import bring_up_to_date
+
+T = TypeVar("T")
+
+MOST_IN_ONE_COMMIT = 256
+LATER_S = 1.0
+#: Given up when the disk is full, so that presses are still committed while somebody makes room.
+BALLAST_BYTES = 32 * 1024 * 1024
+
+
+class SqlTransaction:
+    """:class:`gateway.ports.Transaction` on a connection."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.inbox = SqlInbox(connection)
+        self.alarms = SqlAlarms(connection)
+        self.evidence = SqlEvidence(connection)
+        self.messages = SqlMessages(connection)
+        self.faults = SqlFaults(connection)
+        self.requests = SqlRequests(connection)
+
+
+@dataclass(slots=True)
+class _Job:
+    work: Callable[[SqlTransaction], Any]
+    future: asyncio.Future[Any] | None
+    result: Any = None
+    error: BaseException | None = None
+
+
+class SqlStore:
+    """:class:`gateway.ports.Store` on SQLite. Start it before use; stopping twice is harmless."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._ballast = path.with_name(path.name + ".ballast")
+        self._writes: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._reads: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def ballast_spent(self) -> bool:
+        """Whether the reserve for a full disk has been given up."""
+        return not self._ballast.exists()
+
+    async def start(self) -> None:
+        """Create or migrate the database and start the two threads.
+
+        Raises :class:`Unavailable` if the file cannot be opened or is newer than this program.
+        """
+        self._loop = asyncio.get_running_loop()
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        await asyncio.to_thread(bring_up_to_date, self.path)
+        await asyncio.to_thread(self.fill_ballast)
+        for name, jobs, target in (
+            ("store-write", self._writes, self._write_loop),
+            ("store-read", self._reads, self._read_loop),
+        ):
+            thread = threading.Thread(target=target, args=(jobs,), name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    async def stop(self) -> None:
+        """Finish what was asked and end the threads."""
+        threads, self._threads = self._threads, []
+        if threads:
+            self._writes.put(None)
+            self._reads.put(None)
+            for thread in threads:
+                await asyncio.to_thread(thread.join)
+
+    async def write(self, work: Callable[[SqlTransaction], T]) -> T:
+        return await self._ask(self._writes, work)
+
+    async def read(self, work: Callable[[SqlTransaction], T]) -> T:
+        return await self._ask(self._reads, work)
+
+    def write_later(self, work: Callable[[SqlTransaction], None]) -> None:
+        self._writes.put(_Job(work, None))
+
+    async def _ask(self, jobs: queue.SimpleQueue[_Job | None], work: Callable[[SqlTransaction], T]) -> T:
+        if not self._threads:
+            raise Unavailable("the database is closed")
+        assert self._loop is not None
+        future: asyncio.Future[T] = self._loop.create_future()
+        jobs.put(_Job(work, future))
+        return await future
+
+    def fill_ballast(self) -> None:
+        """Set the reserve aside again, if there is room for it."""
+        if self._ballast.exists():
+            return
+        try:
+            with self._ballast.open("wb") as file:
+                file.write(b"\0" * BALLAST_BYTES)
+        except OSError:
+            self._ballast.unlink(missing_ok=True)
+
+    # The writing thread.
+
+    def _write_loop(self, jobs: queue.SimpleQueue[_Job | None]) -> None:
+        engine = _engine(self.path, writing=True)
+        later: list[_Job] = []
+        try:
+            with engine.connect() as connection:
+                while True:
+                    batch, going = self._next_batch(jobs, later)
+                    if batch:
+                        self._commit(connection, batch)
+                    if not going:
+                        return
+        finally:
+            engine.dispose()
+
+    @staticmethod
+    def _next_batch(jobs: queue.SimpleQueue[_Job | None], later: list[_Job]) -> tuple[list[_Job], bool]:
+        """Wait for work; what may wait goes with it, or alone when ``LATER_S`` have passed without any."""
+        urgent: list[_Job] = []
+        going = True
+        try:
+            job = jobs.get(timeout=LATER_S if later else None)
+            while True:
+                if job is None:
+                    going = False
+                    break
+                (later if job.future is None else urgent).append(job)
+                if len(urgent) >= MOST_IN_ONE_COMMIT:
+                    break
+                job = jobs.get_nowait() if urgent else jobs.get(timeout=LATER_S)
+        except queue.Empty:
+            pass
+        batch = urgent + later
+        later.clear()
+        return batch, going
+
+    def _commit(self, connection: Connection, batch: list[_Job]) -> None:
+        try:
+            self._run_batch(connection, batch)
+        except (DatabaseError, OSError) as exc:
+            if _disk_is_full(exc) and not self.ballast_spent:
+                self._ballast.unlink(missing_ok=True)
+                return self._commit(connection, batch)
+            refusal = _refusal(exc)
+            for job in batch:
+                job.error = refusal
+        self._answer(batch)
+
+    @staticmethod
+    def _run_batch(connection: Connection, batch: list[_Job]) -> None:
+        with connection.begin():
+            transaction = SqlTransaction(connection)
+            for job in batch:
+                job.error = None
+                nested = connection.begin_nested()
+                try:
+                    job.result = job.work(transaction)
+                except OperationalError:
+                    raise  # the database itself refuses: nothing of this batch can be kept
+                except BaseException as exc:
+                    nested.rollback()
+                    job.error = exc
+                else:
+                    nested.commit()
+
+    # The reading thread.
+
+    def _read_loop(self, jobs: queue.SimpleQueue[_Job | None]) -> None:
+        engine = _engine(self.path, writing=False)
+        try:
+            with engine.connect() as connection:
+                while (job := jobs.get()) is not None:
+                    try:
+                        with connection.begin():
+                            job.result = job.work(SqlTransaction(connection))
+                    except DatabaseError as exc:
+                        job.error = _refusal(exc)
+                    except BaseException as exc:
+                        job.error = exc
+                    self._answer([job])
+        finally:
+            engine.dispose()
+
+    def _answer(self, batch: list[_Job]) -> None:
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(_settle, batch)
+        except RuntimeError:  # the loop is closed: nobody waits any more
+            return
+
+
+def _settle(batch: list[_Job]) -> None:
+    for job in batch:
+        if job.future is None:
+            if job.error is not None and not isinstance(job.error, Unavailable):
+                raise InvariantBroken(f"deferred write failed: {job.error!r}") from job.error
+        elif not job.future.done():
+            if job.error is not None:
+                job.future.set_exception(job.error)
+            else:
+                job.future.set_result(job.result)
+
+
+def _engine(path: Path, *, writing: bool) -> Engine:
+    engine = create_engine(
+        f"sqlite:///{path}", connect_args={"isolation_level": None, "check_same_thread": False}
+    )
+
+    def prepare(dbapi: Any, _record: object) -> None:
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "busy_timeout=5000",
+            "wal_autocheckpoint=1000",
+            f"query_only={'OFF' if writing else 'ON'}",
+        ):
+            dbapi.execute(f"PRAGMA {pragma}")
+
+    def begin(connection: Connection) -> None:
+        # pysqlite would begin too late and without the write lock.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+    event.listen(engine, "connect", prepare)
+    event.listen(engine, "begin", begin)
+    return engine
+
+
+def _disk_is_full(exc: BaseException) -> bool:
+    text = str(exc)
+    return "database or disk is full" in text or "disk I/O error" in text
+
+
+def _refusal(exc: BaseException) -> Unavailable:
+    cause = exc.orig if isinstance(exc, DatabaseError) and exc.orig is not None else exc
+    refusal = Unavailable(f"the database refuses: {cause}")
+    refusal.__cause__ = exc
+    return refusal

@@ -1,0 +1,213 @@
+"""The schema, commented: this file is authoritative, the migrations lead to it (a test holds them together)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import Dialect
+
+metadata = MetaData()
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+class Instant(TypeDecorator[datetime]):
+    """An aware datetime as whole microseconds since 1970 UTC: exact, sortable, the same in every database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        return None if value is None else (value - _EPOCH) // _MICROSECOND
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+# What contacts said and was admitted. One row per admitted press.
+inbox = Table(
+    "inbox",
+    metadata,
+    Column("n", Integer, primary_key=True),
+    Column("identity", Text, unique=True),  # source + the hardware's own id; NULL where it gives none
+    Column("topic", Text, nullable=False),
+    Column("digest", Text, nullable=False),  # SHA-256 of the payload
+    Column("mid", Integer, nullable=False),  # MQTT packet id, to know a redelivery
+    Column("settled", Boolean, nullable=False),  # the broker has our acknowledgement
+    Column("arrived_at", Instant, nullable=False),
+    Column("alarm", Text),
+    Index("inbox_by_content", "topic", "digest", "arrived_at"),
+)
+
+# What was last seen of each contact, so that an edge during our absence still counts.
+contact_memory = Table(
+    "contact_memory",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("closed", Boolean),
+    Column("down", Boolean, nullable=False),
+    Column("tail_until", Instant),
+)
+
+# Messages no codec could read: kept to be looked at, never tried again.
+quarantine = Table(
+    "quarantine",
+    metadata,
+    Column("n", Integer, primary_key=True),
+    Column("topic", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("head", LargeBinary, nullable=False),  # the first KiB
+)
+
+alarm = Table(
+    "alarm",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("point", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("pressed_at", Instant, nullable=False),
+    Column("raised_at", Instant, nullable=False),
+    Column("last_press_at", Instant, nullable=False),
+    Column("window_ends_at", Instant, nullable=False),
+    Column("cameras", Text, nullable=False),  # JSON array: the map as it was at the press
+    Column("presses", Integer, nullable=False),
+    Column("sequence", Integer, nullable=False),
+    Column("manifest_revision", Integer, nullable=False),
+    Column("manifest_due_at", Instant),
+    Column("during_until", Instant),
+    Column("escalated_at", Instant),
+    Column("closed_at", Instant),
+    Index("alarm_by_time", "raised_at", "id"),
+    Index("alarm_manifest_due", "manifest_due_at"),
+)
+# At most one open alarm a point: the database itself refuses a doubled alarm.
+Index("alarm_open", alarm.c.point, unique=True, sqlite_where=alarm.c.state != "closed")
+
+timeline = Table(
+    "timeline",
+    metadata,
+    Column("n", Integer, primary_key=True),
+    Column("alarm", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("what", Text, nullable=False),
+    Column("detail", Text, nullable=False),  # JSON object
+    Index("timeline_by_alarm", "alarm", "n"),
+)
+
+evidence = Table(
+    "evidence",
+    metadata,
+    Column("n", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("alarm", Text, nullable=False),
+    Column("camera", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("moment", Text, nullable=False),
+    Column("start", Instant, nullable=False),
+    Column("end", Instant, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("wanted_start", Instant),
+    Column("wanted_end", Instant),
+    Column("request", Text),
+    Column("taken_at", Instant),
+    Column("offset_ms", Integer),
+    Column("clock", Text),
+    Column("source", Text),
+    Column("media_type", Text),
+    Column("bytes", BigInteger),
+    Column("sha256", Text),
+    Column("key", Text),
+    Column("stored_at", Instant),
+    Column("uploaded_at", Instant),
+    Column("reason", Text),
+    Index("evidence_by_alarm", "alarm", "n"),
+    Index("evidence_by_key", "key", unique=True),
+    Index("evidence_by_state", "state", "n"),
+    Index("evidence_by_upload", "uploaded_at", "stored_at"),
+)
+
+message = Table(
+    "message",
+    metadata,
+    Column("n", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("type", Text, nullable=False),
+    Column("subject", Text),
+    Column("sequence", Integer),
+    Column("body", LargeBinary, nullable=False),  # never changes
+    Column("created_at", Instant, nullable=False),
+    Column("due_at", Instant, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("first_attempt_at", Instant),
+    Column("received_at", Instant),
+    Column("superseded", Boolean, nullable=False),
+    Index("message_by_subject", "subject", "sequence"),
+)
+Index(
+    "message_pending",
+    message.c.n,
+    sqlite_where=(message.c.received_at.is_(None)) & (message.c.superseded.is_(False)),
+)
+
+attempt = Table(
+    "attempt",
+    metadata,
+    Column("n", Integer, primary_key=True),
+    Column("message", Text, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("took_ms", Integer, nullable=False),
+    Column("status", Integer),
+    Column("outcome", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("attempt_by_message", "message", "n"),
+)
+
+fault = Table(
+    "fault",
+    metadata,
+    Column("n", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("since", Instant, nullable=False),
+    Column("cleared_at", Instant),
+)
+Index("fault_open", fault.c.kind, fault.c.subject, unique=True, sqlite_where=fault.c.cleared_at.is_(None))
+
+request = Table(
+    "request",
+    metadata,
+    Column("n", Integer, primary_key=True),
+    Column("id", Text, nullable=False),
+    Column("alarm", Text, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("camera", Text, nullable=False),
+    Column("operator", Text, nullable=False),  # JSON object
+    Column("reason", Text, nullable=False),
+    Column("at", Instant, nullable=False),
+    Column("evidence", Text),
+    Column("ok", Boolean),
+    Column("result", Text, nullable=False),
+    UniqueConstraint("id"),
+    Index("request_by_alarm", "alarm", "n"),
+)
