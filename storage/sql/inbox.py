@@ -70,7 +70,9 @@ class SqlInbox:
                 "alarm": entry.alarm,
             },
         )
-        return int(done.inserted_primary_key[0])
+        key = done.inserted_primary_key
+        assert key is not None
+        return int(key[0])
 
     def settle(self, numbers: Sequence[int]) -> None:
         if numbers:

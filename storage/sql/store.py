@@ -165,7 +165,8 @@ class SqlStore:
         except (DatabaseError, OSError) as exc:
             if _disk_is_full(exc) and not self.ballast_spent:
                 self._ballast.unlink(missing_ok=True)
-                return self._commit(connection, batch)
+                self._commit(connection, batch)
+                return
             refusal = _refusal(exc)
             for job in batch:
                 job.error = refusal
