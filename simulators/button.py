@@ -1,0 +1,194 @@
+"""A panic button on MQTT, pressed by hand or by a test.
+
+`SimulatedButton` is synchronous: paho's own thread does the network, `press` blocks until the broker has
+acknowledged. From asyncio call it through `asyncio.to_thread`.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+Format = Literal["gateway", "zigbee2mqtt"]
+EVENTS = ("pressed", "released", "tamper", "test", "alive")
+_CONNECT_WITHIN_S = 5.0
+_UNLIMITED_IN_FLIGHT = 65_535  # every packet identifier MQTT has; paho's default of 20 would pace a storm
+
+
+class ButtonError(RuntimeError):
+    """The broker could not be reached, refused the button, or did not acknowledge."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Press:
+    """One publication: unix times of publishing and of the broker's PUBACK (None at QoS 0)."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    published_s: float
+    acknowledged_s: float | None
+
+
+def gateway_payload(
+    event: str = "pressed",
+    *,
+    press_id: str | None = None,
+    at: datetime | None = None,
+    battery: int | None = None,
+) -> bytes:
+    """The gateway's own format. Without `press_id` the receiver has to tell bounce from presses by time."""
+    if at is not None and at.tzinfo is None:
+        raise ValueError(f"at: {at} has no time zone")
+    fields = {
+        "event": event,
+        "id": press_id,
+        "at": at.isoformat(timespec="milliseconds") if at else None,
+        "battery": battery,
+    }
+    return json.dumps({name: value for name, value in fields.items() if value is not None}).encode()
+
+
+def zigbee2mqtt_payload(
+    event: str = "pressed", *, action: str = "emergency", contact: bool | None = None, battery: int = 100
+) -> bytes:
+    """What Zigbee2MQTT publishes for an SOS button (`action`) or, with `contact`, for a door contact.
+
+    `contact` is the device's own word: False is an open contact. Keys as in the Zigbee2MQTT converters for
+    TS0215A_sos and for contact sensors. Raises ValueError for an event this kind of device cannot send.
+    """
+    telemetry: dict[str, Any] = {"battery": battery, "voltage": 3000, "linkquality": 120}
+    if contact is not None:
+        if event not in ("pressed", "released", "alive"):
+            raise ValueError(f"a zigbee2mqtt contact sensor has no {event!r}; publish it with --raw")
+        return json.dumps({"contact": contact, **telemetry}).encode()
+    match event:
+        case "pressed":
+            return json.dumps({"action": action, **telemetry}).encode()
+        case "tamper":
+            return json.dumps({"tamper": True, **telemetry}).encode()
+        case "alive":
+            return json.dumps(telemetry).encode()
+    raise ValueError(f"a zigbee2mqtt button has no {event!r}; use --contact, or publish it with --raw")
+
+
+class Pending:
+    """A publication on its way; `wait` gives the finished `Press`."""
+
+    def __init__(self, topic: str, payload: bytes, qos: int, retain: bool) -> None:
+        self._topic, self._payload, self._qos, self._retain = topic, payload, qos, retain
+        self._published_s = time.time()
+        self._acknowledged_s = 0.0
+        self._done = threading.Event()
+
+    def finished(self, at_s: float) -> None:
+        """The broker has acknowledged (at QoS 0: the packet has left)."""
+        self._acknowledged_s = at_s
+        self._done.set()
+
+    def wait(self, timeout_s: float = 10.0) -> Press:
+        """Raises ButtonError if there is no acknowledgement within `timeout_s`."""
+        if not self._done.wait(timeout_s):
+            raise ButtonError(
+                f"{self._topic}: the broker did not acknowledge within {timeout_s} s; "
+                "is it still running, and may this user publish there?"
+            )
+        return Press(
+            topic=self._topic,
+            payload=self._payload,
+            qos=self._qos,
+            retain=self._retain,
+            published_s=self._published_s,
+            acknowledged_s=self._acknowledged_s if self._qos else None,
+        )
+
+
+class SimulatedButton:
+    """A connection to a broker by which any number of buttons can be pressed. Use `with`; not for asyncio.
+
+    `broker` is `mqtt://host:port`. Entering raises ButtonError if the broker cannot be reached or refuses.
+    """
+
+    def __init__(self, broker: str, *, username: str | None = None, password: str | None = None) -> None:
+        parts = urlsplit(broker)
+        if parts.scheme != "mqtt" or not parts.hostname:
+            raise ValueError(f"broker: found {broker!r}, expected mqtt://host:port")
+        self._broker = (parts.hostname, parts.port or 1883)
+        self._connected = threading.Event()
+        self._refusal: str | None = None
+        self._lock = threading.Lock()
+        self._pending: dict[int, Pending] = {}
+        self._client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, client_id=f"simulated-button-{uuid.uuid4().hex[:12]}"
+        )
+        self._client.max_inflight_messages_set(_UNLIMITED_IN_FLIGHT)
+        self._client.on_connect = self._on_connect
+        self._client.on_publish = self._on_publish
+        if username is not None:
+            self._client.username_pw_set(username, password)
+
+    def __enter__(self) -> SimulatedButton:
+        host, port = self._broker
+        try:
+            self._client.connect(host, port, keepalive=30)
+        except OSError as error:
+            raise ButtonError(f"broker {host}:{port} cannot be reached: {error}") from error
+        self._client.loop_start()
+        if not self._connected.wait(_CONNECT_WITHIN_S) or self._refusal is not None:
+            self._close()
+            why = self._refusal or f"no answer within {_CONNECT_WITHIN_S} s"
+            raise ButtonError(f"broker {host}:{port} does not let the button in: {why}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> Pending:
+        """Send without waiting, for storms; call `wait` on what is returned."""
+        with self._lock:  # so that an acknowledgement cannot overtake its own entry
+            pending = Pending(topic, payload, qos, retain)
+            info = self._client.publish(topic, payload, qos=qos, retain=retain)
+            if info.rc != mqtt.MQTT_ERR_SUCCESS:
+                raise ButtonError(f"{topic}: not published: {mqtt.error_string(info.rc)}")
+            self._pending[info.mid] = pending
+        return pending
+
+    def press(
+        self,
+        topic: str,
+        payload: bytes | None = None,
+        *,
+        qos: int = 1,
+        retain: bool = False,
+        timeout_s: float = 10.0,
+    ) -> Press:
+        """Publish one press (by default in the gateway's format with a fresh id) and wait for the PUBACK."""
+        payload = gateway_payload(press_id=str(uuid.uuid4())) if payload is None else payload
+        return self.publish(topic, payload, qos=qos, retain=retain).wait(timeout_s)
+
+    def _close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+    def _on_connect(self, _client: Any, _userdata: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+        if reason.is_failure:
+            self._refusal = str(reason)
+            self._client.disconnect()  # paho would go on trying, and a broker may lock the account
+        self._connected.set()
+
+    def _on_publish(self, _client: Any, _userdata: Any, mid: int, _reason: Any, _properties: Any) -> None:
+        at_s = time.time()
+        with self._lock:
+            pending = self._pending.pop(mid, None)
+        if pending is not None:
+            pending.finished(at_s)

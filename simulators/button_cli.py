@@ -1,0 +1,180 @@
+"""`campus-simulators button`: press one button, or a thousand, well-behaved or not."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+
+from simulators.button import (
+    EVENTS,
+    ButtonError,
+    Pending,
+    Press,
+    SimulatedButton,
+    gateway_payload,
+    zigbee2mqtt_payload,
+)
+
+DESCRIPTION = """\
+Publishes presses to an MQTT broker as contact hardware does, waits for the broker's acknowledgement (PUBACK)
+and prints one JSON line per publication with both times. Exit status: 0 everything acknowledged, 1 not,
+2 wrong arguments. The password is read from the environment variable MQTT_PASSWORD.
+"""
+EXAMPLES = """\
+examples
+  one press, as our own hardware sends it:
+    campus-simulators button --broker mqtt://127.0.0.1:1883 --topic campus/p-301
+  a Zigbee SOS button; a door contact that opens:
+    campus-simulators button --topic zigbee2mqtt/sos-301 --format zigbee2mqtt
+    campus-simulators button --topic zigbee2mqtt/door-301 --format zigbee2mqtt --contact false
+
+testing a system that receives presses: what should happen
+  --bounce 4                 five equal publications within 50 ms are ONE press
+  --no-id --bounce 4         the same without an event id: still one press
+  --repeat 3 --every-s 2     three presses; while the alarm is open the 2nd and 3rd repeat it
+  --retain                   a retained copy, delivered again at every reconnect, must never raise an alarm
+  --at 2026-01-01T08:00:00+08:00   a hardware clock that is wrong by months
+  --storm 1000 --topic 'campus/p-{n}'   a thousand buttons at once: a thousand alarms, none twice
+  --raw '{"event": "pres'    broken payload: put aside and shown, the next press still gets through
+  --raw-size 100000000       100 MB of junk: likewise
+  --event test               a test press stays inside the school
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's options."""
+    parser.add_argument(
+        "--broker", default="mqtt://127.0.0.1:1883", help="mqtt://host:port (default %(default)s)"
+    )
+    parser.add_argument("--username", help="the password comes from MQTT_PASSWORD")
+    parser.add_argument(
+        "--topic", required=True, help="where the press is published; {n} is numbered by --storm"
+    )
+    parser.add_argument("--format", choices=("gateway", "zigbee2mqtt"), default="gateway")
+    parser.add_argument("--event", choices=EVENTS, default="pressed")
+    parser.add_argument("--qos", type=int, choices=(0, 1, 2), default=1)
+    parser.add_argument("--retain", action="store_true", help="ask the broker to keep it")
+    parser.add_argument("--timeout-s", type=float, default=10.0, help="for each PUBACK (default %(default)s)")
+    payload = parser.add_argument_group("payload")
+    payload.add_argument("--id", help="gateway: id of the physical event (default: a fresh one per press)")
+    payload.add_argument("--no-id", action="store_true", help="gateway: leave the id out")
+    payload.add_argument("--at", type=_instant, help="gateway: the hardware's own time, RFC 3339")
+    payload.add_argument("--battery", type=int, help="per cent")
+    payload.add_argument(
+        "--action", default="emergency", help="zigbee2mqtt: single, hold … (default %(default)s)"
+    )
+    payload.add_argument(
+        "--contact", choices=("true", "false"), help="zigbee2mqtt: a contact sensor; false is open"
+    )
+    payload.add_argument("--raw", help="publish these bytes instead")
+    payload.add_argument(
+        "--raw-size", type=_count, metavar="BYTES", help="publish so much random junk instead"
+    )
+    often = parser.add_argument_group("how often")
+    often.add_argument(
+        "--repeat", type=_count, default=1, metavar="N", help="N presses, each with its own id"
+    )
+    often.add_argument(
+        "--every-s", type=float, default=1.0, metavar="S", help="between them (default %(default)s)"
+    )
+    often.add_argument(
+        "--bounce", type=int, default=0, metavar="N", help="publish each press N times more, 10 ms apart"
+    )
+    often.add_argument("--storm", type=_count, metavar="N", help="press N buttons at once, --topic with {n}")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Press as asked. 0 all acknowledged, 1 not, 2 wrong arguments."""
+    try:
+        if args.storm and "{n}" not in args.topic:
+            raise ValueError("--storm: the topic needs {n}, as in campus/p-{n}")
+        _payload(args)
+        button = SimulatedButton(
+            args.broker, username=args.username, password=os.environ.get("MQTT_PASSWORD")
+        )
+    except ValueError as error:
+        print(f"campus-simulators button: {error}", file=sys.stderr)
+        return 2
+    number = 0
+    try:
+        with button:
+            for pending in _publications(button, args):
+                for publication in pending:
+                    number += 1
+                    _print(number, publication.wait(args.timeout_s))
+    except ButtonError as error:
+        print(f"campus-simulators button: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _publications(button: SimulatedButton, args: argparse.Namespace) -> Iterator[list[Pending]]:
+    for press in range(args.repeat):
+        if press:
+            time.sleep(args.every_s)
+        topics = [args.topic.replace("{n}", str(n + 1)) for n in range(args.storm or 1)]
+        payloads = [_payload(args) for _ in topics]
+        pending: list[Pending] = []
+        for again in range(args.bounce + 1):
+            if again:
+                time.sleep(0.01)
+            pending += [
+                button.publish(topic, payload, qos=args.qos, retain=args.retain)
+                for topic, payload in zip(topics, payloads, strict=True)
+            ]
+        yield pending
+
+
+def _payload(args: argparse.Namespace) -> bytes:
+    if args.raw is not None:
+        return str(args.raw).encode()
+    if args.raw_size is not None:
+        return secrets.token_bytes(args.raw_size)
+    if args.format == "zigbee2mqtt":
+        contact = None if args.contact is None else args.contact == "true"
+        battery = 100 if args.battery is None else args.battery
+        return zigbee2mqtt_payload(args.event, action=args.action, contact=contact, battery=battery)
+    press_id = None if args.no_id else args.id or str(uuid.uuid4())
+    return gateway_payload(args.event, press_id=press_id, at=args.at, battery=args.battery)
+
+
+def _print(number: int, press: Press) -> None:
+    acknowledged_s = press.acknowledged_s
+    line = {
+        "n": number,
+        "topic": press.topic,
+        "payload": press.payload[:200].decode("utf-8", "replace"),
+        "bytes": len(press.payload),
+        "qos": press.qos,
+        "retain": press.retain,
+        "published_s": round(press.published_s, 6),
+        "acknowledged_s": None if acknowledged_s is None else round(acknowledged_s, 6),
+        "puback_ms": None
+        if acknowledged_s is None
+        else round((acknowledged_s - press.published_s) * 1000, 3),
+    }
+    print(json.dumps(line, ensure_ascii=False), flush=True)
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"found {text}, expected 1 or more")
+    return value
+
+
+def _instant(text: str) -> datetime:
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected RFC 3339") from error
+    if value.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected an offset such as +08:00")
+    return value

@@ -1,0 +1,236 @@
+"""The operator on duty: keeps the ledger, fetches what is offered, looks at live pictures, replies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import aiohttp
+
+from simulators.centre.events import Event
+from simulators.centre.ledger import AlarmFile, Attempt, Entry, Evidence, Ledger, LiveLook, SentReply
+from simulators.centre.media import Kept, MediaShelf, look_live
+from simulators.centre.replies import ScriptRun, Step, may_have_token, reply_body, requests_url, send
+
+T = TypeVar("T")
+
+_TEMPORARY_MEDIA_BYTES = 512 * 1024 * 1024
+_LIVE_WITHIN_S = 10.0
+
+
+class Duty:
+    """Everything the centre does besides answering a POST. Belongs to one event loop, from start to stop."""
+
+    def __init__(
+        self,
+        *,
+        token: str,
+        script: Sequence[Step],
+        schools: Sequence[str],
+        log: Path | None,
+        media_dir: Path | None,
+        fetch: bool,
+        watch_live: bool,
+        tell: Callable[[Entry], None] | None,
+    ) -> None:
+        self._token = token
+        self._script = tuple(script)
+        self._schools = tuple(schools)
+        self._log_file = log
+        self._media_dir = media_dir
+        self._fetch = fetch
+        self._watch_live = watch_live
+        self._tell = tell
+        self.ledger = Ledger()
+        self.changed = asyncio.Condition()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._runs: dict[str, ScriptRun] = {}
+        self._errors: list[BaseException] = []
+        self._log: IO[str] | None = None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._shelf: MediaShelf | None = None
+        self._http: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Open the log and the place for media. Raises OSError if the log cannot be written."""
+        if self._log_file is not None:
+            self._log = self._log_file.open("a", encoding="utf-8", buffering=1)
+        if self._media_dir is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="simulated-centre-")
+            self._shelf = MediaShelf(Path(self._temporary.name), keep_bytes=_TEMPORARY_MEDIA_BYTES)
+        else:
+            self._shelf = MediaShelf(self._media_dir, keep_bytes=None)
+        self._http = aiohttp.ClientSession()
+
+    async def stop(self) -> None:
+        """End all that goes on beside. Raises an exception group if any of it had failed unexpectedly."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._http is not None:
+            await self._http.close()
+        if self._log is not None:
+            self._log.close()
+        if self._temporary is not None:
+            self._temporary.cleanup()
+        self._http = self._log = self._temporary = None
+        errors, self._errors = self._errors, []
+        if errors:
+            raise BaseExceptionGroup("the simulated centre itself failed", errors)
+
+    async def keep(self, event: Event | None, body: bytes, attempt: Attempt) -> None:
+        """File one attempt and set to work on what it brought, without waiting for that work."""
+        if event is None or attempt.refusal is not None:
+            self.ledger.refused(attempt)
+            await self.happened("refused", attempt=asdict(attempt))
+            return
+        alarm = self.ledger.came(event, body, attempt)
+        what = "not-taken" if not attempt.taken else "duplicate" if attempt.duplicate else "received"
+        about: dict[str, Any] = {"type": event.type, "subject": event.subject, "sequence": event.sequence}
+        if what == "received":
+            about |= {"time": event.time, "data": event.data}
+            if message := self.ledger.messages.get(event.id):
+                about["problems"] = list(message.problems)
+        if alarm is not None:
+            self._follow(alarm, event, attempt)
+        await self.happened(what, at=attempt, **about, attempt=asdict(attempt))
+
+    def kept(self, evidence_id: str) -> Kept | None:
+        """The fetched file of one item, or None."""
+        return self._shelf.kept(evidence_id) if self._shelf is not None else None
+
+    async def wait_for(self, predicate: Callable[[], T], timeout_s: float) -> T:
+        """Wait until `predicate()` is true and return its value; it is asked after everything that happens.
+
+        Raises TimeoutError with what is known by then.
+        """
+        try:
+            async with asyncio.timeout(timeout_s), self.changed:
+                while True:
+                    if value := predicate():
+                        return value
+                    await self.changed.wait()
+        except TimeoutError:
+            raise TimeoutError(
+                f"not seen within {timeout_s} s; the centre knows: {self._summary()}"
+            ) from None
+
+    async def reply(
+        self, alarm_id: str, word: str, *, operator: dict[str, Any] | None = None, reason: str | None = None
+    ) -> SentReply:
+        """Send one reply to the school.
+
+        Raises KeyError for an unknown alarm, ValueError without a reply_url that may have the token.
+        """
+        alarm = self.ledger.alarms[alarm_id]
+        sent = await self._send(alarm, "reply", word, reply_body(word, operator=operator, reason=reason))
+        alarm.replies.append(sent)
+        if sent.status == 200:
+            alarm.state = word
+        elif (
+            sent.status == 409 and isinstance(sent.answer, dict) and isinstance(sent.answer.get("state"), str)
+        ):
+            alarm.state = sent.answer["state"]
+        await self.happened("reply", alarm=alarm_id, reply=word, status=sent.status, problem=sent.problem)
+        return sent
+
+    async def request(self, alarm_id: str, body: dict[str, Any]) -> SentReply:
+        """Send one request (clip, still, ptz) to the school. Raises as `reply`."""
+        alarm = self.ledger.alarms[alarm_id]
+        word = str(body.get("request"))
+        sent = await self._send(alarm, "request", word, body)
+        alarm.requests.append(sent)
+        await self.happened("request", alarm=alarm_id, request=word, status=sent.status, problem=sent.problem)
+        return sent
+
+    def _follow(self, alarm: AlarmFile, event: Event, attempt: Attempt) -> None:
+        word = event.type.rpartition(".")[2]
+        if word == "raised" and alarm.raised is not None and alarm.raised.id == event.id:
+            if self._script:
+                run = self._runs[alarm.id] = ScriptRun(self._script)
+                self._start(self._run_script(alarm, run))
+            if self._watch_live:
+                for camera in alarm.raised.data.get("cameras") or []:
+                    self._start(self._look(alarm, camera))
+        elif word == "evidence" and self._fetch:
+            announced = event.data.get("evidence")
+            item = alarm.evidence.get(str(announced.get("id"))) if isinstance(announced, dict) else None
+            if item is not None and item.announced is announced:
+                self._start(self._fetch_item(alarm, item))
+        if going := self._runs.get(alarm.id):
+            going.came(word, attempt.arrived_monotonic_s)
+
+    # --- what goes on beside it
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._errors.append(error)
+            self._write("internal-error", None, {"error": f"{type(error).__name__}: {error}"})
+
+    async def _run_script(self, alarm: AlarmFile, run: ScriptRun) -> None:
+        async for word in run.words():
+            try:
+                await self.reply(alarm.id, word)
+            except ValueError as error:
+                await self.happened("reply-not-sent", alarm=alarm.id, reply=word, problem=str(error))
+                return
+
+    async def _fetch_item(self, alarm: AlarmFile, item: Evidence) -> None:
+        assert self._http is not None
+        assert self._shelf is not None
+        await self._shelf.fetch(self._http, alarm.id, item)
+        await self.happened("fetched", alarm=alarm.id, evidence=asdict(item))
+
+    async def _look(self, alarm: AlarmFile, camera: Any) -> None:
+        assert self._http is not None
+        look = LiveLook(camera=str(camera.get("id")), started_s=time.time())
+        alarm.live.append(look)
+        url = (camera.get("live") or {}).get("hls")
+        if isinstance(url, str):
+            await look_live(self._http, url, look, within_s=_LIVE_WITHIN_S)
+        else:
+            look.problem = "the message has no live.hls for this camera"
+        await self.happened("live", alarm=alarm.id, look=asdict(look))
+
+    async def _send(self, alarm: AlarmFile, kind: str, word: str, body: dict[str, Any]) -> SentReply:
+        assert self._http is not None
+        url = alarm.reply_url
+        if url is None:
+            raise ValueError(f"{alarm.id} has no reply_url (its raised message has not come)")
+        if not may_have_token(url, self._schools):
+            allowed = ", ".join(self._schools) or "loopback"
+            raise ValueError(f"{url} may not have the school's token; allowed is {allowed}")
+        return await send(self._http, url if kind == "reply" else requests_url(url), self._token, word, body)
+
+    async def happened(self, what: str, at: Attempt | None = None, **about: Any) -> None:
+        """Write a line into the journal and wake everybody who waits."""
+        self._write(what, at, about)
+        async with self.changed:
+            self.changed.notify_all()
+
+    def _write(self, what: str, at: Attempt | None, about: dict[str, Any]) -> None:
+        at_s, monotonic_s = (at.arrived_s, at.arrived_monotonic_s) if at else (time.time(), time.monotonic())
+        entry = self.ledger.note(what, at_s, monotonic_s, **about)
+        if self._log is not None:
+            self._log.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
+        if self._tell is not None:
+            self._tell(entry)
+
+    def _summary(self) -> str:
+        recent = [f"{e.what} {e.about.get('type', '')}".strip() for e in self.ledger.entries_after(0)[-8:]]
+        return (
+            f"{len(self.ledger.taken)} messages, {len(self.ledger.refusals)} refused, "
+            f"alarms {[(a.id, a.state) for a in self.ledger.alarms.values()][-4:]}, last {recent}"
+        )
