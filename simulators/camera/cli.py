@@ -1,0 +1,162 @@
+"""`campus-simulators camera`: one or more cameras on a technician's bench."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import signal
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from simulators.camera.faults import CameraFaults
+
+if TYPE_CHECKING:
+    from simulators.camera.simulated import SimulatedCamera
+
+DESCRIPTION = """Simulated ONVIF camera: H.264 over RTSP (TCP, digest), ONVIF device and media service, snapshot,
+and a picture with a clock that proves when it was taken. Prints one JSON line per camera once it answers.
+While it runs, POST a JSON object of faults to http://HOST:HTTP_PORT/_faults ({} heals it), e.g. {"freeze": true};
+GET /_status tells connections and sessions."""
+
+_FAULT_HELP = {
+    "freeze": "connections stay open, no frame is sent",
+    "reject_login": "401 to every log-in",
+    "wrong_codec": "serve JPEG where H.264 was promised",
+    "refuse_connections": "close the RTSP port, answer nothing by HTTP",
+    "drop_connections": "accept and reset every connection",
+    "clock_skew_s": "seconds by which the camera's clock (not the picture) runs ahead",
+    "snapshot_delay_s": "seconds before a snapshot is answered",
+    "snapshot_hangs": "begin a snapshot and never finish it",
+    "wrong_host": "host that ONVIF answers name in their URIs",
+    "wrong_port": "port that ONVIF answers name in their URIs",
+    "cut_after_frames": "cut each session after so many frames",
+}
+_FAULT_TYPES = {"float": float, "str | None": str, "int | None": int}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `campus-simulators camera`."""
+    parser.description = DESCRIPTION
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--name", default="camera", help="name in the picture and in ONVIF (default: %(default)s)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    parser.add_argument("--rtsp-port", type=int, default=8554, help="0: any free one (default: %(default)s)")
+    parser.add_argument("--http-port", type=int, default=8081, help="0: any free one (default: %(default)s)")
+    parser.add_argument("--username", default="admin", help="(default: %(default)s)")
+    parser.add_argument(
+        "--password", default="camera-password", help="empty: no log-in (default: %(default)s)"
+    )
+    parser.add_argument("--width", type=int, help="default: 640 live, 1920 encoded")
+    parser.add_argument("--height", type=int, help="default: 360 live, 1080 encoded")
+    parser.add_argument("--fps", type=int, default=25, help="frames a second (default: %(default)s)")
+    parser.add_argument("--gop", type=int, help="frames from key frame to key frame (default: one second's)")
+    parser.add_argument(
+        "--source",
+        choices=["live", "encoded"],
+        default="live",
+        help="live: a clock drawn and encoded now; encoded: a loop of 10 s at 4 Mbit/s made at the start, for heavy "
+        "loads (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cache", type=Path, metavar="DIR", help="keep the encoded loop here for the next start"
+    )
+    parser.add_argument(
+        "--count", type=int, default=1, help="so many cameras, on consecutive ports, named NAME-1, NAME-2, …"
+    )
+    parser.add_argument(
+        "--log",
+        type=Path,
+        metavar="FILE",
+        help="append one JSON line per frame sent: frame, sent_at, rtp, key",
+    )
+    faults = parser.add_argument_group("faults from the start")
+    for field in fields(CameraFaults):
+        option, wanted = f"--{field.name.replace('_', '-')}", str(field.type)
+        if wanted == "bool":
+            faults.add_argument(option, action="store_true", help=_FAULT_HELP[field.name])
+        else:
+            faults.add_argument(
+                option, type=_FAULT_TYPES[wanted], default=field.default, help=_FAULT_HELP[field.name]
+            )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the cameras until SIGTERM or SIGINT; 0 then, 2 for values or ports that cannot be used."""
+    try:
+        return asyncio.run(_run(args))
+    except (OSError, ValueError) as error:
+        print(f"camera: {error}", file=sys.stderr)
+        return 2
+
+
+async def _run(args: argparse.Namespace) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    cameras = await asyncio.to_thread(_cameras, args)
+    try:
+        for camera in cameras:
+            await camera.start()
+            print(json.dumps(_addresses(camera), ensure_ascii=False), flush=True)
+        await stop.wait()
+    finally:
+        for camera in cameras:
+            await camera.stop()
+    return 0
+
+
+def _cameras(args: argparse.Namespace) -> list[SimulatedCamera]:
+    # Video libraries are loaded only now: help and mistakes are answered at once.
+    from simulators.camera.encoded import EncodedStream
+    from simulators.camera.simulated import SimulatedCamera
+
+    if args.count < 1 or args.fps < 1:
+        raise ValueError(f"--count {args.count}, --fps {args.fps}: expected at least 1")
+    encoded = args.source == "encoded"
+    width, height = args.width or (1920 if encoded else 640), args.height or (1080 if encoded else 360)
+    gop = args.gop or args.fps
+    stream = (
+        EncodedStream.make(width=width, height=height, fps=args.fps, gop=gop, cache=args.cache)
+        if encoded
+        else None
+    )
+    faults = CameraFaults.from_json({field.name: getattr(args, field.name) for field in fields(CameraFaults)})
+    return [
+        SimulatedCamera(
+            name=args.name if args.count == 1 else f"{args.name}-{index + 1}",
+            host=args.host,
+            rtsp_port=args.rtsp_port + index if args.rtsp_port else 0,
+            http_port=args.http_port + index if args.http_port else 0,
+            username=args.username,
+            password=args.password,
+            width=width,
+            height=height,
+            fps=args.fps,
+            gop=gop,
+            source=stream,
+            # Key frames of neighbours lie apart, as those of real cameras do.
+            loop_offset=index * 7,
+            send_log=args.log,
+            faults=faults,
+        )
+        for index in range(args.count)
+    ]
+
+
+def _addresses(camera: SimulatedCamera) -> dict[str, object]:
+    return {
+        "name": camera.name,
+        "rtsp_url": camera.rtsp_url,
+        "onvif_url": camera.onvif_url,
+        "snapshot_url": camera.snapshot_url,
+        "host": camera.host,
+        "rtsp_port": camera.rtsp_port,
+        "http_port": camera.http_port,
+        "username": camera.username,
+    }

@@ -1,0 +1,284 @@
+"""One simulated camera: an RTSP stream, ONVIF, a snapshot, and faults at will.
+
+camera = SimulatedCamera(name="gate")
+await camera.start()
+...
+await camera.set_faults(CameraFaults(freeze=True))
+await camera.stop()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import threading
+import time
+from pathlib import Path
+from typing import IO
+
+from simulators.camera.digest import DigestGate
+from simulators.camera.encoded import EncodedSource, EncodedStream
+from simulators.camera.faults import CameraFaults
+from simulators.camera.h264 import StreamDescription
+from simulators.camera.jpeg import encode_jpeg, packetize_jpeg
+from simulators.camera.live import LiveSource
+from simulators.camera.onvif import DEVICE_PATH, SNAPSHOT_PATH, OnvifService
+from simulators.camera.picture import Canvas
+from simulators.camera.rtp import JPEG_PAYLOAD_TYPE, PreparedFrame
+from simulators.camera.rtsp import STREAM_PATH, Frame, RtspServer
+from simulators.camera.web import CameraHttp
+
+# A camera that serves JPEG by mistake does so at a few pictures a second.
+_JPEG_EVERY = 5
+
+_log = logging.getLogger(__name__)
+
+
+class SimulatedCamera:
+    """A camera on this machine; everything runs in the event loop that starts it, except drawing and encoding.
+
+    `source` is None for the live clock picture (its size and rate are the arguments here) or an `EncodedStream`.
+    Ports of 0 are chosen by the system. An empty `password` lets everybody in. `send_log` names a file that gets one
+    JSON line per frame sent: camera, frame, sent_at (Unix seconds), rtp (time stamp), key, clients.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str = "camera",
+        host: str = "127.0.0.1",
+        rtsp_port: int = 0,
+        http_port: int = 0,
+        username: str = "admin",
+        password: str = "camera-password",
+        width: int = 640,
+        height: int = 360,
+        fps: int = 25,
+        gop: int | None = None,
+        source: EncodedStream | None = None,
+        loop_offset: int = 0,
+        send_log: Path | None = None,
+        faults: CameraFaults | None = None,
+    ) -> None:
+        self.name = name
+        self.host = host
+        self.username, self.password = username, password
+        self._wanted_ports = (rtsp_port, http_port)
+        self._rtsp_port = self._http_port = 0
+        self._faults = faults or CameraFaults()
+        self._gate = DigestGate(realm=name, username=username, password=password) if password else None
+        self._source = (
+            LiveSource(title=name, width=width, height=height, fps=fps, gop=gop or fps)
+            if source is None
+            else EncodedSource(source, offset=loop_offset)
+        )
+        about = self._source.description
+        self._snapshot_canvas = Canvas(width=about.width, height=about.height, title=name)
+        self._snapshot_lock = threading.Lock()
+        self._rtsp = RtspServer(
+            name=name,
+            description=about,
+            gate=self._gate,
+            faults=lambda: self._faults,
+            on_playing=lambda count: self._source.want(count > 0),
+        )
+        self._onvif = OnvifService(
+            name=name,
+            username=username,
+            password=password,
+            description=about,
+            stream_path=STREAM_PATH,
+            rtsp_port=lambda: self._rtsp_port,
+            http_port=lambda: self._http_port,
+            faults=lambda: self._faults,
+        )
+        self._http: CameraHttp | None = None
+        self._send_log_path = send_log
+        self._send_log: IO[str] | None = None
+        self._last_frame = 0
+
+    @property
+    def faults(self) -> CameraFaults:
+        """What is wrong with it now; `set_faults` changes it."""
+        return self._faults
+
+    @property
+    def description(self) -> StreamDescription:
+        """Size, rate and parameter sets of the stream."""
+        return self._source.description
+
+    @property
+    def rtsp_port(self) -> int:
+        """The RTSP port, once started."""
+        return self._rtsp_port
+
+    @property
+    def http_port(self) -> int:
+        """The HTTP port (ONVIF, snapshot, control), once started."""
+        return self._http_port
+
+    onvif_port = http_port
+
+    @property
+    def rtsp_url(self) -> str:
+        """The stream's address without log-in."""
+        return f"rtsp://{self.host}:{self._rtsp_port}{STREAM_PATH}"
+
+    @property
+    def rtsp_url_with_login(self) -> str:
+        """The stream's address as most players want it."""
+        login = f"{self.username}:{self.password}@" if self.password else ""
+        return f"rtsp://{login}{self.host}:{self._rtsp_port}{STREAM_PATH}"
+
+    @property
+    def onvif_url(self) -> str:
+        """The address of the ONVIF device service."""
+        return f"http://{self.host}:{self._http_port}{DEVICE_PATH}"
+
+    @property
+    def snapshot_url(self) -> str:
+        """The address of the snapshot (HTTP digest)."""
+        return f"http://{self.host}:{self._http_port}{SNAPSHOT_PATH}"
+
+    @property
+    def connections(self) -> int:
+        """Open RTSP connections."""
+        return self._rtsp.connections
+
+    @property
+    def playing(self) -> int:
+        """RTSP sessions that are being sent frames now."""
+        return self._rtsp.playing
+
+    @property
+    def sessions_total(self) -> int:
+        """RTSP sessions set up since the camera was made."""
+        return self._rtsp.sessions_total
+
+    @property
+    def refused_logins(self) -> int:
+        """RTSP requests with an Authorization header that were answered 401."""
+        return self._rtsp.refused_logins
+
+    async def start(self) -> None:
+        """Open the ports and begin; raises OSError if a port is taken, and then nothing is left open."""
+        if self._http is not None:
+            raise RuntimeError(f"camera {self.name} is already started")
+        http = CameraHttp(
+            gate=self._gate,
+            onvif=self._onvif,
+            faults=lambda: self._faults,
+            set_faults=self.set_faults,
+            snapshot=self._take_snapshot,
+            status=self._status,
+        )
+        rtsp_port, http_port = self._wanted_ports
+        try:
+            self._rtsp_port = await self._rtsp.listen(self.host, rtsp_port)
+            self._http_port = await http.listen(self.host, http_port)
+            if self._send_log_path is not None:
+                self._send_log = self._send_log_path.open("a", encoding="utf-8")
+        except OSError:
+            self._rtsp.close_port()
+            await http.stop()
+            raise
+        self._http = http
+        if self._faults.refuse_connections:
+            self._rtsp.close_port()
+        self._source.start(self._publish, self._failed)
+
+    async def stop(self) -> None:
+        """Close everything; harmless when stopped or never started."""
+        http, self._http = self._http, None
+        if http is None:
+            return
+        self._rtsp.close_port()
+        self._rtsp.cut_all()
+        await http.stop()
+        try:
+            await self._source.stop()
+        finally:
+            if self._send_log is not None:
+                self._send_log.close()
+                self._send_log = None
+
+    async def __aenter__(self) -> SimulatedCamera:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def set_faults(self, faults: CameraFaults) -> None:
+        """Put other faults in place of the present ones; they are in effect on return.
+
+        Raises OSError if the RTSP port was closed by `refuse_connections` and somebody took it meanwhile.
+        """
+        before, self._faults = self._faults, faults
+        if self._http is None:
+            return
+        if faults.refuse_connections and not before.refuse_connections:
+            self._rtsp.close_port()
+        if before.refuse_connections and not faults.refuse_connections:
+            await self._rtsp.listen(self.host, self._rtsp_port)
+        if faults.refuse_connections or faults.drop_connections or faults.wrong_codec != before.wrong_codec:
+            self._rtsp.cut_all()
+
+    def cut_connections(self) -> None:
+        """Reset the open RTSP connections once; the next ones are welcome."""
+        self._rtsp.cut_all()
+
+    def _publish(self, frame: Frame) -> None:
+        self._last_frame = frame.number
+        if self._faults.wrong_codec:
+            if frame.number % _JPEG_EVERY or not self._rtsp.playing:
+                return
+            frame = Frame(
+                prepared=PreparedFrame.of(
+                    packetize_jpeg(self._draw_snapshot()), payload_type=JPEG_PAYLOAD_TYPE
+                ),
+                number=frame.number,
+                key=True,
+                rtp_timestamp=frame.rtp_timestamp,
+                taken_at_s=frame.taken_at_s,
+            )
+        clients = self._rtsp.publish(frame)
+        if clients and self._send_log is not None:
+            line = {
+                "camera": self.name,
+                "frame": frame.number,
+                "sent_at": round(time.time(), 6),
+                "rtp": frame.rtp_timestamp & 0xFFFFFFFF,
+                "key": frame.key,
+                "clients": clients,
+            }
+            self._send_log.write(json.dumps(line) + "\n")
+            if frame.key:
+                self._send_log.flush()
+
+    def _failed(self, error: BaseException) -> None:
+        """Die as a camera dies; `stop` raises the reason to whoever started it."""
+        _log.error("camera %s: its source ended: %r", self.name, error)
+        self._rtsp.close_port()
+        self._rtsp.cut_all()
+
+    async def _take_snapshot(self) -> bytes:
+        return await asyncio.to_thread(self._draw_snapshot)
+
+    def _draw_snapshot(self) -> bytes:
+        with self._snapshot_lock:
+            return encode_jpeg(
+                self._snapshot_canvas.draw(unix_ms=time.time_ns() // 1_000_000, frame=self._last_frame)
+            )
+
+    def _status(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "rtsp_url": self.rtsp_url,
+            "connections": self.connections,
+            "playing": self.playing,
+            "sessions_total": self.sessions_total,
+            "refused_logins": self.refused_logins,
+            "frames": self._last_frame,
+        }
