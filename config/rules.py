@@ -1,0 +1,238 @@
+"""What holds between the entries of a site file: references, sources, the law's words about cameras.
+
+The rules work on what could be read, so that one run names every fault: an entry too faulty to be understood is
+absent here, while its id still counts as known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from config.findings import Complaint, Path
+from config.site import Access, Camera, Centre, Evidence, Http, Mqtt, Point, School, Site, Storage, Zone
+
+# 公共安全视频图像信息系统管理条例, Art. 8: (二) inside student dormitory rooms; (三) baths, toilets, changing rooms; (四)
+# any other privacy area.
+PRIVATE_KINDS = {"dormitory-room": "item 2", "toilet": "item 3", "changing": "item 3"}
+ALWAYS_RECORDED_KINDS = ("gate", "passage")
+
+
+@dataclass(kw_only=True)
+class Parts:
+    """The sections and entries that could be read, each entry with its position in the file."""
+
+    site: School | None = None
+    zones: dict[int, Zone] = field(default_factory=dict)
+    cameras: dict[int, Camera] = field(default_factory=dict)
+    points: dict[int, Point] = field(default_factory=dict)
+    centre: Centre | None = None
+    mqtt: Mqtt | None = None
+    storage: Storage | None = None
+    evidence: Evidence | None = None
+    http: Http | None = None
+    access: dict[int, Access] = field(default_factory=dict)
+    known_ids: dict[str, set[str]] = field(default_factory=dict)
+    """Per list, the ids that stand in the file, faulty entries included."""
+
+    @classmethod
+    def of(cls, site: Site) -> Parts:
+        """The parts of a whole site."""
+        return cls(
+            site=site.site,
+            zones=dict(enumerate(site.zones)),
+            cameras=dict(enumerate(site.cameras)),
+            points=dict(enumerate(site.points)),
+            centre=site.centre,
+            mqtt=site.mqtt,
+            storage=site.storage,
+            evidence=site.evidence,
+            http=site.http,
+            access=dict(enumerate(site.access)),
+            known_ids={
+                "zones": {zone.id for zone in site.zones},
+                "cameras": {camera.id for camera in site.cameras},
+                "points": {point.id for point in site.points},
+            },
+        )
+
+
+def entry_rules(parts: Parts) -> Iterator[Complaint]:
+    """Every breach of a rule between entries; warnings are not blocking."""
+    yield from _duplicates(parts)
+    yield from _references(parts)
+    yield from _cameras_by_zone(parts)
+    yield from _mqtt_sources(parts)
+    yield from _onvif_sources(parts)
+    yield from _unseen_points(parts)
+    yield from _same_addresses(parts)
+
+
+def _duplicates(parts: Parts) -> Iterator[Complaint]:
+    lists: list[tuple[str, dict[int, str]]] = [
+        ("zones", {index: zone.id for index, zone in parts.zones.items()}),
+        ("cameras", {index: camera.id for index, camera in parts.cameras.items()}),
+        ("points", {index: point.id for index, point in parts.points.items()}),
+    ]
+    for name, ids in lists:
+        first: dict[str, int] = {}
+        for index, entry_id in ids.items():
+            if entry_id in first:
+                yield _wrong(
+                    (name, index, "id"),
+                    f'"{entry_id}" again',
+                    f"an id of its own for each of the {name}",
+                    f"{name}[{first[entry_id]}] has it already",
+                )
+            first.setdefault(entry_id, index)
+    for index, point in parts.points.items():
+        for position, camera in enumerate(point.cameras):
+            if camera in point.cameras[:position]:
+                yield _wrong(
+                    ("points", index, "cameras", position),
+                    f'"{camera}" again',
+                    "each camera once",
+                    "remove it",
+                )
+
+
+def _references(parts: Parts) -> Iterator[Complaint]:
+    zones, cameras = parts.known_ids.get("zones", set()), parts.known_ids.get("cameras", set())
+    for index, camera in parts.cameras.items():
+        if camera.zone not in zones:
+            yield _dangling(("cameras", index, "zone"), camera.zone, "zones")
+    for index, point in parts.points.items():
+        if point.zone not in zones:
+            yield _dangling(("points", index, "zone"), point.zone, "zones")
+        for position, camera_id in enumerate(point.cameras):
+            if camera_id not in cameras:
+                yield _dangling(("points", index, "cameras", position), camera_id, "cameras")
+        if point.onvif_input and point.onvif_input.camera not in cameras:
+            yield _dangling(("points", index, "onvif_input", "camera"), point.onvif_input.camera, "cameras")
+
+
+def _cameras_by_zone(parts: Parts) -> Iterator[Complaint]:
+    kinds = {zone.id: zone.kind for zone in parts.zones.values()}
+    for index, camera in parts.cameras.items():
+        kind = kinds.get(camera.zone, "other")
+        if kind in PRIVATE_KINDS:
+            yield _wrong(
+                ("cameras", index, "zone"),
+                f'"{camera.zone}", a zone of kind {kind}',
+                "a zone where a camera may stand",
+                "公共安全视频图像信息系统管理条例 (State Council Order 799) Art. 8 items 2–4 forbids cameras "
+                "inside student dormitory rooms, baths, toilets, changing rooms and other private places "
+                f"(here {PRIVATE_KINDS[kind]}): take the camera down, or correct its zone",
+            )
+        if kind in ALWAYS_RECORDED_KINDS and camera.record != "continuous":
+            yield _wrong(
+                ("cameras", index, "record"),
+                f"{camera.record} in {camera.zone}, a zone of kind {kind}",
+                "continuous",
+                "the founding notice, II (3) 3, and 公共安全视频图像信息系统管理条例 (State Council Order 799) "
+                "Art. 17: what cameras at gates and main passages see is kept for 30 days or more",
+            )
+
+
+def _mqtt_sources(parts: Parts) -> Iterator[Complaint]:
+    by_topic: dict[str, list[tuple[int, Point]]] = {}
+    for index, point in parts.points.items():
+        if point.mqtt is None:
+            continue
+        path: Path = ("points", index, "mqtt", "topic")
+        for first, other in by_topic.get(point.mqtt.topic, []):
+            assert other.mqtt is not None
+            mine, theirs = point.mqtt.input, other.mqtt.input
+            if mine is None or theirs is None or mine == theirs:
+                yield _wrong(
+                    path,
+                    f"the topic of points[{first}] ({other.id}) again",
+                    "one source for one point",
+                    "points on one topic need a different input each",
+                )
+                break
+            if point.mqtt.format != other.mqtt.format:
+                yield _wrong(
+                    ("points", index, "mqtt", "format"),
+                    point.mqtt.format,
+                    f"{other.mqtt.format}, as points[{first}] ({other.id}) says of the same topic",
+                    "one device writes one format",
+                )
+                break
+        by_topic.setdefault(point.mqtt.topic, []).append((index, point))
+
+
+def _onvif_sources(parts: Parts) -> Iterator[Complaint]:
+    cameras = {camera.id: camera for camera in parts.cameras.values()}
+    first: dict[tuple[str, str], int] = {}
+    for index, point in parts.points.items():
+        if point.onvif_input is None:
+            continue
+        source = (point.onvif_input.camera, point.onvif_input.token)
+        path: Path = ("points", index, "onvif_input")
+        if source in first:
+            yield _wrong(
+                (*path, "token"),
+                f"the input of points[{first[source]}] again",
+                "one source for one point",
+                "give each point the token of its own input",
+            )
+        first.setdefault(source, index)
+        camera = cameras.get(source[0])
+        if camera is not None and camera.onvif is None:
+            yield _wrong(
+                (*path, "camera"),
+                f'"{camera.id}", which has a stream only',
+                "a camera with the key onvif",
+                "alarm inputs are read by ONVIF",
+            )
+
+
+def _unseen_points(parts: Parts) -> Iterator[Complaint]:
+    watched = {camera.zone for camera in parts.cameras.values()}
+    for index, point in parts.points.items():
+        if not point.cameras and point.zone not in watched:
+            yield _warning(
+                ("points", index, "cameras"),
+                "no camera in its list or its zone",
+                "at least one",
+                "its alarm goes out without stills, clips and live picture (cameras: [])",
+            )
+    if not parts.points:
+        yield _warning(("points",), "no point", "at least one alarm contact", "no alarm can ever be raised")
+
+
+def _same_addresses(parts: Parts) -> Iterator[Complaint]:
+    first: dict[tuple[str, int, str], int] = {}
+    for index, camera in parts.cameras.items():
+        if camera.onvif is not None:
+            address = (camera.onvif.host.lower(), camera.onvif.port, "")
+            path: Path = ("cameras", index, "onvif", "host")
+        elif camera.stream is not None:
+            url = camera.stream.address
+            address = (url.host, url.port, f"{url.path}?{url.query}")
+            path = ("cameras", index, "stream", "url")
+        else:
+            continue
+        if address in first:
+            yield _warning(
+                path,
+                f"the address of cameras[{first[address]}] again",
+                "an address of its own",
+                "is it one camera, twice?",
+            )
+        first.setdefault(address, index)
+
+
+def _dangling(path: Path, reference: str, where: str) -> Complaint:
+    return _wrong(
+        path, f'"{reference}"', f"the id of one of the {where}", f"add it to {where}, or correct it"
+    )
+
+
+def _wrong(path: Path, found: str, expected: str, advice: str) -> Complaint:
+    return Complaint(path=path, found=found, expected=expected, advice=advice)
+
+
+def _warning(path: Path, found: str, expected: str, advice: str) -> Complaint:
+    return Complaint(path=path, found=found, expected=expected, advice=advice, blocking=False)

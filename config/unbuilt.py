@@ -1,0 +1,98 @@
+"""What a site file may ask for and this version does not do yet: said before the start, never passed over in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from config.findings import Complaint, Finding, Path, Places
+from config.site import Point, Site
+
+BUILT_FORMATS = ("gateway", "zigbee2mqtt")
+_LATER = "something this version does"
+
+
+def unbuilt(site: Site, places: Places | None = None) -> list[Finding]:
+    """What of `site` will not happen, and what happens instead; `places` (of `Loaded`) gives the lines.
+
+    A blocking finding means that the gateway cannot run with it at all: `run` must refuse with its text.
+    """
+    where = places or Places()
+    return [where.finding(complaint) for complaint in _unbuilt(site)]
+
+
+def _unbuilt(site: Site) -> Iterator[Complaint]:
+    for index, camera in enumerate(site.cameras):
+        path: Path = ("cameras", index)
+        if camera.record == "continuous":
+            yield _later(
+                (*path, "record"),
+                "continuous",
+                "nothing is recorded round the clock, and the 30 days of the law are not kept by this gateway: its "
+                "stills and clips of alarms are; keep a recorder beside it",
+            )
+        if camera.audio:
+            yield _later((*path, "audio"), "true", "sound is left out of its clips")
+    for index, point in enumerate(site.points):
+        yield from _point(("points", index), point)
+    yield from _centre(site)
+    yield from _storage(site)
+
+
+def _point(path: Path, point: Point) -> Iterator[Complaint]:
+    silent = f"NO PRESS OF {point.id} RAISES AN ALARM"
+    if point.onvif_input is not None:
+        yield _later(
+            (*path, "onvif_input"), "an ONVIF alarm input", f"it is not read: {silent}; wire it to MQTT"
+        )
+    if point.mqtt is not None and point.mqtt.format not in BUILT_FORMATS:
+        yield _later(
+            (*path, "mqtt", "format"),
+            point.mqtt.format,
+            f"its payloads are kept as unreadable: {silent}; formats built: {', '.join(BUILT_FORMATS)}",
+        )
+
+
+def _centre(site: Site) -> Iterator[Complaint]:
+    webhook = site.centre.webhook
+    if site.centre.media == "push":
+        yield _later(
+            ("centre", "media"),
+            "push",
+            "nothing is PUT to media_url: messages carry signed links to this gateway instead, and public_url must be "
+            "reachable from the centre",
+        )
+    if webhook.backup_url is not None:
+        yield _later(
+            ("centre", "webhook", "backup_url"),
+            "a second path",
+            "messages go to url only, again and again until received",
+        )
+    if webhook.answer_secret is not None:
+        yield _later(
+            ("centre", "webhook", "answer_secret"),
+            "a secret for answers",
+            "replies and requests in answer bodies are not read: the centre must call reply_url",
+        )
+
+
+def _storage(site: Site) -> Iterator[Complaint]:
+    storage = site.storage
+    if storage.object_store is not None:
+        yield _later(
+            ("storage", "objects"), "an S3 store", "nothing could be kept: write file:DIR", blocking=True
+        )
+    if storage.database.startswith("postgresql:"):
+        yield _later(
+            ("storage", "database"), "PostgreSQL", "nothing could be kept: write sqlite:FILE", blocking=True
+        )
+    if "when_full" in storage.model_fields_set:
+        yield _later(
+            ("storage", "when_full"),
+            ", ".join(storage.when_full),
+            "nothing is recorded that could give way: a full disk raises a fault, and evidence that finds no room is "
+            "named in the manifest",
+        )
+
+
+def _later(path: Path, found: str, instead: str, *, blocking: bool = False) -> Complaint:
+    return Complaint(path=path, found=found, expected=_LATER, advice=instead, blocking=blocking)
