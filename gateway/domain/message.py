@@ -95,6 +95,7 @@ class Answer:
     status: int | None
     detail: str = ""
     body: bytes = b""
+    content_type: str = ""
     retry_after_s: float | None = None
 
 

@@ -38,7 +38,7 @@ def decode(payload: bytes) -> list[Signal]:
 
 
 def _action(action: str, battery: int | None) -> Signal:
-    """``single``, ``button_2_single`` and ``2_single`` alike: the last word says what happened, what is before it which button."""
+    """``single``, ``2_single``, ``button_2_single``: the last word says what happened, the rest which button."""
     word = action.lower()
     name, _, last = word.rpartition("_")
     if word in _DOWN | _UP:

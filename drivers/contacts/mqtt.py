@@ -1,0 +1,180 @@
+"""Contacts over MQTT: QoS 1, a session that outlives us, acknowledged by hand after the commit.
+
+paho-mqtt runs its own thread; what arrives is handed to the event loop. MQTT 3.1.1 with ``clean_session=False``
+is enough and is what every broker speaks, the embedded one included. A payload far beyond what a contact
+sends is received and judged like any other (PLATFORM: it would be dropped unseen by MQTT 5's packet limit).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import paho.mqtt.client as paho
+import structlog
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.reasoncodes import ReasonCode
+
+from gateway.ports import Clock, ContactMessage
+
+log = structlog.get_logger(__name__)
+
+KEEPALIVE_S = 15  # a dead broker is noticed within 1.5 times this
+RECONNECT_S = (1, 10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerAddress:
+    """Where the broker is and how to speak to it. ``tls`` is ``None`` for plain TCP (legal on loopback only)."""
+
+    host: str
+    port: int
+    client_id: str
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = field(default=None, repr=False)
+
+
+class MqttFeed:
+    """:class:`gateway.ports.ContactFeed` on one broker."""
+
+    def __init__(self, address: BrokerAddress, topics: Sequence[str], clock: Clock) -> None:
+        self._address = address
+        self._topics = sorted(set(topics))
+        self._clock = clock
+        self._cause = "not connected yet"
+        self._subscribed: set[int] = set()
+        self._armed = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def armed(self) -> bool:
+        return self._armed.is_set()
+
+    @property
+    def cause(self) -> str:
+        return self._cause
+
+    async def wait_armed(self) -> None:
+        """Return once the broker has confirmed every subscription."""
+        await self._armed.wait()
+
+    async def run(self, receive: Callable[[ContactMessage], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        client = self._client(receive)
+        address = self._address
+        client.connect_async(address.host, address.port, keepalive=KEEPALIVE_S)
+        client.loop_start()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            # The session stays at the broker: what is pressed while we are away waits there.
+            client.disconnect()
+            await asyncio.to_thread(client.loop_stop)
+
+    def _client(self, receive: Callable[[ContactMessage], None]) -> paho.Client:
+        address = self._address
+        client = paho.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=address.client_id,
+            clean_session=False,
+            protocol=paho.MQTTv311,
+            manual_ack=True,
+        )
+        if address.username is not None:
+            client.username_pw_set(address.username, address.password)
+        if address.tls is not None:
+            client.tls_set_context(address.tls)
+        client.reconnect_delay_set(*RECONNECT_S)
+        client.suppress_exceptions = False
+        client.on_connect = self._on_connect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_disconnect = self._on_disconnect
+        client.on_subscribe = self._on_subscribe
+
+        def on_message(_client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+            # On paho's thread: as little as possible, then over to the loop.
+            self._on_loop(receive, self._contact_message(client, message))
+
+        client.on_message = on_message
+        return client
+
+    def _contact_message(self, client: paho.Client, message: paho.MQTTMessage) -> ContactMessage:
+        mid, qos, arrived_at = message.mid, message.qos, self._clock.now()
+
+        def acknowledge() -> None:
+            if client.ack(mid, qos) not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
+                log.warning("mqtt.ack_failed", mid=mid)
+
+        return ContactMessage(
+            topic=message.topic,
+            payload=bytes(message.payload),
+            retained=bool(message.retain),
+            redelivered=bool(message.dup),
+            mid=mid,
+            arrived_at=arrived_at,
+            acknowledge=acknowledge,
+        )
+
+    # paho's callbacks, on its thread.
+
+    def _on_loop(self, call: Callable[..., object], *args: object) -> None:
+        assert self._loop is not None
+        try:
+            self._loop.call_soon_threadsafe(call, *args)
+        except RuntimeError:
+            return  # the loop has ended; the broker keeps what was not acknowledged
+
+    def _on_connect(
+        self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
+    ) -> None:
+        if reason.is_failure:
+            self._on_loop(self._lost, f"the broker refuses: {reason}")
+            return
+        if not self._topics:
+            self._on_loop(self._ready)
+            return
+        self._subscribed.clear()
+        for start in range(0, len(self._topics), 100):
+            part = [(topic, 1) for topic in self._topics[start : start + 100]]
+            code, mid = client.subscribe(part)
+            if code is MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
+                self._subscribed.add(mid)
+
+    def _on_subscribe(
+        self, _client: paho.Client, _data: Any, mid: int, reasons: list[ReasonCode], _properties: Any
+    ) -> None:
+        refused = [str(r) for r in reasons if r.is_failure]
+        if refused:
+            self._on_loop(
+                self._lost, f"the broker refuses a subscription: {refused[0]}; check its access list"
+            )
+            return
+        self._subscribed.discard(mid)
+        if not self._subscribed:
+            self._on_loop(self._ready)
+
+    def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
+        address = self._address
+        self._on_loop(self._lost, f"cannot connect to {address.host}:{address.port}; is the broker running?")
+
+    def _on_disconnect(
+        self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
+    ) -> None:
+        self._on_loop(self._lost, f"the connection to the broker ended: {reason}")
+
+    # On the loop.
+
+    def _ready(self) -> None:
+        self._cause = ""
+        self._armed.set()
+        log.info("mqtt.armed", topics=len(self._topics))
+
+    def _lost(self, cause: str) -> None:
+        if cause != self._cause:
+            log.warning("mqtt.lost", cause=cause)
+        self._cause = cause
+        self._armed.clear()

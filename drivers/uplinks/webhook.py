@@ -1,0 +1,83 @@
+"""One path to the 110 centre: a signed POST on a kept connection."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+import aiohttp
+
+from drivers.uplinks.signing import secret_bytes, signed_headers
+from gateway.domain.message import Answer
+from gateway.ports import Clock
+
+CONNECT_S = 3.0  # CONTRACT §3
+WHOLE_ATTEMPT_S = 10.0
+MOST_CONNECTIONS = 256
+KEPT_ANSWER_BYTES = 64 * 1024
+CONTENT_TYPE = "application/cloudevents+json"
+
+
+class WebhookPath:
+    """:class:`gateway.ports.Uplink` by HTTP. Open it in a running loop, close it when done."""
+
+    def __init__(
+        self, name: str, url: str, secret: str, clock: Clock, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.name = name
+        self._url = url
+        self._key = secret_bytes(secret)
+        self._clock = clock
+        self._tls = tls
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        """Prepare the kept connections; nothing is sent yet."""
+        connector = aiohttp.TCPConnector(
+            limit=MOST_CONNECTIONS, keepalive_timeout=60, ssl=self._tls if self._tls is not None else True
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            timeout=aiohttp.ClientTimeout(total=WHOLE_ATTEMPT_S, sock_connect=CONNECT_S),
+            headers={"Content-Type": CONTENT_TYPE, "User-Agent": "campus-gateway"},
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+        )
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def deliver(self, message: str, body: bytes) -> Answer:
+        session = self._session
+        if session is None:
+            return Answer(status=None, detail="the uplink is closed")
+        timestamp = int(self._clock.now().timestamp())
+        headers = signed_headers(self._key, message, timestamp, body)
+        try:
+            # A redirect is a failure (Standard Webhooks): a signed alarm is not sent where a stranger points.
+            async with session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
+                answer = await response.content.read(KEPT_ANSWER_BYTES + 1)
+                while len(answer) <= KEPT_ANSWER_BYTES and not response.content.at_eof():
+                    answer += await response.content.read(KEPT_ANSWER_BYTES + 1 - len(answer))
+                return Answer(
+                    status=response.status,
+                    detail=response.reason or "",
+                    body=answer,
+                    content_type=response.headers.get("Content-Type", ""),
+                    retry_after_s=_seconds(response.headers.get("Retry-After")),
+                )
+        except TimeoutError:
+            return Answer(status=None, detail=f"no answer within {WHOLE_ATTEMPT_S:.0f} s")
+        except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as exc:
+            return Answer(status=None, detail=f"{type(exc).__name__}: {exc}"[:300])
+
+
+def _seconds(value: str | None) -> float | None:
+    """``Retry-After`` in seconds; its date form is not taken, since the other side's clock may lie."""
+    try:
+        return None if value is None else max(0.0, float(value))
+    except ValueError:
+        return None

@@ -1,0 +1,339 @@
+"""Gathering: what an alarm asks of its cameras is obtained, stored, and told to the centre.
+
+Object first, row second: the row is the promise. Each wanted item is one task, so a camera that hangs, lies
+or dies costs its own evidence only, and the manifest says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import structlog
+
+from gateway.domain.alarm import Alarm
+from gateway.domain.envelope import Envelopes
+from gateway.domain.errors import Refused, Unavailable
+from gateway.domain.evidence import DURING_CLIP_S, Evidence, EvidenceState, Kind, Moment
+from gateway.domain.ids import new_id
+from gateway.domain.message import MessageType
+from gateway.ports import CameraBank, Clock, ObjectStore, Store, Transaction
+
+log = structlog.get_logger(__name__)
+
+STILL_GIVEN_UP_S = 8.0  # after the instant asked for: a frame that is not there by then has left the chain
+CLIP_GIVEN_UP_S = 10.0  # after the span's end
+RETRY_S = 0.5
+STORE_RETRY_S = 2.0
+LATE_ITEMS_TOGETHER_S = 2.0  # late items within this share one revision of the manifest
+MANIFEST_WAITS_S = 15.0  # for items still on their way when the window is over
+
+
+class Gathering:
+    """The stage. ``wake`` says that there may be something new; ``run`` works until cancelled."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        cameras: CameraBank,
+        objects: ObjectStore,
+        envelopes: Envelopes,
+        spool: Path,
+        wake_delivering: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._cameras = cameras
+        self._objects = objects
+        self._envelopes = envelopes
+        self._spool = spool
+        self._wake_delivering = wake_delivering
+        self._changed = asyncio.Event()
+        self._under_way: set[str] = set()
+        self.store_cause = ""
+
+    def wake(self) -> None:
+        """There may be new evidence to gather, or an alarm has closed."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        self._spool.mkdir(parents=True, exist_ok=True)
+        for left in self._spool.iterdir():
+            left.unlink()  # of a run that ended in the middle: its items are still wanted
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                self._changed.clear()
+                next_at = await self._look(tasks)
+                wait_s = 3600.0 if next_at is None else (next_at - self._clock.now()).total_seconds()
+                await self._pause(max(0.0, wait_s))
+
+    async def _look(self, tasks: asyncio.TaskGroup) -> datetime | None:
+        """Start what is wanted and not under way, make what manifests are due; returns when to look again."""
+        now = self._clock.now()
+        try:
+            wanted, due, open_alarms, next_at = await self._store.read(
+                lambda tx: (
+                    tx.evidence.wanted(),
+                    tx.alarms.manifests_due(now),
+                    [(a, _last_during(tx, a)) for a in tx.alarms.open()],
+                    tx.alarms.next_manifest_at(),
+                )
+            )
+            for item in sorted(wanted, key=lambda e: e.rank):
+                if item.id not in self._under_way:
+                    self._under_way.add(item.id)
+                    tasks.create_task(self._gather(item), name=f"gather {item.id}")
+            for alarm in due:
+                await self._make_manifest(alarm, now)
+            for alarm, last in open_alarms:
+                following = _next_during(alarm, last)
+                if following is not None and following <= now:
+                    await self._want_during(alarm, following)
+                    self._changed.set()
+                elif following is not None:
+                    next_at = following if next_at is None else min(next_at, following)
+        except Unavailable as exc:
+            log.error("gathering.cannot_look", cause=exc.reason)
+            return now + timedelta(seconds=STORE_RETRY_S)
+        return next_at
+
+    async def _pause(self, seconds: float) -> None:
+        timer = asyncio.ensure_future(self._clock.sleep(seconds))
+        change = asyncio.ensure_future(self._changed.wait())
+        try:
+            await asyncio.wait((timer, change), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            change.cancel()
+
+    # One item.
+
+    async def _gather(self, item: Evidence) -> None:
+        try:
+            await self._until(item.start if item.kind is Kind.STILL else None)
+            got = await self._obtain(item)
+            await self._settle(got)
+        finally:
+            self._under_way.discard(item.id)
+
+    async def _until(self, at: datetime | None) -> None:
+        if at is not None:
+            await self._clock.sleep((at - self._clock.now()).total_seconds())
+
+    async def _obtain(self, item: Evidence) -> Evidence:
+        """Try until it is there or can no longer come; the returned item says which."""
+        patience_s = STILL_GIVEN_UP_S if item.kind is Kind.STILL else CLIP_GIVEN_UP_S
+        give_up_at = max(item.end, self._clock.now()) + timedelta(seconds=patience_s)
+        while True:
+            try:
+                if item.kind is Kind.STILL:
+                    return await self._still(item)
+                return await self._clip(item)
+            except Unavailable as exc:
+                own_snapshot = (
+                    item.source == "onvif"
+                )  # not tried again: a snapshot of later shows something else
+                if own_snapshot or self._clock.now() >= give_up_at:
+                    return item.failed(exc.reason)
+                await self._clock.sleep(RETRY_S)
+            except Refused as exc:
+                return item.failed(exc.reason)
+
+    async def _still(self, item: Evidence) -> Evidence:
+        if item.source == "onvif":
+            taken = await self._cameras.fetch_snapshot(item.camera)
+            offset_ms = round((taken.taken_at - item.start).total_seconds() * 1000)
+            taken = replace(taken, offset_ms=offset_ms)
+        else:
+            taken = await self._cameras.take_still(item.camera, item.start)
+        key = self._key(item)
+        await self._stored(lambda: self._objects.put_bytes(key, taken.jpeg))
+        return replace(
+            item,
+            state=EvidenceState.STORED,
+            taken_at=taken.taken_at,
+            offset_ms=taken.offset_ms,
+            clock=taken.clock,
+            source=taken.source,
+            media_type="image/jpeg",
+            bytes=len(taken.jpeg),
+            sha256=hashlib.sha256(taken.jpeg).hexdigest(),
+            key=key,
+            stored_at=self._clock.now(),
+        )
+
+    async def _clip(self, item: Evidence) -> Evidence:
+        target = self._spool / f"{item.id}.mp4"
+        taken = await self._cameras.cut_clip(item.camera, item.start, item.end, target)
+        key = self._key(item)
+        await self._stored(lambda: self._objects.put(key, target, sha256=taken.sha256))
+        return replace(
+            item,
+            state=EvidenceState.STORED,
+            start=taken.start,
+            end=taken.end,
+            wanted_start=item.start,
+            wanted_end=item.end,
+            taken_at=taken.start,
+            offset_ms=round((taken.start - item.start).total_seconds() * 1000),
+            clock=taken.clock,
+            source="ring",
+            media_type="video/mp4",
+            bytes=taken.bytes,
+            sha256=taken.sha256,
+            key=key,
+            stored_at=self._clock.now(),
+            reason=taken.shortfall,
+        )
+
+    async def _stored(self, put: Callable[[], object]) -> None:
+        """Store without end while the store is away: what was captured is not thrown away."""
+        while True:
+            try:
+                await put()  # type: ignore[misc]
+                self.store_cause = ""
+                return
+            except Unavailable as exc:
+                if exc.reason != self.store_cause:
+                    log.error("store.unavailable", cause=exc.reason)
+                self.store_cause = exc.reason
+                await self._clock.sleep(STORE_RETRY_S)
+
+    def _key(self, item: Evidence) -> str:
+        site = self._envelopes.site
+        day = item.start.astimezone(ZoneInfo("UTC")).strftime("%Y/%m/%d")
+        return f"{site.id}/alarms/{day}/{item.alarm}/{item.camera}/{item.id}.{item.suffix}"
+
+    # What it came to.
+
+    async def _settle(self, item: Evidence) -> None:
+        now = self._clock.now()
+
+        def work(tx: Transaction) -> None:
+            alarm = tx.alarms.get(item.alarm)
+            assert alarm is not None
+            tx.evidence.save(item)
+            said = []
+            if item.state is EvidenceState.STORED:
+                data = self._envelopes.evidence(item, now)
+                alarm, message = self._envelopes.about_alarm(
+                    alarm, MessageType.ALARM_EVIDENCE, data, at=item.taken_at or now, now=now
+                )
+                said.append(message)
+            if item.request is not None:
+                asked = tx.requests.get(item.request)
+                assert asked is not None
+                ok = item.state is EvidenceState.STORED
+                tx.requests.save(replace(asked, ok=ok, result=item.reason or ""))
+                data = {
+                    "request": item.request,
+                    "ok": ok,
+                    "reason": item.reason,
+                    "evidence": item.id if ok else None,
+                }
+                alarm, message = self._envelopes.about_alarm(
+                    alarm, MessageType.REQUEST_RESULT, data, at=now, now=now
+                )
+                said.append(message)
+            detail = {
+                "evidence": item.id,
+                "camera": item.camera,
+                "kind": item.kind.value,
+                "moment": item.moment.value,
+                "offset_ms": item.offset_ms,
+                "reason": item.reason,
+            }
+            tx.alarms.note(alarm.id, now, item.state.value, detail)
+            if alarm.manifest_revision > 0 and alarm.manifest_due_at is None:
+                alarm = replace(alarm, manifest_due_at=now + timedelta(seconds=LATE_ITEMS_TOGETHER_S))
+            tx.alarms.save(alarm)
+            for message in said:
+                tx.messages.add(message)
+
+        await self._write(work)
+        log.info(
+            "evidence." + item.state.value,
+            alarm_id=item.alarm,
+            evidence_id=item.id,
+            camera=item.camera,
+            kind=item.kind.value,
+            moment=item.moment.value,
+            offset_ms=item.offset_ms,
+            reason=item.reason,
+        )
+        self._wake_delivering()
+        self._changed.set()
+
+    async def _make_manifest(self, alarm: Alarm, now: datetime) -> None:
+        def work(tx: Transaction) -> bool:
+            current = tx.alarms.get(alarm.id)
+            assert current is not None
+            items = tx.evidence.of(alarm.id)
+            missing = any(e.state is EvidenceState.WANTED and e.end <= current.window_ends_at for e in items)
+            window_over_s = (now - max(current.window_ends_at, current.raised_at)).total_seconds()
+            if missing and current.manifest_revision == 0 and window_over_s < MANIFEST_WAITS_S:
+                tx.alarms.save(replace(current, manifest_due_at=now + timedelta(seconds=0.5)))
+                return False
+            # Items still under way for a later span come with a later revision.
+            told = [e for e in items if e.state is not EvidenceState.WANTED or e.end <= now]
+            revision = current.manifest_revision + 1
+            data = self._envelopes.manifest(current, told, revision)
+            current = replace(current, manifest_revision=revision, manifest_due_at=None)
+            current, message = self._envelopes.about_alarm(
+                current, MessageType.ALARM_MANIFEST, data, at=now, now=now
+            )
+            tx.alarms.save(current)
+            tx.alarms.note(alarm.id, now, "manifest", {"revision": revision, "items": len(told)})
+            tx.messages.add(message)
+            return True
+
+        if await self._store.write(work):
+            self._wake_delivering()
+        self._changed.set()
+
+    async def _want_during(self, alarm: Alarm, start: datetime) -> None:
+        end = start + timedelta(seconds=DURING_CLIP_S)
+        items = [
+            Evidence(
+                id=new_id("evd", start),
+                alarm=alarm.id,
+                camera=camera,
+                kind=Kind.CLIP,
+                moment=Moment.DURING,
+                start=start,
+                end=end,
+            )
+            for camera in alarm.cameras
+        ]
+        await self._store.write(lambda tx: tx.evidence.add(items))
+
+    async def _write(self, work: Callable[[Transaction], None]) -> None:
+        while True:
+            try:
+                return await self._store.write(work)
+            except Unavailable as exc:
+                log.error("gathering.cannot_record", cause=exc.reason)
+                await self._clock.sleep(STORE_RETRY_S)
+
+
+def _last_during(tx: Transaction, alarm: Alarm) -> datetime | None:
+    """When the newest `during` clip of an alarm ends."""
+    if alarm.during_until is None or not alarm.cameras:
+        return None
+    return max(
+        (e.end for e in tx.evidence.of(alarm.id) if e.moment is Moment.DURING), default=alarm.pressed_at
+    )
+
+
+def _next_during(alarm: Alarm, last_end: datetime | None) -> datetime | None:
+    """When the next `during` clip begins: back to back while the alarm is open, until 30 min after the last press."""
+    if last_end is None or alarm.during_until is None or last_end >= alarm.during_until:
+        return None
+    return last_end

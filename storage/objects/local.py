@@ -1,0 +1,170 @@
+"""Objects as files: temporary name, fsync, rename, fsync of the directory. A crash leaves the whole object or none."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import secrets
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+from gateway.domain.errors import Refused, Unavailable
+from storage.objects.keys import checked
+
+TEMPORARY = ".part-"
+
+
+class LocalObjects:
+    """:class:`gateway.ports.ObjectStore` in a directory; an object is at ``root/key``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    async def start(self) -> None:
+        """Create the directory and remove what a crash left half-written."""
+        await asyncio.to_thread(self._prepare)
+
+    async def put(self, key: str, source: Path, *, sha256: str) -> None:
+        await asyncio.to_thread(self._put, checked(key), source, sha256)
+
+    async def put_bytes(self, key: str, data: bytes) -> None:
+        await asyncio.to_thread(self._put_bytes, checked(key), data)
+
+    async def size(self, key: str) -> int | None:
+        path = self.root / checked(key)
+        try:
+            return (await asyncio.to_thread(path.stat)).st_size
+        except FileNotFoundError:
+            return None
+
+    @asynccontextmanager
+    async def read(
+        self, key: str, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[Callable[[int], Awaitable[bytes]]]:
+        path = self.root / checked(key)
+        with _mapped(f"reading {key}"):
+            file = await asyncio.to_thread(path.open, "rb")
+        left = None if end is None else end - start
+
+        async def piece(size: int) -> bytes:
+            nonlocal left
+            wanted = size if left is None else min(size, left)
+            data = await asyncio.to_thread(file.read, wanted) if wanted > 0 else b""
+            if left is not None:
+                left -= len(data)
+            return data
+
+        try:
+            file.seek(start)
+            yield piece
+        finally:
+            file.close()
+
+    async def delete(self, key: str) -> None:
+        path = self.root / checked(key)
+
+        def remove() -> None:
+            with _mapped(f"deleting {key}"):
+                path.unlink(missing_ok=True)
+                if path.parent.exists():
+                    _sync_directory(path.parent)
+
+        await asyncio.to_thread(remove)
+
+    async def keys(self, prefix: str) -> list[str]:
+        return await asyncio.to_thread(lambda: sorted(k for k in self._all() if k.startswith(prefix)))
+
+    async def check(self) -> None:
+        probe = f"probe-{secrets.token_hex(8)}"
+        await self.put_bytes(probe, b"campus-gateway")
+        await self.delete(probe)
+
+    def _prepare(self) -> None:
+        with _mapped("preparing the object store"):
+            self.root.mkdir(parents=True, exist_ok=True)
+            for left in self.root.rglob(TEMPORARY + "*"):
+                left.unlink()
+
+    def _all(self) -> Iterator[str]:
+        for path in self.root.rglob("*"):
+            if path.is_file() and not path.name.startswith(TEMPORARY):
+                yield path.relative_to(self.root).as_posix()
+
+    def _put_bytes(self, key: str, data: bytes) -> None:
+        with _mapped(f"storing {key}"):
+            part = self._part(key)
+            try:
+                with part.open("xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                self._place(key, part, hashlib.sha256(data).hexdigest())
+            finally:
+                part.unlink(missing_ok=True)
+
+    def _put(self, key: str, source: Path, sha256: str) -> None:
+        with _mapped(f"storing {key}"):
+            part = self._part(key)
+            try:
+                try:
+                    source.rename(part)
+                except OSError as exc:
+                    if exc.errno != errno.EXDEV:
+                        raise
+                    shutil.copyfile(source, part)  # the spool is on another file system
+                with part.open("rb") as file:
+                    os.fsync(file.fileno())
+                self._place(key, part, sha256)
+            except BaseException:
+                if part.exists() and not source.exists():
+                    part.rename(source)  # nothing is lost by a failure: the caller may try again
+                raise
+            finally:
+                part.unlink(missing_ok=True)
+            source.unlink(missing_ok=True)
+
+    def _part(self, key: str) -> Path:
+        target = self.root / key
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+
+    def _place(self, key: str, part: Path, sha256: str) -> None:
+        target = self.root / key
+        try:
+            # A link, unlike a rename, refuses to replace: an object is written once.
+            os.link(part, target)
+        except FileExistsError:
+            if _digest(target) != sha256:
+                raise Refused(
+                    f"{key} is stored already with other bytes; an object is never altered"
+                ) from None
+        _sync_directory(target.parent)
+        for parent in target.parent.parents:
+            if parent == self.root.parent:
+                break
+            _sync_directory(parent)
+
+
+@contextmanager
+def _mapped(doing: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise Unavailable(f"{doing}: {exc.strerror or exc}") from exc
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_directory(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
