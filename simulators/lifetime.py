@@ -8,10 +8,11 @@ import signal
 import threading
 
 
-async def until_stopped(*, with_parent: bool) -> None:
-    """Return at SIGTERM or SIGINT, and with `with_parent` also when standard input is closed.
+def stop_asked(*, with_parent: bool) -> asyncio.Event:
+    """Return an event that is set at SIGTERM or SIGINT, and with `with_parent` when standard input is closed.
 
-    A parent that is killed cannot say goodbye, but the kernel closes its end of the pipe.
+    Call it in the running loop before anything is printed or opened: a caller may end the process as soon as it
+    has read the first line. (A parent that is killed cannot say goodbye, but the kernel closes its pipe.)
     """
     loop = asyncio.get_running_loop()
     stopped = asyncio.Event()
@@ -21,7 +22,7 @@ async def until_stopped(*, with_parent: bool) -> None:
         # A thread, because standard input may be a terminal or /dev/null, which a selector does not take; a
         # daemon, because a read of a pipe cannot be called off.
         threading.Thread(target=_await_end_of_input, args=(loop, stopped), daemon=True).start()
-    await stopped.wait()
+    return stopped
 
 
 def _await_end_of_input(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:

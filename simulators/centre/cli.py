@@ -18,7 +18,7 @@ from simulators.centre.ledger import Entry
 from simulators.centre.replies import read_script
 from simulators.centre.server import SimulatedCentre
 from simulators.centre.signatures import new_secret
-from simulators.lifetime import until_stopped
+from simulators.lifetime import stop_asked
 
 DESCRIPTION = """\
 Takes messages (CloudEvents JSON, signed by Standard Webhooks), checks signature, structure, order and
@@ -173,10 +173,11 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _run(args: argparse.Namespace, keys: Keys, faults: Faults) -> int:
+    stopped = stop_asked(with_parent=args.with_parent)
     centre = centre_from(args, keys, faults=faults)
     async with centre:
         print(json.dumps(addresses(centre, keys)), flush=True)
-        await until_stopped(with_parent=args.with_parent)
+        await stopped.wait()
     return 0
 
 

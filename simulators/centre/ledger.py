@@ -64,7 +64,7 @@ class Evidence:
 
     `sha256_right` and `bytes_right` compare the announcement with the bytes received; `decodes` is None if
     nothing here could look; `clock_ms` is the unix time read back from the picture itself (simulated cameras
-    show one), None if there is none. `file` is where it is kept.
+    show one; of a clip its first frame's), None if there is none. `file` is where it is kept.
     """
 
     announced: dict[str, Any]

@@ -205,15 +205,7 @@ def _look_at_still(content: bytes) -> tuple[bool | None, str | None, int | None,
     if image is None:
         return False, "not a picture", None, None
     what = f"{image.shape[1]}×{image.shape[0]}"
-    try:
-        picture: Any = importlib.import_module("simulators.camera.picture")
-    except ImportError:
-        return True, what, None, None
-    try:
-        reading = picture.read(image)
-    except ValueError:  # a foreign camera's picture shows no such clock
-        return True, what, None, None
-    return True, what, getattr(reading, "unix_ms", None), getattr(reading, "frame", None)
+    return True, what, *_clock(image)
 
 
 def _look_at_clip(content: bytes) -> tuple[bool | None, str | None, int | None, int | None]:
@@ -227,6 +219,20 @@ def _look_at_clip(content: bytes) -> tuple[bool | None, str | None, int | None, 
             first = next(container.decode(video))
             length_s = float(video.duration * video.time_base) if video.duration else None
             length = f", {length_s:.1f} s" if length_s is not None else ""
-            return True, f"{video.codec_context.name} {first.width}×{first.height}{length}", None, None
+            what = f"{video.codec_context.name} {first.width}×{first.height}{length}"
+            return True, what, *_clock(first.to_ndarray(format="gray"))
     except (av.FFmpegError, IndexError, StopIteration) as error:
         return False, f"{type(error).__name__}: {error}", None, None
+
+
+def _clock(image: Any) -> tuple[int | None, int | None]:
+    """Read the clock that a simulated camera draws; a foreign camera's picture shows none."""
+    try:
+        picture: Any = importlib.import_module("simulators.camera.picture")
+    except ImportError:
+        return None, None
+    try:
+        reading = picture.read(image)
+    except ValueError:
+        return None, None
+    return reading.unix_ms or None, reading.frame
