@@ -45,7 +45,7 @@ def nal_type(nal: bytes) -> int:
 def split_annex_b(data: bytes) -> list[bytes]:
     """Return the NAL units of an Annex B byte stream, without start codes."""
     marks = [(found.start(), found.end()) for found in _START_CODE.finditer(data)]
-    ends = [start for start, _ in marks[1:]] + [len(data)]
+    ends = [*(start for start, _ in marks), len(data)][1:]
     # A NAL unit never ends in a zero byte (7.4.1): what is there belongs to a four-byte start code or to padding.
     return [
         nal for (_, begin), end in zip(marks, ends, strict=True) if (nal := data[begin:end].rstrip(b"\x00"))

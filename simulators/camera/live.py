@@ -86,6 +86,7 @@ class LiveSource:
         self._running: asyncio.Future[None] | None = None
         self._stopping = threading.Event()
         self._wanted = threading.Event()
+        self._key_wanted = threading.Event()
 
     def start(self, publish: Callable[[Frame], None], on_failure: Callable[[BaseException], None]) -> None:
         """Begin; both functions are called in the running event loop."""
@@ -105,6 +106,7 @@ class LiveSource:
     def want(self, wanted: bool) -> None:
         """Say whether anybody plays; the first frame after a pause is a key frame."""
         if wanted:
+            self._key_wanted.set()
             self._wanted.set()
         else:
             self._wanted.clear()
@@ -126,7 +128,6 @@ class LiveSource:
         interval_s = 1 / self._fps
         image: Image | None = None
         while not self._stopping.is_set():
-            key = not self._wanted.is_set()
             self._wanted.wait()
             due_s = time.time()
             while self._wanted.is_set() and not self._stopping.is_set():
@@ -139,10 +140,12 @@ class LiveSource:
                 due_s = max(due_s + interval_s, taken_at_s)
                 unix_ms = int(taken_at_s * 1000)
                 image = self._canvas.draw(unix_ms=unix_ms, frame=number, out=image)
+                key = self._key_wanted.is_set()
+                if key:
+                    self._key_wanted.clear()
                 # The stamp in the picture and the time stamp of the packet are the same millisecond.
                 timestamp = unix_ms * (CLOCK_HZ // 1000)
                 nals = self._encoder.encode(image, pts=timestamp, key=key)
-                key = False
                 prepared = PreparedFrame.of(
                     packetize_h264(stamped(nals, number)), payload_type=H264_PAYLOAD_TYPE
                 )

@@ -92,6 +92,11 @@ class RtspServer:
         """Sessions that are being sent frames."""
         return len(self._playing)
 
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that wait for clients to read, over all connections; the kernel's buffers not counted."""
+        return sum(connection.backlog_bytes for connection in self._connections)
+
     async def listen(self, host: str, port: int) -> int:
         """Open the port (0: any free one) and return it; raises OSError if it is taken."""
         loop = asyncio.get_running_loop()
@@ -223,6 +228,11 @@ class _Connection(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that wait for this client to read."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
 
     def send(self, frame: Frame, wire: bytes) -> bool:
         """Write a frame, or leave it out for a client that does not keep up; tell whether it was written."""

@@ -161,6 +161,11 @@ class SimulatedCamera:
         """RTSP requests with an Authorization header that were answered 401."""
         return self._rtsp.refused_logins
 
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes that wait for slow RTSP clients."""
+        return self._rtsp.backlog_bytes
+
     async def start(self) -> None:
         """Open the ports and begin; raises OSError if a port is taken, and then nothing is left open."""
         if self._http is not None:
