@@ -8,12 +8,10 @@ the higher class goes first (CONTRACT §3).
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 
 import structlog
 
@@ -29,7 +27,7 @@ from gateway.domain.message import (
     judge,
     next_due,
 )
-from gateway.ports import Attempt, Clock, Store, Transaction, Uplink
+from gateway.ports import Attempt, Clock, PathHealth, Store, Transaction, Uplink
 
 log = structlog.get_logger(__name__)
 
@@ -46,18 +44,6 @@ class _Waiting:
     due_at: datetime
     under_way: int = 0
     body: bytes | None = None
-
-
-@dataclass(slots=True)
-class PathHealth:
-    """What is known of one path. ``failing_since`` is ``None`` while it answers."""
-
-    name: str
-    failing_since: datetime | None = None
-    cause: str = ""
-    received_total: int = 0
-    failed_total: int = 0
-    last_answer_at: datetime | None = None
 
 
 class Delivering:
@@ -272,26 +258,3 @@ class Delivering:
             if waiting.under_way == 0:
                 waiting.due_at = now
         self._changed.set()
-
-
-def understand(answer: Answer) -> dict[str, Any] | None:
-    """The JSON object in a 2xx answer; ``None`` for a body that is not JSON, which is ignored.
-
-    Raises ``ValueError`` for JSON that cannot be understood: a centre that means to say something must not be
-    misheard in silence (CONTRACT §3).
-    """
-    claims_json = "json" in answer.content_type.lower()
-    try:
-        document = json.loads(answer.body) if answer.body.strip() else {}
-    except (ValueError, RecursionError) as exc:
-        if claims_json or answer.body.lstrip()[:1] in (b"{", b"["):
-            raise ValueError(f"the centre's answer says it is JSON and is not: {exc}") from exc
-        return None
-    if not isinstance(document, dict):
-        if claims_json:
-            raise ValueError(f"the centre's answer is a JSON {type(document).__name__}, expected an object")
-        return None
-    for name in ("replies", "requests"):
-        if not isinstance(document.get(name, []), list):
-            raise ValueError(f"{name} in the centre's answer is not a list")
-    return document

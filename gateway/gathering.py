@@ -56,7 +56,7 @@ class Gathering:
         self._spool = spool
         self._wake_delivering = wake_delivering
         self._changed = asyncio.Event()
-        self._under_way: set[str] = set()
+        self._last_number = 0
         self.store_cause = ""
 
     def wake(self) -> None:
@@ -78,27 +78,22 @@ class Gathering:
         """Start what is wanted and not under way, make what manifests are due; returns when to look again."""
         now = self._clock.now()
         try:
-            wanted, due, open_alarms, next_at = await self._store.read(
+            wanted, manifests, during, next_at = await self._store.read(
                 lambda tx: (
-                    tx.evidence.wanted(),
+                    tx.evidence.wanted(self._last_number),
                     tx.alarms.manifests_due(now),
-                    [(a, _last_during(tx, a)) for a in tx.alarms.open()],
-                    tx.alarms.next_manifest_at(),
+                    tx.alarms.during_due(now),
+                    tx.alarms.next_work_at(),
                 )
             )
-            for item in sorted(wanted, key=lambda e: e.rank):
-                if item.id not in self._under_way:
-                    self._under_way.add(item.id)
-                    tasks.create_task(self._gather(item), name=f"gather {item.id}")
-            for alarm in due:
+            for number, _ in wanted:
+                self._last_number = max(self._last_number, number)
+            for item in sorted((e for _, e in wanted), key=lambda e: e.rank):
+                tasks.create_task(self._gather(item), name=f"gather {item.id}")
+            for alarm in manifests:
                 await self._make_manifest(alarm, now)
-            for alarm, last in open_alarms:
-                following = _next_during(alarm, last)
-                if following is not None and following <= now:
-                    await self._want_during(alarm, following)
-                    self._changed.set()
-                elif following is not None:
-                    next_at = following if next_at is None else min(next_at, following)
+            for alarm in during:
+                await self._want_during(alarm.id)
         except Unavailable as exc:
             log.error("gathering.cannot_look", cause=exc.reason)
             return now + timedelta(seconds=STORE_RETRY_S)
@@ -116,16 +111,9 @@ class Gathering:
     # One item.
 
     async def _gather(self, item: Evidence) -> None:
-        try:
-            await self._until(item.start if item.kind is Kind.STILL else None)
-            got = await self._obtain(item)
-            await self._settle(got)
-        finally:
-            self._under_way.discard(item.id)
-
-    async def _until(self, at: datetime | None) -> None:
-        if at is not None:
-            await self._clock.sleep((at - self._clock.now()).total_seconds())
+        if item.kind is Kind.STILL:
+            await self._clock.sleep((item.start - self._clock.now()).total_seconds())
+        await self._settle(await self._obtain(item))
 
     async def _obtain(self, item: Evidence) -> Evidence:
         """Try until it is there or can no longer come; the returned item says which."""
@@ -298,21 +286,30 @@ class Gathering:
             self._wake_delivering()
         self._changed.set()
 
-    async def _want_during(self, alarm: Alarm, start: datetime) -> None:
-        end = start + timedelta(seconds=DURING_CLIP_S)
-        items = [
-            Evidence(
-                id=new_id("evd", start),
-                alarm=alarm.id,
-                camera=camera,
-                kind=Kind.CLIP,
-                moment=Moment.DURING,
-                start=start,
-                end=end,
+    async def _want_during(self, id_: str) -> None:
+        def work(tx: Transaction) -> None:
+            alarm = tx.alarms.get(id_)
+            if alarm is None or alarm.during_next_at is None:
+                return  # closed meanwhile
+            start = alarm.during_next_at
+            tx.alarms.save(alarm.during_taken())
+            tx.evidence.add(
+                [
+                    Evidence(
+                        id=new_id("evd", start),
+                        alarm=id_,
+                        camera=camera,
+                        kind=Kind.CLIP,
+                        moment=Moment.DURING,
+                        start=start,
+                        end=start + timedelta(seconds=DURING_CLIP_S),
+                    )
+                    for camera in alarm.cameras
+                ]
             )
-            for camera in alarm.cameras
-        ]
-        await self._store.write(lambda tx: tx.evidence.add(items))
+
+        await self._store.write(work)
+        self._changed.set()
 
     async def _write(self, work: Callable[[Transaction], None]) -> None:
         while True:
@@ -321,19 +318,3 @@ class Gathering:
             except Unavailable as exc:
                 log.error("gathering.cannot_record", cause=exc.reason)
                 await self._clock.sleep(STORE_RETRY_S)
-
-
-def _last_during(tx: Transaction, alarm: Alarm) -> datetime | None:
-    """When the newest `during` clip of an alarm ends."""
-    if alarm.during_until is None or not alarm.cameras:
-        return None
-    return max(
-        (e.end for e in tx.evidence.of(alarm.id) if e.moment is Moment.DURING), default=alarm.pressed_at
-    )
-
-
-def _next_during(alarm: Alarm, last_end: datetime | None) -> datetime | None:
-    """When the next `during` clip begins: back to back while the alarm is open, until 30 min after the last press."""
-    if last_end is None or alarm.during_until is None or last_end >= alarm.during_until:
-        return None
-    return last_end

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 import structlog
@@ -218,10 +218,9 @@ class Intake:
     ) -> Alarm:
         now = message.arrived_at
         pressed_at = plausible(press.at, now)
-        during_until = pressed_at + timedelta(seconds=DURING_ENDS_S)
         alarm = tx.alarms.open_at(point.id)
         if alarm is not None:
-            alarm = replace(alarm.pressed_again(pressed_at), during_until=during_until)
+            alarm = alarm.pressed_again(pressed_at)
             data = self._envelopes.repeated(alarm, point, pressed_at, now)
             alarm, said = self._envelopes.about_alarm(
                 alarm, MessageType.ALARM_REPEATED, data, at=pressed_at, now=now
@@ -243,7 +242,8 @@ class Intake:
             window_ends_at=window_ends_at,
             cameras=point.cameras,
             manifest_due_at=max(window_ends_at, now) + MANIFEST_GRACE,
-            during_until=during_until,
+            during_next_at=pressed_at if point.cameras else None,
+            during_until=pressed_at + timedelta(seconds=DURING_ENDS_S),
         )
         health = self._cameras.health()
         healthy = {id_: h.healthy for id_, h in health.items()}

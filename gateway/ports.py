@@ -266,8 +266,11 @@ class Alarms(Protocol):
     def manifests_due(self, now: datetime) -> list[Alarm]:
         """Alarms whose manifest is to be made by ``now``."""
 
-    def next_manifest_at(self) -> datetime | None:
-        """When the next manifest is to be made."""
+    def during_due(self, now: datetime) -> list[Alarm]:
+        """Alarms whose next `during` clip begins by ``now``."""
+
+    def next_work_at(self) -> datetime | None:
+        """When the next manifest or `during` clip is due."""
 
 
 class EvidenceRows(Protocol):
@@ -288,8 +291,8 @@ class EvidenceRows(Protocol):
     def of(self, alarm: str) -> list[Evidence]:
         """All items of one alarm in the order in which they were asked for."""
 
-    def wanted(self) -> list[Evidence]:
-        """All items still wanted, oldest first."""
+    def wanted(self, after: int) -> list[tuple[int, Evidence]]:
+        """Items still wanted whose number is above ``after``, by number."""
 
     def not_uploaded(self, stored_before: datetime) -> list[Evidence]:
         """Items stored before that instant which the centre has not taken, at most 100."""
@@ -419,6 +422,18 @@ class Store(Protocol):
     def write_later(self, work: Callable[[Transaction], None]) -> None:
         """Run ``work`` with the next write that comes, at the latest after a second; may be lost in a crash.
         For what only saves work later."""
+
+
+@dataclass(slots=True)
+class PathHealth:
+    """What is known of one path. ``failing_since`` is ``None`` while it answers."""
+
+    name: str
+    failing_since: datetime | None = None
+    cause: str = ""
+    received_total: int = 0
+    failed_total: int = 0
+    last_answer_at: datetime | None = None
 
 
 class Uplink(Protocol):

@@ -58,6 +58,10 @@ class MqttFeed:
     def cause(self) -> str:
         return self._cause
 
+    def move_to(self, address: BrokerAddress) -> None:
+        """Use another address; before :meth:`run` only."""
+        self._address = address
+
     async def wait_armed(self) -> None:
         """Return once the broker has confirmed every subscription."""
         await self._armed.wait()

@@ -86,9 +86,16 @@ class SqlAlarms:
         query = select(table).where(table.c.manifest_due_at <= now).order_by(table.c.manifest_due_at)
         return [_alarm(row) for row in self._c.execute(query)]
 
-    def next_manifest_at(self) -> datetime | None:
-        at: datetime | None = self._c.execute(select(func.min(table.c.manifest_due_at))).scalar()
-        return at
+    def during_due(self, now: datetime) -> list[Alarm]:
+        query = select(table).where(table.c.during_next_at <= now).order_by(table.c.during_next_at)
+        return [_alarm(row) for row in self._c.execute(query)]
+
+    def next_work_at(self) -> datetime | None:
+        due = [
+            self._c.execute(select(func.min(column))).scalar()
+            for column in (table.c.manifest_due_at, table.c.during_next_at)
+        ]
+        return min((at for at in due if at is not None), default=None)
 
 
 def _values(alarm: Alarm) -> dict[str, Any]:

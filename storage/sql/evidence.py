@@ -51,9 +51,9 @@ class SqlEvidence:
         query = select(table).where(table.c.alarm == alarm).order_by(table.c.n)
         return [_evidence(row) for row in self._c.execute(query)]
 
-    def wanted(self) -> list[Evidence]:
-        query = select(table).where(table.c.state == EvidenceState.WANTED.value).order_by(table.c.n)
-        return [_evidence(row) for row in self._c.execute(query)]
+    def wanted(self, after: int) -> list[tuple[int, Evidence]]:
+        query = select(table).where(table.c.state == EvidenceState.WANTED.value, table.c.n > after)
+        return [(row.n, _evidence(row)) for row in self._c.execute(query.order_by(table.c.n))]
 
     def not_uploaded(self, stored_before: datetime) -> list[Evidence]:
         query = select(table).where(

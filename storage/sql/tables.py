@@ -92,11 +92,13 @@ alarm = Table(
     Column("sequence", Integer, nullable=False),
     Column("manifest_revision", Integer, nullable=False),
     Column("manifest_due_at", Instant),
+    Column("during_next_at", Instant),
     Column("during_until", Instant),
     Column("escalated_at", Instant),
     Column("closed_at", Instant),
     Index("alarm_by_time", "raised_at", "id"),
     Index("alarm_manifest_due", "manifest_due_at"),
+    Index("alarm_during_next", "during_next_at"),
 )
 # At most one open alarm a point: the database itself refuses a doubled alarm.
 Index("alarm_open", alarm.c.point, unique=True, sqlite_where=alarm.c.state != "closed")

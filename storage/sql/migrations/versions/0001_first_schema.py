@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("sequence", sa.Integer(), nullable=False),
         sa.Column("manifest_revision", sa.Integer(), nullable=False),
         sa.Column("manifest_due_at", sa.BigInteger(), nullable=True),
+        sa.Column("during_next_at", sa.BigInteger(), nullable=True),
         sa.Column("during_until", sa.BigInteger(), nullable=True),
         sa.Column("escalated_at", sa.BigInteger(), nullable=True),
         sa.Column("closed_at", sa.BigInteger(), nullable=True),
@@ -32,6 +33,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("alarm", schema=None) as batch_op:
         batch_op.create_index("alarm_by_time", ["raised_at", "id"], unique=False)
+        batch_op.create_index("alarm_during_next", ["during_next_at"], unique=False)
         batch_op.create_index("alarm_manifest_due", ["manifest_due_at"], unique=False)
         batch_op.create_index("alarm_open", ["point"], unique=True, sqlite_where=sa.text("state != 'closed'"))
 

@@ -1,0 +1,212 @@
+"""The commands. ``campus-gateway --help`` says what there is."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from config.findings import Finding, SiteRefused
+from config.loading import Loaded, load_site
+from config.settings import Settings, keep_accepted, load_accepted, resolve
+from config.unbuilt import unbuilt
+from gateway.domain.errors import Refused, Unavailable
+from gateway.telemetry import set_up_logging
+
+EXIT_FAILED = 1
+EXIT_REFUSED = 2
+
+_EPILOG = """examples:
+  campus-gateway demo                          see the whole chain work, nothing else needed
+  campus-gateway demo --once                   one press, its timeline, then exit
+  campus-gateway check --config school.yaml    is the site file right?
+  campus-gateway check --config school.yaml --probe
+                                               … and does everything it names answer?
+  campus-gateway run --config school.yaml      the gateway itself
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of ``campus-gateway``; returns the exit code."""
+    parser = _parser()
+    args = parser.parse_args(argv)
+    try:
+        code: int = args.command(args)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        return EXIT_FAILED
+    return code
+
+
+def entry() -> None:
+    """For ``python -m gateway``."""
+    sys.exit(main())
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="campus-gateway",
+        description="Joins a school's panic buttons and cameras to the 110 command centre.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="run the gateway until SIGTERM")
+    _site_arguments(run)
+    run.add_argument("--log-level", choices=("debug", "info", "warning"), default="info")
+    run.set_defaults(command=_run)
+
+    check = commands.add_parser(
+        "check", help="read the site file strictly; with --probe, talk to everything it names"
+    )
+    _site_arguments(check)
+    check.add_argument(
+        "--probe", action="store_true", help="talk to every camera, broker, store and the centre"
+    )
+    check.set_defaults(command=_check)
+
+    demo = commands.add_parser("demo", help="the whole chain on this machine, with simulators")
+    demo.add_argument("--once", action="store_true", help="press one button, print the timeline, exit")
+    demo.add_argument(
+        "--data-dir", type=Path, help="keep the demo's data here (default: a folder that is removed)"
+    )
+    demo.add_argument(
+        "--http-port", type=int, default=8080, help="preferred port of the gateway (default 8080)"
+    )
+    demo.set_defaults(command=_demo)
+    return parser
+
+
+def _site_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, required=True, metavar="SITE.yaml", help="the site file")
+    parser.add_argument(
+        "--data-dir",
+        type=Path,
+        metavar="DIR",
+        help="where data is kept (default: 'data' beside the site file)",
+    )
+
+
+def _run(args: argparse.Namespace) -> int:
+    set_up_logging(args.log_level)
+    try:
+        settings, standing = _accepted(args.config, args.data_dir)
+    except SiteRefused as refused:
+        print(refused, file=sys.stderr)
+        return EXIT_REFUSED
+    return run_until_stopped(settings, standing)
+
+
+def _accepted(path: Path, data_dir: Path | None) -> tuple[Settings, list[tuple[str, str]]]:
+    """The settings to run with, and what is wrong with them: the new file, or the last accepted copy with a fault.
+
+    Raises :class:`SiteRefused` if there is neither.
+    """
+    data = data_dir if data_dir is not None else path.absolute().parent / "data"
+    standing: list[tuple[str, str]] = []
+    try:
+        loaded = load_site(path, os.environ)
+        findings = _runnable(loaded)
+        settings = resolve(loaded, data_dir)
+        keep_accepted(settings.data_dir, loaded.text)
+    except SiteRefused as refused:
+        accepted = load_accepted(data, path, os.environ)
+        if accepted is None:
+            raise
+        print(refused, file=sys.stderr)
+        print(f"{path}: refused; running on the last accepted copy in {data}", file=sys.stderr)
+        standing.append(
+            ("site-file", f"{path.name} is refused and the last accepted copy is in use: {refused}")
+        )
+        findings = _runnable(accepted)
+        settings = resolve(accepted, data_dir, site_path=path)
+    for finding in findings:
+        print(f"warning: {finding}", file=sys.stderr)
+        standing.append((finding.key, f"{finding.found}: {finding.advice}"))
+    return settings, standing
+
+
+def _runnable(loaded: Loaded) -> list[Finding]:
+    """What this version will not do of the file; raises :class:`SiteRefused` if it cannot run with it at all."""
+    findings = unbuilt(loaded.site, loaded.places)
+    blocking = [f for f in findings if f.blocking]
+    if blocking:
+        raise SiteRefused(blocking)
+    return findings
+
+
+def run_until_stopped(settings: Settings, standing: Sequence[tuple[str, str]]) -> int:
+    """Run a gateway until SIGTERM or SIGINT (exit 0) or until a vital part ends (exit 1)."""
+    try:
+        import uvloop
+
+        runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    except ImportError:  # not built for this processor: asyncio's own loop does the same, slower
+        runner = asyncio.Runner()
+    with runner:
+        return runner.run(_serve(settings, standing))
+
+
+async def _serve(settings: Settings, standing: Sequence[tuple[str, str]]) -> int:
+    from gateway.wiring import Gateway
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    gateway = Gateway(settings, standing)
+    try:
+        addresses = await gateway.start()
+        line = {"event": "started", "pid": os.getpid(), "http": addresses.http, "broker": addresses.broker}
+        print(json.dumps(line), flush=True)
+        stopping = asyncio.ensure_future(stop.wait())
+        ending = asyncio.ensure_future(gateway.wait())
+        await asyncio.wait((stopping, ending), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if ending.done():
+            ending.result()
+        else:
+            ending.cancel()
+        return 0
+    except Refused as exc:
+        print(f"campus-gateway: {exc.reason}", file=sys.stderr)
+        return EXIT_REFUSED
+    except Unavailable as exc:
+        print(f"campus-gateway: {exc.reason}", file=sys.stderr)
+        return EXIT_FAILED
+    finally:
+        await gateway.stop()
+
+
+def _check(args: argparse.Namespace) -> int:
+    try:
+        loaded = load_site(args.config, os.environ)
+    except SiteRefused as refused:
+        print(refused, file=sys.stderr)
+        return EXIT_REFUSED
+    findings = [*loaded.warnings, *unbuilt(loaded.site, loaded.places)]
+    for finding in findings:
+        print(f"warning: {finding}")
+    site = loaded.site
+    print(
+        f"{args.config}: accepted — {len(site.zones)} zones, {len(site.cameras)} cameras, "
+        f"{len(site.points)} points, {len(findings)} warnings"
+    )
+    if not args.probe:
+        return 0
+    from gateway.probing import probe
+
+    return asyncio.run(probe(resolve(loaded, args.data_dir), sys.stdout))
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from gateway.demo import run_demo
+
+    return run_demo(once=args.once, data_dir=args.data_dir, http_port=args.http_port)

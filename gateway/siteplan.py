@@ -1,0 +1,64 @@
+"""Compiles the site file into the plan the domain works with, once, at the start."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from config import site as file
+from gateway.domain.plan import Camera, ContactSource, Point, Severity, Site, Zone
+
+
+def compile_plan(site: file.Site, built_formats: Collection[str]) -> Site:
+    """The plan. A point whose source this version cannot read has ``source=None``: it is in the plan, and a fault says that
+    no press of it is heard."""
+    zones = {
+        z.id: Zone(id=z.id, name=z.name, kind=z.kind, building=z.building, floor=z.floor) for z in site.zones
+    }
+    cameras = {
+        c.id: Camera(
+            id=c.id,
+            name=c.name,
+            zone=c.zone,
+            continuous=c.record == "continuous",
+            offers_snapshot=c.onvif is not None,
+        )
+        for c in site.cameras
+    }
+    points = {
+        p.id: Point(
+            id=p.id,
+            name=p.name,
+            zone=zones[p.zone],
+            cameras=tuple(c.id for c in site.cameras_of(p)),
+            severity=Severity(p.severity),
+            source=_source(p, built_formats),
+        )
+        for p in site.points
+    }
+    return Site(
+        id=site.site.id,
+        name=site.site.name,
+        address=site.site.address,
+        lat=site.site.location.lat,
+        lon=site.site.location.lon,
+        timezone=str(site.site.timezone),
+        zones=zones,
+        cameras=cameras,
+        points=points,
+        retention_days=site.storage.retention_days,
+        before_s=site.evidence.before_s,
+        after_s=site.evidence.after_s,
+        accept_within_s=site.centre.accept_within_s,
+    )
+
+
+def _source(point: file.Point, built_formats: Collection[str]) -> ContactSource | None:
+    wired = point.mqtt
+    if wired is None or wired.format not in built_formats:
+        return None
+    return ContactSource(
+        topic=wired.topic,
+        format=wired.format,
+        input=wired.input,
+        normally_open=wired.contact == "normally-open",
+    )

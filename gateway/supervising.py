@@ -1,0 +1,328 @@
+"""Supervising: what is not as it should be becomes a fault, and an alarm nobody accepts is escalated.
+
+Watches, never acts on the chain itself. Each tick compares what is observed with the faults on record;
+what is new is raised, what is gone is cleared, and both are told to the centre.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from gateway.domain.alarm import State
+from gateway.domain.envelope import Envelopes
+from gateway.domain.errors import Unavailable
+from gateway.domain.fault import Fault, FaultKind
+from gateway.domain.ids import new_id
+from gateway.domain.message import Answer, MessageType, understand
+from gateway.ports import CameraBank, Clock, ContactFeed, PathHealth, Store, Transaction, Uplink
+
+log = structlog.get_logger(__name__)
+
+TICK_S = 1.0
+CAMERA_GRACE_S = 5.0  # a camera that is back within this was only reconnecting
+BROKER_GRACE_S = 2.0
+PATH_GRACE_S = 5.0
+NOT_UPLOADED_S = 300  # CONTRACT §3: not uploaded for 5 minutes is a fault
+OPEN_TOO_LONG = timedelta(hours=24)  # CONTRACT §3: an alarm open for 24 h is a fault
+CLOCK_JUMP_S = 2.0
+CLOCK_SETTLED_S = 600.0
+HEARTBEAT_S = 15.0  # CONTRACT §3; every 2 s until 10 min after the last press, reply or request
+HEARTBEAT_BUSY_S = 2.0
+BUSY_FOR = timedelta(minutes=10)
+
+Found = tuple[FaultKind, str]
+
+
+@dataclass(slots=True)
+class Standing:
+    """What is wrong by construction and stays so until the next start: warnings of the site file, features asked for
+    and not built, a stage that had to be restarted. ``subject -> cause`` by kind."""
+
+    causes: dict[Found, str] = field(default_factory=dict)
+
+
+class Supervising:
+    """The stage. ``run`` ticks until cancelled."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        envelopes: Envelopes,
+        cameras: CameraBank,
+        feed: ContactFeed,
+        paths: Sequence[PathHealth],
+        gone: Mapping[str, str],
+        store_cause: Callable[[], str],
+        wake_delivering: Callable[[], None],
+        data_dir: Path,
+        reserve_bytes: int,
+        database_full: Callable[[], bool],
+        standing: Standing,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._envelopes = envelopes
+        self._cameras = cameras
+        self._feed = feed
+        self._paths = paths
+        self._gone = gone
+        self._store_cause = store_cause
+        self._wake_delivering = wake_delivering
+        self._data_dir = data_dir
+        self._reserve_bytes = reserve_bytes
+        self._database_full = database_full
+        self._standing = standing
+        self._open: dict[Found, Fault] = {}
+        self._broker_lost_at: float | None = None
+        self._nonsense = ""
+        self._drift: float | None = None
+        self._jumped_at: float | None = None
+        self._jump = ""
+
+    @property
+    def open_faults(self) -> Mapping[Found, Fault]:
+        """The faults as last observed."""
+        return self._open
+
+    def answered(self, message: str, answer: Answer) -> None:
+        """Look at the body of a 2xx: JSON that cannot be understood is a fault, never a reply."""
+        try:
+            document = understand(answer)
+        except ValueError as exc:
+            self._nonsense = f"{exc} (answer to {message})"
+            return
+        if document and (document.get("replies") or document.get("requests")):
+            self._nonsense = (
+                f"the centre put replies or requests into its answer to {message}; this version takes them "
+                "by call-back to reply_url only, and nothing was applied"
+            )
+            return
+        self._nonsense = ""
+
+    async def run(self) -> None:
+        faults = await self._store.read(lambda tx: tx.faults.open())
+        self._open = {(f.kind, f.subject): f for f in faults}
+        while True:
+            try:
+                await self.tick()
+            except Unavailable as exc:
+                log.error("supervising.cannot_record", cause=exc.reason)
+            await self._clock.sleep(TICK_S)
+
+    async def tick(self) -> None:
+        """One look at everything."""
+        now = self._clock.now()
+        overdue, unaccepted = await self._store.read(self._from_database(now))
+        found = dict(self._observed(now)) | overdue
+        new = {key: cause for key, cause in found.items() if key not in self._open}
+        gone = [fault for key, fault in self._open.items() if key not in found]
+        if new or gone:
+            await self._tell(new, gone, now)
+        for alarm in unaccepted:
+            await self._escalate(alarm, now)
+
+    def _observed(self, now: datetime) -> Iterator[tuple[Found, str]]:
+        yield from self._standing.causes.items()
+        for id_, health in self._cameras.health().items():
+            if not health.healthy and (now - health.since).total_seconds() >= CAMERA_GRACE_S:
+                yield (FaultKind.CAMERA, id_), health.cause
+        yield from self._broker()
+        for path in self._paths:
+            since = path.failing_since
+            if since is not None and (now - since).total_seconds() >= PATH_GRACE_S:
+                yield (FaultKind.PATH, path.name), path.cause
+        for name, cause in self._gone.items():
+            yield (FaultKind.CENTRE, f"gone-{name}"), cause
+        if self._nonsense:
+            yield (FaultKind.CENTRE, "answers"), self._nonsense
+        if self._store_cause():
+            yield (FaultKind.STORE, "objects"), self._store_cause()
+        yield from self._disk()
+        yield from self._clock_jumps(now)
+
+    def _broker(self) -> Iterator[tuple[Found, str]]:
+        if not self._feed.cause:
+            self._broker_lost_at = None
+            return
+        if self._broker_lost_at is None:
+            self._broker_lost_at = self._clock.monotonic()
+        if self._clock.monotonic() - self._broker_lost_at >= BROKER_GRACE_S:
+            yield (FaultKind.BROKER, "mqtt"), self._feed.cause
+
+    def _disk(self) -> Iterator[tuple[Found, str]]:
+        free = shutil.disk_usage(self._data_dir).free
+        if free < self._reserve_bytes:
+            yield (
+                (FaultKind.DISK, "data"),
+                f"{free / 1e9:.1f} GB free in {self._data_dir}, less than the {self._reserve_bytes / 1e9:.1f} GB "
+                "kept for alarm evidence (storage.reserve_gb); make room",
+            )
+        if self._database_full():
+            yield (
+                (FaultKind.DISK, "database"),
+                "the disk was full and the database's own reserve is spent; alarms still go out, make room now",
+            )
+
+    def _clock_jumps(self, now: datetime) -> Iterator[tuple[Found, str]]:
+        monotonic = self._clock.monotonic()
+        drift = now.timestamp() - monotonic
+        if self._drift is not None and abs(drift - self._drift) > CLOCK_JUMP_S:
+            self._jumped_at = monotonic
+            self._jump = f"the clock jumped by {drift - self._drift:+.1f} s at {self._envelopes.stamp(now)}"
+            log.warning("clock.jumped", cause=self._jump)
+        self._drift = drift
+        if self._jumped_at is not None and monotonic - self._jumped_at < CLOCK_SETTLED_S:
+            yield (FaultKind.CLOCK, "gateway"), self._jump
+
+    def _from_database(self, now: datetime) -> Callable[[Transaction], tuple[dict[Found, str], list[str]]]:
+        accept_within = timedelta(seconds=self._envelopes.site.accept_within_s)
+
+        def work(tx: Transaction) -> tuple[dict[Found, str], list[str]]:
+            found: dict[Found, str] = {}
+            unaccepted = []
+            for alarm in tx.alarms.open():
+                if now - alarm.raised_at >= OPEN_TOO_LONG:
+                    found[FaultKind.ALARM, alarm.id] = "open for 24 hours; the centre has to close it"
+                if (
+                    alarm.state is State.RAISED
+                    and alarm.escalated_at is None
+                    and now - alarm.raised_at >= accept_within
+                ):
+                    unaccepted.append(alarm.id)
+            for item in tx.evidence.not_uploaded(now - timedelta(seconds=NOT_UPLOADED_S)):
+                cause = "evidence stored and not fetched by the centre for 5 minutes"
+                found.setdefault((FaultKind.EVIDENCE, item.alarm), cause)
+            return found, unaccepted
+
+        return work
+
+    async def _tell(self, new: Mapping[Found, str], gone: list[Fault], now: datetime) -> None:
+        raised = [
+            Fault(id=new_id("flt", now), kind=kind, subject=subject, cause=cause, since=now)
+            for (kind, subject), cause in new.items()
+        ]
+        cleared = [replace(fault, cleared_at=now) for fault in gone]
+
+        def work(tx: Transaction) -> None:
+            for fault in raised:
+                tx.faults.add(fault)
+                data = self._envelopes.fault(fault)
+                said = self._envelopes.message(
+                    MessageType.FAULT_RAISED, data, at=now, now=now, subject=fault.id
+                )
+                tx.messages.add(said)
+            for fault in cleared:
+                tx.faults.clear(fault.id, now)
+                data = self._envelopes.fault(fault)
+                said = self._envelopes.message(
+                    MessageType.FAULT_CLEARED, data, at=now, now=now, subject=fault.id
+                )
+                tx.messages.add(said)
+
+        await self._store.write(work)
+        for fault in raised:
+            self._open[fault.kind, fault.subject] = fault
+            log.warning("fault.raised", kind=fault.kind.value, subject=fault.subject, cause=fault.cause)
+        for fault in cleared:
+            del self._open[fault.kind, fault.subject]
+            log.info("fault.cleared", kind=fault.kind.value, subject=fault.subject)
+        self._wake_delivering()
+
+    async def _escalate(self, id_: str, now: datetime) -> None:
+        def work(tx: Transaction) -> None:
+            alarm = tx.alarms.get(id_)
+            if alarm is None or alarm.state is not State.RAISED or alarm.escalated_at is not None:
+                return
+            waited_s = (now - alarm.raised_at).total_seconds()
+            data = {"alarm": self._envelopes.alarm_summary(alarm), "waited_s": round(waited_s, 1)}
+            alarm = replace(alarm, escalated_at=now)
+            alarm, said = self._envelopes.about_alarm(
+                alarm, MessageType.ALARM_ESCALATED, data, at=now, now=now
+            )
+            tx.alarms.save(alarm)
+            tx.alarms.note(id_, now, "escalated", {"waited_s": round(waited_s, 1)})
+            tx.messages.add(said)
+
+        await self._store.write(work)
+        log.warning("alarm.escalated", alarm_id=id_)
+        self._wake_delivering()
+
+
+class Heartbeat:
+    """``link.heartbeat`` over one path: never queued, never retried, the next supersedes it."""
+
+    def __init__(
+        self,
+        *,
+        number: int,
+        path: Uplink,
+        store: Store,
+        clock: Clock,
+        envelopes: Envelopes,
+        supervising: Supervising,
+        undelivered: Callable[[], int],
+        answered: Callable[[int, Answer], None],
+        heard_at: Callable[[], datetime | None],
+    ) -> None:
+        self._number = number
+        self._path = path
+        self._store = store
+        self._clock = clock
+        self._envelopes = envelopes
+        self._supervising = supervising
+        self._undelivered = undelivered
+        self._answered = answered
+        self._heard_at = heard_at
+
+    async def run(self) -> None:
+        while True:
+            now = self._clock.now()
+            try:
+                open_alarms, last_press = await self._store.read(_activity)
+            except Unavailable as exc:
+                log.error("heartbeat.cannot_read", cause=exc.reason)
+                await self._clock.sleep(HEARTBEAT_BUSY_S)
+                continue
+            last = max((at for at in (last_press, self._heard_at()) if at is not None), default=None)
+            every_s = HEARTBEAT_BUSY_S if last is not None and now - last < BUSY_FOR else HEARTBEAT_S
+            data = {
+                "next_within_s": every_s,
+                "open_alarms": open_alarms,
+                "faults": len(self._supervising.open_faults),
+                "undelivered": self._undelivered(),
+                "path": self._path.name,
+            }
+            said = self._envelopes.message(MessageType.LINK_HEARTBEAT, data, at=now, now=now)
+            answer = await self._path.deliver(said.id, said.body)
+            self._answered(self._number, answer)
+            if answer.status is not None and 200 <= answer.status < 300:
+                self._supervising.answered(said.id, answer)
+            took_s = (self._clock.now() - now).total_seconds()
+            await self._clock.sleep(max(0.5, every_s - max(0.0, took_s)))
+
+
+def _activity(tx: Transaction) -> tuple[list[str], datetime | None]:
+    newest = tx.alarms.listed(limit=1)
+    opened = tx.alarms.open()
+    presses = [a.last_press_at for a in (*newest, *opened)]
+    return [a.id for a in opened], max(presses, default=None)
+
+
+async def announce_plan(store: Store, clock: Clock, envelopes: Envelopes) -> None:
+    """Put ``site.plan`` into the outbox, in place of any older one that nobody received."""
+    now = clock.now()
+    said = envelopes.message(MessageType.SITE_PLAN, envelopes.plan(), at=now, now=now)
+
+    def work(tx: Transaction) -> None:
+        tx.messages.supersede(MessageType.SITE_PLAN.value)
+        tx.messages.add(said)
+
+    await store.write(work)

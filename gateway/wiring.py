@@ -1,0 +1,512 @@
+"""The only place where concrete parts meet: builds the gateway from its settings, starts it, ends it.
+
+Order of the start: database, contacts, intake — from then on a press is committed — and only then cameras, delivery and the
+HTTP face, so that nothing slow stands between a reboot and an armed gateway.
+
+What dies takes down no more than it must. Contacts, intake, delivering and HTTP are vital: if one ends,
+the process ends and its supervisor starts it again, since start-up recovery is the ordinary path. The others are started
+again alone, with a fault raised.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import random
+import secrets
+import socket
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import urlsplit
+
+import structlog
+
+from config.settings import Settings
+from drivers.cameras.bank import SubprocessCameraBank
+from drivers.cameras.spec import CameraSpec, OnvifAddress, StreamAddress
+from drivers.contacts.formats import CODECS
+from drivers.contacts.mqtt import BrokerAddress, MqttFeed
+from drivers.uplinks.webhook import WebhookPath
+from gateway.answering import Answering
+from gateway.clock import SystemClock
+from gateway.delivering import Delivering
+from gateway.domain.envelope import Envelopes
+from gateway.domain.errors import Refused, Unavailable
+from gateway.domain.fault import FaultKind
+from gateway.domain.links import LinkSigner
+from gateway.gathering import Gathering
+from gateway.intake import Intake
+from gateway.siteplan import compile_plan
+from gateway.supervising import Heartbeat, Standing, Supervising, announce_plan
+from gateway.telemetry import Sample, prometheus_text
+from storage.objects.local import LocalObjects
+from storage.sql.store import SqlStore
+
+log = structlog.get_logger(__name__)
+
+#: Seconds a ring holds beyond `before_s`: one long group of pictures (10 s) and what arrives while clips are cut.
+RING_MARGIN_S = 15
+#: Memory all rings may take together: 16 cameras at 4 Mbit/s for 45 s are 360 MB.
+RINGS_BYTES = 1024 * 1024 * 1024
+RESTART_PAUSE_S = 1.0
+STOP_WITHIN_S = 4.0  # SIGTERM ends everything within 5 s
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where a running gateway is reached."""
+
+    http: str
+    broker: str
+
+
+class Gateway:
+    """One gateway. ``await start()``, then ``await wait()``; ``await stop()`` at any time, twice without harm."""
+
+    def __init__(self, settings: Settings, standing: Sequence[tuple[str, str]] = ()) -> None:
+        """``standing`` are things known to be wrong from the start, as ``(subject, cause)``: each is a fault."""
+        self._settings = settings
+        site = settings.site
+        self.clock = SystemClock()
+        self.plan = compile_plan(site, CODECS)
+        self.standing = Standing({(FaultKind.SITE, subject): cause for subject, cause in standing})
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ended: asyncio.Future[None] | None = None
+        self._lock: IO[str] | None = None
+        self._broker: Any = None
+        self._server: Any = None
+        self._socket: socket.socket | None = None
+        self.addresses = Addresses("", "")
+
+    async def start(self) -> Addresses:
+        """Start everything and return once a press would be committed, or the broker cannot be reached.
+
+        Raises ``Refused`` (another gateway runs on this data, an address cannot be had) or ``Unavailable``.
+        """
+        self._ended = asyncio.get_running_loop().create_future()
+        settings, site = self._settings, self._settings.site
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self._take_lock(settings.data_dir / "lock")
+        database = settings.database_file
+        objects_dir = settings.objects_dir
+        if database is None or objects_dir is None:
+            raise Refused("storage: this version keeps its database in sqlite: and its objects in file: only")
+        self.store = SqlStore(database)
+        await self.store.start()
+        http_url = self._bind()
+        public_url = (site.http.public_url or http_url).rstrip("/")
+        self.links = LinkSigner(_own_key(settings.data_dir / "link.key"), public_url)
+        self.envelopes = Envelopes(
+            site=self.plan,
+            links=self.links,
+            media_link_s=site.http.media_link_s,
+            live_link_s=site.http.live_link_s,
+        )
+        self.cameras = SubprocessCameraBank(
+            [_camera_spec(c) for c in site.cameras],
+            ring_s=site.evidence.before_s + RING_MARGIN_S,
+            ring_bytes_total=RINGS_BYTES,
+            spool=settings.data_dir / "spool",
+            clock=self.clock,
+        )
+        self.objects = LocalObjects(objects_dir)
+        self._build_stages()
+        broker_url = await self._arm()
+        await self._start_rest()
+        self.addresses = Addresses(http_url, broker_url)
+        return self.addresses
+
+    async def wait(self) -> None:
+        """Return when a vital part has ended, raising what ended it."""
+        assert self._ended is not None
+        await asyncio.shield(self._ended)
+
+    async def stop(self) -> None:
+        """End every part; what is committed is on disk, what is not acknowledged is at the broker."""
+        tasks, self._tasks = self._tasks, []
+        if self._server is not None:
+            self._server.should_exit = True
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=STOP_WITHIN_S)
+        if hasattr(self, "paths"):
+            for path in self.paths:
+                await path.stop()
+        if hasattr(self, "cameras"):
+            await self.cameras.stop()
+        if self._broker is not None:
+            await self._broker.stop()
+            self._broker = None
+        if hasattr(self, "store"):
+            await self.store.stop()
+        if self._socket is not None:
+            self._socket.close()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
+    # Building.
+
+    def _build_stages(self) -> None:
+        settings, site = self._settings, self._settings.site
+        self.paths = self._centre_paths()
+        self.delivering = Delivering(
+            store=self.store,
+            clock=self.clock,
+            paths=self.paths,
+            chance=random.Random(),
+            answered=lambda message, answer: self.supervising.answered(message, answer),
+        )
+        self.gathering = Gathering(
+            store=self.store,
+            clock=self.clock,
+            cameras=self.cameras,
+            objects=self.objects,
+            envelopes=self.envelopes,
+            spool=settings.data_dir / "spool",
+            wake_delivering=self.delivering.wake,
+        )
+        self.answering = Answering(
+            store=self.store,
+            clock=self.clock,
+            envelopes=self.envelopes,
+            wake_delivering=self.delivering.wake,
+            wake_gathering=self.gathering.wake,
+        )
+        self.intake = Intake(
+            store=self.store,
+            clock=self.clock,
+            envelopes=self.envelopes,
+            cameras=self.cameras,
+            codecs=CODECS,
+            points=list(self.plan.points.values()),
+            wake=self._wake_after_press,
+        )
+        self.feed = MqttFeed(self._broker_address(), self.intake.topics, self.clock)
+        self.supervising = Supervising(
+            store=self.store,
+            clock=self.clock,
+            envelopes=self.envelopes,
+            cameras=self.cameras,
+            feed=self.feed,
+            paths=self.delivering.health,
+            gone=self.delivering.gone,
+            store_cause=lambda: self.gathering.store_cause,
+            wake_delivering=self.delivering.wake,
+            data_dir=settings.data_dir,
+            reserve_bytes=int(site.storage.reserve_gb * 1e9),
+            database_full=lambda: self.store.ballast_spent,
+            standing=self.standing,
+        )
+
+    def _wake_after_press(self) -> None:
+        self.delivering.wake()
+        self.gathering.wake()
+
+    def _centre_paths(self) -> list[WebhookPath]:
+        hook = self._settings.site.centre.webhook
+        urls = [("first", hook.url)] + ([("second", hook.backup_url)] if hook.backup_url else [])
+        tls = (
+            self._tls(hook.ca, hook.cert, hook.key) if any(u.startswith("https:") for _, u in urls) else None
+        )
+        return [WebhookPath(name, url, hook.secret.reveal(), self.clock, tls) for name, url in urls]
+
+    def _broker_address(self) -> BrokerAddress:
+        mqtt = self._settings.site.mqtt
+        client_id = self._settings.mqtt_client_id
+        if mqtt.embedded:
+            # The private port is known once the broker has started; see _arm.
+            return BrokerAddress(host="127.0.0.1", port=0, client_id=client_id)
+        parts = urlsplit(mqtt.url)
+        secure = parts.scheme == "mqtts"
+        return BrokerAddress(
+            host=parts.hostname or "",
+            port=parts.port or (8883 if secure else 1883),
+            client_id=client_id,
+            username=mqtt.username,
+            password=mqtt.password.reveal() if mqtt.password else None,
+            tls=self._tls(mqtt.ca, mqtt.cert, mqtt.key) if secure else None,
+        )
+
+    def _tls(self, ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:
+        beside = self._settings.beside_site_file
+        try:
+            context = ssl.create_default_context(cafile=str(beside(ca)) if ca else None)
+            if cert:
+                context.load_cert_chain(str(beside(cert)), str(beside(key)) if key else None)
+        except (OSError, ssl.SSLError) as exc:
+            raise Refused(f"the certificates {ca}, {cert}, {key} cannot be used: {exc}") from exc
+        return context
+
+    def _bind(self) -> str:
+        """Take the HTTP address now, so that links can be made before anybody listens on it."""
+        host, _, port = self._settings.site.http.listen.rpartition(":")
+        host = host.strip("[]")
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._socket = socket.socket(family, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            self._socket.bind((host, int(port)))
+        except OSError as exc:
+            raise Refused(
+                f"http.listen: {host}:{port} cannot be had: {exc.strerror}; choose another"
+            ) from exc
+        taken = self._socket.getsockname()
+        scheme = "https" if self._settings.site.http.tls else "http"
+        shown = f"[{taken[0]}]" if ":" in taken[0] else taken[0]
+        return f"{scheme}://{shown}:{taken[1]}"
+
+    def _take_lock(self, path: Path) -> None:
+        self._lock = path.open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            raise Refused(f"another gateway runs on {path.parent}; stop it first") from exc
+
+    # Starting.
+
+    async def _arm(self) -> str:
+        """Contacts and intake: after this a press is committed."""
+        mqtt = self._settings.site.mqtt
+        if mqtt.embedded:
+            from drivers.contacts.embedded import EmbeddedBroker
+
+            self._broker = EmbeddedBroker()
+            await self._broker.start()
+            address = BrokerAddress(
+                host="127.0.0.1", port=self._broker.private_port, client_id=self._settings.mqtt_client_id
+            )
+            self.feed.move_to(address)
+            self.standing.causes[FaultKind.BROKER, "embedded"] = (
+                "the embedded broker keeps nothing over a restart and is for demo and bench only; "
+                "install mosquitto and set mqtt.url"
+            )
+        self._vital("intake", self.intake.run())
+        self._vital("contacts", self.feed.run(self.intake.receive))
+        if not mqtt.embedded:
+            return mqtt.url
+        async with asyncio.timeout(10):
+            await self.feed.wait_armed()
+        host, port = await self._broker.open(*_host_port(mqtt.listen))
+        return f"mqtt://{host}:{port}"
+
+    async def _start_rest(self) -> None:
+        for path in self.paths:
+            await path.start()
+        self._vital("http", self._serve_http())
+        self._vital("delivering", self.delivering.run())
+        self._restarted("cameras", self._run_cameras)
+        self._restarted("gathering", self._run_gathering)
+        self._restarted("supervising", self.supervising.run)
+        self._restarted("plan", lambda: announce_plan(self.store, self.clock, self.envelopes), once=True)
+        for number, path in enumerate(self.paths):
+            heartbeat = Heartbeat(
+                number=number,
+                path=path,
+                store=self.store,
+                clock=self.clock,
+                envelopes=self.envelopes,
+                supervising=self.supervising,
+                undelivered=lambda: self.delivering.undelivered,
+                answered=self.delivering.heartbeat_answered,
+                heard_at=lambda: self.answering.last_heard_at,
+            )
+            self._restarted(f"heartbeat-{path.name}", heartbeat.run)
+
+    async def _run_cameras(self) -> None:
+        await self.cameras.start()
+        await self.cameras.run()
+
+    async def _run_gathering(self) -> None:
+        await self.objects.start()
+        await self.gathering.run()
+
+    def _vital(self, name: str, work: Awaitable[None]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+                error: Exception | None = RuntimeError(f"{name} ended by itself")
+            except Exception as exc:
+                error = exc
+            assert self._ended is not None
+            if error is not None and not self._ended.done():
+                log.critical("vital.ended", stage=name, cause=repr(error))
+                self._ended.set_exception(error)
+
+        self._tasks.append(asyncio.create_task(guarded(), name=name))
+
+    def _restarted(self, name: str, make: Callable[[], Awaitable[None]], *, once: bool = False) -> None:
+        async def guarded() -> None:
+            while True:
+                try:
+                    await make()
+                    if once:
+                        return
+                    cause = "ended by itself"
+                except Unavailable as exc:
+                    cause = exc.reason
+                except Exception as exc:
+                    cause = repr(exc)
+                    log.exception("stage.failed", stage=name)
+                self.standing.causes[FaultKind.STAGE, name] = f"had to be started again: {cause}"
+                await self.clock.sleep(RESTART_PAUSE_S)
+
+        self._tasks.append(asyncio.create_task(guarded(), name=name))
+
+    async def _serve_http(self) -> None:
+        # Imported here: the HTTP face takes longer to import than all the rest together.
+        import uvicorn
+
+        from gateway.api.app import ApiParts, Caller, build_app
+
+        site = self._settings.site
+        tokens = {
+            a.token.reveal(): Caller(name=a.name, unit=a.unit or a.name, role=a.role) for a in site.access
+        }
+        parts = ApiParts(
+            site=self.plan,
+            store=self.store,
+            clock=self.clock,
+            answering=self.answering,
+            cameras=self.cameras,
+            objects=self.objects,
+            envelopes=self.envelopes,
+            links=self.links,
+            tokens=tokens,
+            readiness=self.readiness,
+            last_seen=lambda: self.intake.last_seen,
+            metrics=lambda: prometheus_text(self._samples()),
+            version=version("campus-gateway"),
+        )
+        tls = site.http.tls
+        beside = self._settings.beside_site_file
+
+        class Server(uvicorn.Server):
+            def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
+                return nullcontext()  # the command line owns the signals
+
+        self._server = Server(
+            uvicorn.Config(
+                build_app(parts),
+                loop="none",
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=1,
+                ssl_certfile=str(beside(tls.cert)) if tls else None,
+                ssl_keyfile=str(beside(tls.key)) if tls else None,
+            )
+        )
+        assert self._socket is not None
+        await self._server.serve(sockets=[self._socket])
+
+    def readiness(self) -> tuple[bool, list[str]]:
+        """Whether a press would be committed now, and what is not as it should be."""
+        degraded = sorted(f"{kind.value}:{subject}" for kind, subject in self.supervising.open_faults)
+        return self.feed.armed, degraded
+
+    def _samples(self) -> list[Sample]:
+        health = self.cameras.health()
+        paths = self.delivering.health
+        faults = self.supervising.open_faults
+        kinds = sorted({kind.value for kind, _ in faults})
+        return [
+            ("campus_armed", "gauge", "1 while a press would be committed.", [({}, float(self.feed.armed))]),
+            ("campus_presses", "counter", "Presses admitted.", [({}, float(self.intake.admitted_total))]),
+            (
+                "campus_quarantined",
+                "counter",
+                "Contact messages nobody could read.",
+                [({}, float(self.intake.quarantined_total))],
+            ),
+            (
+                "campus_undelivered",
+                "gauge",
+                "Messages the centre has not received.",
+                [({}, float(self.delivering.undelivered))],
+            ),
+            (
+                "campus_received",
+                "counter",
+                "Messages received by the centre, by path.",
+                [({"path": p.name}, float(p.received_total)) for p in paths],
+            ),
+            (
+                "campus_attempts_failed",
+                "counter",
+                "Attempts that failed, by path.",
+                [({"path": p.name}, float(p.failed_total)) for p in paths],
+            ),
+            (
+                "campus_camera_healthy",
+                "gauge",
+                "1 while frames arrive.",
+                [({"camera": c}, float(h.healthy)) for c, h in health.items()],
+            ),
+            (
+                "campus_camera_ring_bytes",
+                "gauge",
+                "Bytes of video the ring holds.",
+                [({"camera": c}, float(h.ring_bytes)) for c, h in health.items()],
+            ),
+            (
+                "campus_faults",
+                "gauge",
+                "Open faults, by kind.",
+                [({"kind": k}, float(sum(1 for kind, _ in faults if kind.value == k))) for k in kinds],
+            ),
+        ]
+
+
+def _host_port(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _own_key(path: Path) -> bytes:
+    """The key that signs links: made once, kept by this box alone."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        key = secrets.token_bytes(32)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(key)
+            file.flush()
+            os.fsync(file.fileno())
+        return key
+
+
+def _camera_spec(camera: Any) -> CameraSpec:
+    onvif, stream = camera.onvif, camera.stream
+    return CameraSpec(
+        id=camera.id,
+        onvif=OnvifAddress(
+            host=onvif.host,
+            port=onvif.port,
+            username=onvif.username or "",
+            password=onvif.password.reveal() if onvif.password else "",
+        )
+        if onvif
+        else None,
+        stream=StreamAddress(
+            url=stream.url,
+            username=stream.username or "",
+            password=stream.password.reveal() if stream.password else "",
+        )
+        if stream
+        else None,
+        audio=camera.audio,
+    )
