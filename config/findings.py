@@ -62,7 +62,8 @@ class Finding:
     blocking: bool
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}" if self.line else self.file
+        file = printable(self.file)
+        place = f"{file}:{self.line}" if self.line else file
         said = [f"found {self.found}"] if self.found else []
         said += [f"expected {self.expected}"] if self.expected else []
         said += [self.advice] if self.advice else []
@@ -94,10 +95,10 @@ class Places:
             file=self.file,
             line=mark.line if mark else 0,
             column=mark.column if mark else 0,
-            key=dotted(complaint.path if shown_path is None else shown_path),
-            found=complaint.found,
+            key=printable(dotted(complaint.path if shown_path is None else shown_path)),
+            found=printable(complaint.found),
             expected=complaint.expected,
-            advice=complaint.advice,
+            advice=printable(complaint.advice),
             blocking=complaint.blocking,
         )
 
@@ -131,6 +132,16 @@ def dotted(path: Path) -> str:
     for step in path:
         key += f"[{step}]" if isinstance(step, int) else f".{step}" if key else step
     return key
+
+
+def printable(text: str) -> str:
+    """The text with control characters and half surrogates escaped, so that it is safe on any terminal."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
 
 
 def describe(value: object) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from config.addresses import Url, parse_listen, parse_url
 from config.kinds import (
@@ -53,6 +53,15 @@ Severity = Literal["panic", "duress", "fire", "medical"]
 Record = Literal["continuous", "alarms-only"]
 Degradation = Literal["substream", "keyframes", "stop"]
 Role = Literal["centre", "guard", "technician", "inspector"]
+
+
+def _degradation(steps: tuple[Degradation, ...]) -> tuple[Degradation, ...]:
+    if len(set(steps)) != len(steps) or "stop" in steps[:-1]:
+        raise refused("each step once, and nothing after stop", "for example [substream, keyframes, stop]")
+    return steps
+
+
+WhenFull = Annotated[tuple[Degradation, ...], AfterValidator(_degradation)]
 
 
 class Section(BaseModel):
@@ -261,21 +270,12 @@ class Storage(Section):
     reserve_gb: Annotated[float, Field(ge=0, le=100_000)] = Field(
         default=5, description="Gigabytes (10^9 bytes) kept free for alarm evidence."
     )
-    when_full: tuple[Degradation, ...] = Field(
+    when_full: WhenFull = Field(
         default=("substream", "keyframes", "stop"),
         min_length=1,
         max_length=3,
         description="How new footage gives way on a full disk, in order; gates last, kept footage never.",
     )
-
-    @model_validator(mode="after")
-    def _order(self) -> Storage:
-        if len(set(self.when_full)) != len(self.when_full) or "stop" in self.when_full[:-1]:
-            raise refused(
-                "when_full with each step once, and nothing after stop",
-                "for example [substream, keyframes, stop]",
-            )
-        return self
 
     @property
     def object_store(self) -> tuple[Url, str] | None:

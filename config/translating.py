@@ -135,7 +135,7 @@ def _all_keys() -> Iterator[tuple[str, str]]:
         owner, model = waiting.pop()
         for name, field in model.model_fields.items():
             yield owner or "the file itself", name
-            inner, is_list = _unwrapped(field.annotation)
+            inner, is_list = unwrapped(field.annotation)
             if isinstance(inner, type) and issubclass(inner, BaseModel):
                 waiting.append((f"{owner}.{name}".lstrip(".") + ("[]" if is_list else ""), inner))
 
@@ -144,7 +144,7 @@ def type_at(path: Path) -> Any:
     """The declared type of the value at `path`; None where the models declare none."""
     here: Any = Site
     for step in path:
-        inner, is_list = _unwrapped(here)
+        inner, is_list = unwrapped(here)
         if isinstance(step, int):
             if not is_list:
                 return None
@@ -158,11 +158,11 @@ def type_at(path: Path) -> Any:
             here = inner.model_fields[step].annotation
         else:
             return None
-    inner, is_list = _unwrapped(here)
+    inner, is_list = unwrapped(here)
     return None if is_list else inner
 
 
-def _unwrapped(declared: Any) -> tuple[Any, bool]:
+def unwrapped(declared: Any) -> tuple[Any, bool]:
     """Strip Annotated, `| None` and one tuple; whether there was a tuple."""
     is_list = False
     while True:
