@@ -128,6 +128,7 @@ class SimulatedButton:
         self._refusal: str | None = None
         self._lock = threading.Lock()
         self._pending: dict[int, Pending] = {}
+        self._overtaking: dict[int, float] = {}
         self._client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id=f"simulated-button-{uuid.uuid4().hex[:12]}"
         )
@@ -154,13 +155,24 @@ class SimulatedButton:
         self._close()
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 1, retain: bool = False) -> Pending:
-        """Send without waiting, for storms; call `wait` on what is returned."""
-        with self._lock:  # so that an acknowledgement cannot overtake its own entry
-            pending = Pending(topic, payload, qos, retain)
-            info = self._client.publish(topic, payload, qos=qos, retain=retain)
-            if info.rc != mqtt.MQTT_ERR_SUCCESS:
-                raise ButtonError(f"{topic}: not published: {mqtt.error_string(info.rc)}")
-            self._pending[info.mid] = pending
+        """Send without waiting, for storms; call `wait` on what is returned.
+
+        While the broker is away a press at QoS 1 or 2 is kept and sent at the reconnection, as hardware does;
+        at QoS 0 it raises ButtonError.
+        """
+        pending = Pending(topic, payload, qos, retain)
+        info = self._client.publish(topic, payload, qos=qos, retain=retain)
+        waits = info.rc == mqtt.MQTT_ERR_NO_CONN and qos > 0  # paho keeps it and sends it once it is back
+        if info.rc != mqtt.MQTT_ERR_SUCCESS and not waits:
+            raise ButtonError(f"{topic}: not published: {mqtt.error_string(info.rc)}")
+        # Not held around the line that publishes: paho calls on_publish under a lock of its own, which publish
+        # takes as well. So an acknowledgement may overtake the entry it belongs to, and waits for it.
+        with self._lock:
+            overtaken_s = self._overtaking.pop(info.mid, None)
+            if overtaken_s is None:
+                self._pending[info.mid] = pending
+        if overtaken_s is not None:
+            pending.finished(overtaken_s)
         return pending
 
     def press(
@@ -190,5 +202,7 @@ class SimulatedButton:
         at_s = time.time()
         with self._lock:
             pending = self._pending.pop(mid, None)
+            if pending is None:
+                self._overtaking[mid] = at_s
         if pending is not None:
             pending.finished(at_s)

@@ -18,7 +18,8 @@ _LONGEST_WAIT_S = 60.0
 _EVENTS_AT_ONCE = 1_000
 _SHOWN_REFUSALS = 50
 _PAGE_POLICY = (
-    "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; frame-ancestors 'none'"
+    "default-src 'self'; img-src 'self' data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "frame-ancestors 'none'"
 )
 
 

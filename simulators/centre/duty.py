@@ -60,7 +60,12 @@ class Duty:
     async def start(self) -> None:
         """Open the log and the place for media. Raises OSError if the log cannot be written."""
         if self._log_file is not None:
-            self._log = self._log_file.open("a", encoding="utf-8", buffering=1)
+            self._log = self._log_file.open(
+                "a",
+                encoding="utf-8",
+                errors="backslashreplace",  # half a surrogate pair is valid JSON, but no UTF-8
+                buffering=1,
+            )
         if self._media_dir is None:
             self._temporary = tempfile.TemporaryDirectory(prefix="simulated-centre-")
             self._shelf = MediaShelf(Path(self._temporary.name), keep_bytes=_TEMPORARY_MEDIA_BYTES)
@@ -156,7 +161,8 @@ class Duty:
                 run = self._runs[alarm.id] = ScriptRun(self._script)
                 self._start(self._run_script(alarm, run))
             if self._watch_live:
-                for camera in alarm.raised.data.get("cameras") or []:
+                cameras = alarm.raised.data.get("cameras")
+                for camera in cameras if isinstance(cameras, list) else []:
                     self._start(self._look(alarm, camera))
         elif word == "evidence" and self._fetch:
             announced = event.data.get("evidence")
@@ -195,9 +201,11 @@ class Duty:
 
     async def _look(self, alarm: AlarmFile, camera: Any) -> None:
         assert self._http is not None
+        camera = camera if isinstance(camera, dict) else {}
         look = LiveLook(camera=str(camera.get("id")), started_s=time.time())
         alarm.live.append(look)
-        url = (camera.get("live") or {}).get("hls")
+        live = camera.get("live")
+        url = live.get("hls") if isinstance(live, dict) else None
         if isinstance(url, str):
             await look_live(self._http, url, look, within_s=_LIVE_WITHIN_S)
         else:

@@ -8,6 +8,7 @@ of a postal address) and the finding is kept beside the message.
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,7 +17,7 @@ from typing import Any
 MEDIA_TYPE = "application/cloudevents+json"
 
 _ATTRIBUTE = re.compile(r"[a-z0-9]+")
-_SEQUENCE = re.compile(r"[1-9][0-9]*")
+_SEQUENCE = re.compile(r"[1-9][0-9]{0,8}")
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)")
 
 _CAMERA = ("id", "name", "zone", "healthy", "live.page", "live.hls", "live.expires_at")
@@ -86,7 +87,7 @@ def read_event(body: bytes, *, content_type: str, webhook_id: str) -> Event:
     if content_type.split(";")[0].strip().lower() != MEDIA_TYPE:
         raise EnvelopeRefused(f"Content-Type: found {content_type!r}, expected {MEDIA_TYPE}", status=415)
     try:
-        envelope = json.loads(body)
+        envelope = json.loads(body, parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise EnvelopeRefused(f"body: not JSON ({error})") from error
     if not isinstance(envelope, dict):
@@ -117,6 +118,15 @@ def read_event(body: bytes, *, content_type: str, webhook_id: str) -> Event:
         data=data,
         findings=tuple(_findings(kind, subject, data)),
     )
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)
 
 
 def _text(envelope: dict[str, Any], name: str) -> str:

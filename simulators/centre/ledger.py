@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from simulators.centre.events import Event
 
 _JOURNAL_ENTRIES = 100_000
 _HEARTBEATS = 1_000
+_GAPS_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,8 +137,9 @@ class AlarmFile:
 
     @property
     def missing_sequences(self) -> list[int]:
-        """Numbers below the highest one that have not come; not yet a fault, attempts may overtake."""
-        return [n for n in range(1, max(self.sequences, default=0)) if n not in self.sequences]
+        """Numbers below the highest one that have not come (the first hundred); not yet a fault, attempts may overtake."""
+        gaps = (n for n in range(1, max(self.sequences, default=0)) if n not in self.sequences)
+        return list(itertools.islice(gaps, _GAPS_SHOWN))
 
     def messages(self) -> Iterator[Message]:
         """Every message of this alarm except evidence, in no particular order."""

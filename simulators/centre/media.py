@@ -23,8 +23,9 @@ _TIMEOUT = aiohttp.ClientTimeout(total=60, connect=3)
 _RETRY_AFTER_S = (0.5, 1.0, 2.0)
 _LARGEST_BYTES = 512 * 1024 * 1024
 _SUFFIXES = {"image/jpeg": ".jpg", "video/mp4": ".mp4"}
-_SAFE = re.compile(r"[^A-Za-z0-9_.-]")
-_LIVE_TRIES_EVERY_S = 0.25
+_SAFE = re.compile(r"[^A-Za-z0-9_-]")
+_LIVE_TRY_EVERY_S = 0.25
+_LONGEST_NAME = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +68,8 @@ class MediaShelf:
                 except _Final as error:
                     item.problem = str(error)
                     return
+                except _Again as error:
+                    item.problem = str(error)
                 except (aiohttp.ClientError, TimeoutError, ValueError) as error:
                     item.problem = f"{type(error).__name__}: {error}"
                 else:
@@ -78,7 +81,7 @@ class MediaShelf:
     async def _get(self, http: aiohttp.ClientSession, url: str) -> bytes:
         async with http.get(url, timeout=_TIMEOUT) as answer:
             if answer.status == 429 or answer.status >= 500:
-                raise ValueError(f"answered {answer.status}")
+                raise _Again(f"answered {answer.status}")
             if answer.status != 200:
                 raise _Final(f"answered {answer.status}: {(await answer.text())[:200]}")
             content = bytearray()
@@ -89,13 +92,15 @@ class MediaShelf:
             return bytes(content)
 
     async def _judge(self, alarm_id: str, item: Evidence, content: bytes) -> None:
-        announced = item.announced
-        item.fetched_s, item.problem = time.time(), None
-        item.bytes_right = len(content) == announced.get("bytes")
-        digest = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
-        item.sha256_right = digest == announced.get("sha256")
+        announced, fetched_s = item.announced, time.time()
         media_type = str(announced.get("media_type"))
+        digest = await asyncio.to_thread(lambda: hashlib.sha256(content).hexdigest())
         look = await asyncio.to_thread(_look, content, media_type)
+        file = await self._keep(alarm_id, str(announced["id"]), media_type, content, item)
+        # All at once and without waiting in between, so that nobody sees an item half judged.
+        item.fetched_s, item.problem, item.file = fetched_s, None, str(file)
+        item.bytes_right = len(content) == announced.get("bytes")
+        item.sha256_right = digest == announced.get("sha256")
         item.decodes, item.what, item.clock_ms, item.clock_frame = look
         if not item.sha256_right:
             item.problem = f"sha256: announced {announced.get('sha256')}, found {digest}"
@@ -103,13 +108,14 @@ class MediaShelf:
             item.problem = f"bytes: announced {announced.get('bytes')}, found {len(content)}"
         elif item.decodes is False:
             item.problem = f"does not decode as {media_type}: {item.what}"
-        await self._keep(alarm_id, str(announced["id"]), media_type, content, item)
 
     async def _keep(
         self, alarm_id: str, evidence_id: str, media_type: str, content: bytes, item: Evidence
-    ) -> None:
-        folder = self._directory / _SAFE.sub("_", alarm_id)
-        name = _SAFE.sub("_", f"{announced_order(item)}-{evidence_id}") + _SUFFIXES.get(media_type, ".bin")
+    ) -> Path:
+        folder = self._directory / _SAFE.sub("_", alarm_id)[:_LONGEST_NAME]
+        name = _SAFE.sub("_", f"{_camera_and_moment(item)}-{evidence_id}")[-_LONGEST_NAME:] + _SUFFIXES.get(
+            media_type, ".bin"
+        )
         file = folder / name
 
         def write() -> None:
@@ -120,15 +126,14 @@ class MediaShelf:
         self._kept[evidence_id] = Kept(file=file, media_type=media_type, bytes=len(content))
         self._order.append(evidence_id)
         self._held_bytes += len(content)
-        item.file = str(file)
         while self._keep_bytes is not None and self._held_bytes > self._keep_bytes and len(self._order) > 1:
             old = self._kept.pop(self._order.popleft())
             self._held_bytes -= old.bytes
             old.file.unlink(missing_ok=True)
+        return file
 
 
-def announced_order(item: Evidence) -> str:
-    """`camera-moment`, the front of a kept file's name, so that a folder reads by itself."""
+def _camera_and_moment(item: Evidence) -> str:
     return f"{item.announced.get('camera')}-{item.announced.get('moment')}"
 
 
@@ -144,21 +149,23 @@ async def look_live(http: aiohttp.ClientSession, url: str, look: LiveLook, *, wi
                 look.problem = None
                 return
             look.problem = "the playlist names no segment"
+        except _Again as error:
+            look.problem = str(error)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             look.problem = f"{type(error).__name__}: {error}"
-        if time.monotonic() + _LIVE_TRIES_EVERY_S > deadline_s:
+        if time.monotonic() + _LIVE_TRY_EVERY_S > deadline_s:
             return
-        await asyncio.sleep(_LIVE_TRIES_EVERY_S)
+        await asyncio.sleep(_LIVE_TRY_EVERY_S)
 
 
 async def _open_playlist(http: aiohttp.ClientSession, url: str, look: LiveLook) -> bool:
     for _ in range(2):  # a master playlist, then its first variant
         async with http.get(url, timeout=_TIMEOUT) as answer:
             if answer.status != 200:
-                raise ValueError(f"playlist answered {answer.status}")
+                raise _Again(f"playlist answered {answer.status}")
             text = await answer.text()
         if not text.startswith("#EXTM3U"):
-            raise ValueError("playlist does not begin with #EXTM3U")
+            raise _Again("playlist does not begin with #EXTM3U")
         addresses = [line for line in text.splitlines() if line and not line.startswith("#")]
         if "#EXT-X-STREAM-INF" not in text or not addresses:
             break
@@ -172,12 +179,16 @@ async def _open_playlist(http: aiohttp.ClientSession, url: str, look: LiveLook) 
     for address in ([start[1]] if start else []) + newest:
         async with http.get(urljoin(url, address), timeout=_TIMEOUT) as answer:
             if answer.status != 200:
-                raise ValueError(f"segment answered {answer.status}")
+                raise _Again(f"segment answered {answer.status}")
             first = await answer.content.readany()
             if address == newest[0]:
                 look.first_bytes_s = time.time()
             look.bytes += len(first) + len(await answer.read())
     return look.first_bytes_s is not None
+
+
+class _Again(Exception):
+    """An answer that may be another the next time."""
 
 
 class _Final(Exception):

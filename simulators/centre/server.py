@@ -199,7 +199,7 @@ class SimulatedCentre:
         if self._faults.applies_to(kind):
             faults, self._faults = self._faults, self._faults.after_one()
             await asyncio.sleep(faults.delay_s)
-        message_id = headers.get("webhook-id")
+        message_id = _printable(headers.get("webhook-id"))
         duplicate = message_id is not None and self.ledger.known(message_id)
         conflict = duplicate and self._faults.conflict_on_duplicate
         status = status_for(seen, faults, conflict=conflict)
@@ -209,7 +209,7 @@ class SimulatedCentre:
             path=request.path,
             arrived_s=arrived_s,
             arrived_monotonic_s=arrived_monotonic_s,
-            timestamp=headers.get("webhook-timestamp"),
+            timestamp=_printable(headers.get("webhook-timestamp")),
             signed_with=seen.signed_with,
             refusal=seen.refusal,
             taken=seen.refusal is None and (200 <= status <= 299 or conflict),
@@ -238,6 +238,10 @@ def bind(host: str, port: int) -> tuple[socket.socket, tuple[str, int]]:
             listener.setblocking(False)
             return listener, (host, listener.getsockname()[1])
     raise AssertionError("unreachable: port 0 is never busy")
+
+
+def _printable(header: str | None) -> str | None:
+    return None if header is None else header.encode("utf-8", "replace").decode("utf-8")
 
 
 def _host(host: str) -> str:

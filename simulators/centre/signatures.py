@@ -43,7 +43,7 @@ def key_of(secret: str) -> bytes:
 
 def sign(key: bytes, *, message_id: str, timestamp_s: int, body: bytes) -> str:
     """Return one `v1,…` signature over `id.timestamp.body`."""
-    signed = f"{message_id}.{timestamp_s}.".encode() + body
+    signed = f"{message_id}.{timestamp_s}.".encode("utf-8", "surrogateescape") + body
     return "v1," + base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode("ascii")
 
 
@@ -69,7 +69,7 @@ def verify(
             name for name in ("webhook-id", "webhook-timestamp", "webhook-signature") if not headers.get(name)
         ]
         raise SignatureRefused(f"header missing: {', '.join(missing)}")
-    if not (timestamp.isascii() and timestamp.isdigit()):
+    if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) <= 12):
         raise SignatureRefused(f"webhook-timestamp: expected unix seconds, found {timestamp!r}")
     age_s = now_s - int(timestamp)
     if abs(age_s) > tolerance_s:
@@ -77,7 +77,9 @@ def verify(
         raise SignatureRefused(
             f"webhook-timestamp: {abs(age_s):.0f} s {side}, at most {tolerance_s:.0f} s allowed"
         )
-    given = [item.encode() for item in signatures.split(" ") if item.startswith("v1,")]
+    given = [
+        item.encode("utf-8", "surrogateescape") for item in signatures.split(" ") if item.startswith("v1,")
+    ]
     if not given:
         raise SignatureRefused("webhook-signature: no v1 signature in it")
     for name, key in keys.items():
