@@ -37,7 +37,9 @@ class CameraHealth:
 
     ``cause`` is empty while frames arrive, else says what is wrong in words a technician can act on.
     ``last_frame_at`` is in the gateway's clock. ``clock_offset_s`` is the camera's own clock minus ours,
-    ``None`` where it does not tell. ``ring_s`` and ``ring_bytes`` are what the ring holds now.
+    ``None`` where it does not tell. ``ring_s`` and ``ring_bytes`` are what the ring holds now. ``sessions`` counts the times
+    its stream was opened since the camera process began. ``timing_error_s`` bounds what is not known of the
+    newest frames' times (how far arrivals typically lie above the least delayed).
     """
 
     camera: str
@@ -53,6 +55,7 @@ class CameraHealth:
     ring_s: float = 0.0
     ring_bytes: int = 0
     sessions: int = 0
+    timing_error_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

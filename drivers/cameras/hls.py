@@ -1,0 +1,122 @@
+"""Live picture: fragmented MP4 for HLS out of the ring, made when asked for and not before.
+
+A segment is one or more whole groups of pictures; its number was given when they came in, so the same name is the same bytes
+for everybody, and nothing has to be kept between two requests. Only whole groups are shown: the delay is one group and what
+the player adds.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from dataclasses import dataclass
+from itertools import groupby
+
+from drivers.cameras.mp4 import TICKS, Mp4, VideoFormat
+from drivers.cameras.ring import Group, Ring
+from gateway.domain.errors import Unavailable
+
+LISTED = 6
+"""Segments in a playlist: a player starts three before the end and may lag as much again."""
+
+NAME = re.compile(
+    r"(?:init-(?P<init>\d{1,19})\.mp4|(?P<epoch>\d{1,19})-(?P<segment>\d{1,19})\.m4s)", re.ASCII
+)
+
+MUXER = {
+    "movflags": "empty_moov+default_base_moof+frag_custom+frag_discont+skip_trailer",
+    "video_track_timescale": str(TICKS),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Segment:
+    """One whole segment: ``begins_s`` on the monotonic clock."""
+
+    number: int
+    duration_s: float
+    begins_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Playlist:
+    """The newest segments of the present epoch."""
+
+    codec: str
+    epoch: int
+    segments: list[Segment]
+
+
+def playlist(ring: Ring) -> Playlist | None:
+    """What can be shown now; ``None`` while no group is whole."""
+    whole = _whole_groups(ring)
+    if not whole:
+        return None
+    epoch = whole[-1].epoch
+    segments: list[Segment] = []
+    for number, members in groupby((g for g in whole if g.epoch == epoch), key=lambda g: g.segment):
+        groups = list(members)
+        first = groups[0].frames[0]
+        segments.append(
+            Segment(
+                number=number,
+                duration_s=(_end_pts(groups[-1]) - first.pts) * groups[0].stream.tick_s,
+                begins_s=ring.time_of(groups[0], first),
+            )
+        )
+    codec = whole[-1].stream.picture.codec
+    return Playlist(codec=codec, epoch=epoch, segments=segments[-LISTED:])
+
+
+def part(ring: Ring, name: str) -> bytes:
+    """The bytes of ``init-<epoch>.mp4`` or ``<epoch>-<segment>.m4s``.
+
+    Raises ``Unavailable`` for any other name and for what has left the ring.
+    """
+    asked = NAME.fullmatch(name)
+    if asked is None:
+        raise Unavailable(
+            "no such part of a live picture; init-<epoch>.mp4 and <epoch>-<number>.m4s are there"
+        )
+    epoch = int(asked["init"] or asked["epoch"])
+    groups = [group for group in _whole_groups(ring) if group.epoch == epoch]
+    if asked["segment"] is not None:
+        groups = [group for group in groups if group.segment == int(asked["segment"])]
+    if not groups:
+        raise Unavailable(f"{name} has left the ring, or is not in it yet")
+    video: VideoFormat = groups[0].stream
+    sink = io.BytesIO()
+    mp4 = Mp4(sink, video, MUXER)
+    mp4.begin()
+    header = sink.tell()
+    if asked["segment"] is None:
+        return sink.getvalue()
+    for group in groups:
+        frames = list(group.frames)
+        for frame, next_pts in zip(frames, [*(f.pts for f in frames[1:]), _end_pts(group)], strict=True):
+            mp4.write(
+                frame, _ticks(frame.pts, group), max(1, _ticks(next_pts, group) - _ticks(frame.pts, group))
+            )
+    mp4.close()
+    return sink.getvalue()[header:]
+
+
+def _ticks(pts: int, group: Group) -> int:
+    """Time since the epoch began, so that segments follow on each other whoever makes them, and when."""
+    tick_s: float = group.stream.tick_s
+    return round((pts - group.epoch_pts) * tick_s * TICKS)
+
+
+def _whole_groups(ring: Ring) -> list[Group]:
+    """Groups whose segment is over: another one has begun after them."""
+    groups = ring.groups()
+    return [group for group in groups if group.segment != groups[-1].segment and group.frames]
+
+
+def _end_pts(group: Group) -> int:
+    """Where the next group begins, or would have."""
+    after = group.after
+    if after is not None and after.epoch == group.epoch and after.frames:
+        return after.frames[0].pts
+    tick_s: float = group.stream.tick_s
+    return group.frames[-1].pts + round(group.run.interval_s / tick_s)

@@ -1,0 +1,46 @@
+"""How a camera is reached, and how much of its stream is kept in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnvifAddress:
+    """An ONVIF device service: ``host`` and ``port`` as they are reached from the gateway."""
+
+    host: str
+    port: int
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamAddress:
+    """A bare RTSP address. ``url`` carries no credentials: they are given apart."""
+
+    url: str
+    username: str = ""
+    password: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraSpec:
+    """One camera of the site file; exactly one of ``onvif`` and ``stream`` is given. ``audio`` asks for its sound."""
+
+    id: str
+    onvif: OnvifAddress | None = None
+    stream: StreamAddress | None = None
+    audio: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.onvif is None) == (self.stream is None):
+            raise ValueError(f"camera {self.id}: give either onvif or stream, and not both")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RingLimits:
+    """What one camera's ring may hold: at least ``seconds`` of video, at most ``bytes`` of memory."""
+
+    seconds: float
+    bytes: int

@@ -1,0 +1,259 @@
+"""The camera process: everything that touches a camera's bytes, apart from the process that carries the alarm.
+
+Run by the gateway as ``python -P -m drivers.cameras.worker FD``; FD is its end of a socket pair. It ends at once when the
+other end closes, however the gateway came to its end. One thread reads requests and does nothing else, so
+that a request is taken whatever the cameras do.
+
+Requests: ``{"id", "op", …}``; answers: ``{"id", "ok": …}`` or ``{"id", "error": reason}`` with a tail where bytes are asked
+for. Without an id: ``cameras`` (configuration, down), ``health`` and ``progress`` (up).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import av.logging
+
+from drivers.cameras import hls
+from drivers.cameras.channel import Message, encode, read_blocking
+from drivers.cameras.clips import Clip, Clips, Cutting, Progress
+from drivers.cameras.ring import Ring
+from drivers.cameras.rtsp import Address, Session
+from drivers.cameras.spec import RingLimits
+from drivers.cameras.stills import Still, Stills, Wanted
+from drivers.cameras.timing import HouseClock
+from gateway.domain.errors import Malformed, Unavailable
+
+HEALTH_EVERY_S = 1.0
+FRESH_S = 5.0
+"""A camera whose newest frame is older than this is not healthy, whatever its session says."""
+
+log = logging.getLogger("drivers.cameras.worker")
+
+
+class Worker:
+    """The state of the process: sessions, and what is being made of their rings."""
+
+    def __init__(self, wire: socket.socket) -> None:
+        self._wire = wire
+        self._sending = threading.Lock()
+        self._clock = HouseClock(time.monotonic(), time.time())
+        self._sessions: dict[str, Session] = {}
+        self._stills = Stills()
+        self._clips = Clips()
+        self._under_way: dict[int, Wanted | Cutting] = {}
+        self._changed = threading.Event()
+
+    def serve(self) -> None:
+        """Take messages until the gateway closes its end."""
+        threading.Thread(target=self._tell_health, name="health", daemon=True).start()
+        while True:
+            try:
+                message, _ = read_blocking(self._read_exactly)
+            except (EOFError, OSError):
+                return
+            self._take(message)
+
+    def _read_exactly(self, count: int) -> bytes:
+        data = bytearray()
+        while len(data) < count:
+            piece = self._wire.recv(count - len(data))
+            if not piece:
+                raise EOFError
+            data += piece
+        return bytes(data)
+
+    def _send(self, message: Message, tail: bytes = b"") -> None:
+        try:
+            data = encode(message, tail)
+        except Malformed as exc:
+            data = encode({"id": message.get("id"), "error": str(exc)})
+        with self._sending, suppress(OSError):  # a gateway that is gone is noticed by the reader
+            self._wire.sendall(data)
+
+    # ------------------------------------------------------------------ requests
+
+    def _take(self, message: Message) -> None:
+        op, number = message.get("op"), message.get("id", 0)
+        try:
+            if op == "cameras":
+                self._configure(message)
+            elif op == "ping":
+                self._send({"id": number, "ok": True})
+            elif op == "still":
+                self._still(number, self._session(message), message["at"])
+            elif op == "clip":
+                self._clip(number, self._session(message), message)
+            elif op == "playlist":
+                self._playlist(number, self._session(message))
+            elif op == "part":
+                self._send({"id": number, "ok": True}, hls.part(self._session(message).ring, message["name"]))
+            elif op == "cancel":
+                self._cancel(message["of"])
+            else:
+                raise Unavailable(f"the camera process knows no request {op!r}")
+        except Unavailable as exc:
+            self._send({"id": number, "error": exc.reason})
+        except Exception as exc:  # one bad request must not end the process for all cameras
+            log.exception("request %s failed", op)
+            self._send(
+                {"id": number, "error": f"the camera process failed at {op}: {type(exc).__name__}: {exc}"}
+            )
+
+    def _session(self, message: Message) -> Session:
+        session = self._sessions.get(message["camera"])
+        if session is None:
+            raise Unavailable(f"no camera {message['camera']!r} in the plan")
+        return session
+
+    def _configure(self, message: Message) -> None:
+        limits = RingLimits(seconds=message["ring_s"], bytes=message["ring_bytes"])
+        for camera in message["cameras"]:
+            session = self._sessions.get(camera["id"])
+            if session is None:
+                # Half-seconds of the clock: numbers of live segments never go back, not even over a restart.
+                ring = Ring(limits, first_number=int(time.time() * 2))
+                session = Session(
+                    camera["id"], ring, self._clock, on_frame=self._frame_arrived, on_change=self._changed.set
+                )
+                self._sessions[session.id] = session
+                session.start()
+            address = Address(**camera["address"]) if camera.get("address") else None
+            session.point_at(address, camera.get("cause", ""))
+        self._changed.set()
+
+    def _frame_arrived(self, session: Session) -> None:
+        self._stills.frame_arrived(session)
+        self._clips.frame_arrived(session)
+
+    def _still(self, number: int, session: Session, at: float) -> None:
+        def answer(still: Still | Unavailable) -> None:
+            self._under_way.pop(number, None)
+            if isinstance(still, Unavailable):
+                self._send({"id": number, "error": still.reason})
+            else:
+                self._send(
+                    {"id": number, "ok": True, "taken_at": self._clock.to_wall(still.time_s)}, still.jpeg
+                )
+
+        self._under_way[number] = self._stills.take(session, self._clock.to_monotonic(at), answer)
+
+    def _clip(self, number: int, session: Session, message: Message) -> None:
+        def answer(clip: Clip | Unavailable) -> None:
+            self._under_way.pop(number, None)
+            if isinstance(clip, Unavailable):
+                self._send({"id": number, "error": clip.reason})
+                return
+            self._send(
+                {
+                    "id": number,
+                    "ok": True,
+                    "start": self._clock.to_wall(clip.start_s),
+                    "end": self._clock.to_wall(clip.end_s),
+                    "bytes": clip.bytes,
+                    "sha256": clip.sha256,
+                    "shortfall": clip.shortfall,
+                }
+            )
+
+        def progress(done: Progress) -> None:
+            self._send(
+                {
+                    "progress": number,
+                    "start": self._clock.to_wall(done.start_s),
+                    "end": self._clock.to_wall(done.end_s),
+                    "bytes": done.bytes,
+                }
+            )
+
+        cutting = Cutting(
+            session,
+            self._clock.to_monotonic(message["start"]),
+            self._clock.to_monotonic(message["end"]),
+            Path(message["target"]),
+            self._clock,
+            progress=progress,
+            answer=answer,
+        )
+        self._under_way[number] = cutting
+        self._clips.cut(cutting)
+
+    def _cancel(self, number: int) -> None:
+        under_way = self._under_way.pop(number, None)
+        if isinstance(under_way, Cutting):
+            self._clips.give_up(under_way)
+        elif under_way is not None:
+            self._stills.forget(under_way)
+
+    def _playlist(self, number: int, session: Session) -> None:
+        found = hls.playlist(session.ring)
+        if found is None:
+            raise Unavailable(session.cause or "no whole segment yet")
+        if session.cause:
+            raise Unavailable(session.cause)
+        segments = [[s.number, s.duration_s, self._clock.to_wall(s.begins_s)] for s in found.segments]
+        self._send(
+            {"id": number, "ok": True, "codec": found.codec, "epoch": found.epoch, "segments": segments}
+        )
+
+    # ------------------------------------------------------------------ health
+
+    def _tell_health(self) -> None:
+        while True:
+            self._changed.wait(HEALTH_EVERY_S)
+            self._changed.clear()
+            now = time.monotonic()
+            self._clock.observe(now, time.time())
+            self._send({"health": [self._health_of(s, now) for s in list(self._sessions.values())]})
+
+    def _health_of(self, session: Session, now: float) -> dict[str, Any]:
+        newest_s = session.ring.newest_s()
+        seconds, size = session.ring.held()
+        error_s, skew = session.ring.quality()
+        fresh = session.last_frame_s is not None and now - session.last_frame_s < FRESH_S
+        picture = session.video.picture if session.video else None
+        return {
+            "camera": session.id,
+            "healthy": fresh and not session.cause,
+            "cause": session.cause or ("" if fresh else "no frame yet"),
+            "since": self._clock.to_wall(session.since_s),
+            "last_frame_at": None if newest_s is None else self._clock.to_wall(newest_s),
+            "codec": picture.codec if picture else None,
+            "width": picture.width if picture else None,
+            "height": picture.height if picture else None,
+            "clock_offset_s": session.clock_offset_s,
+            "ring_s": seconds,
+            "ring_bytes": size,
+            "sessions": session.sessions,
+            "timing_error_s": error_s,
+            "timing_skew": skew,
+        }
+
+
+def main() -> None:
+    """Serve on the inherited socket named by the only argument."""
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
+    )
+    av.logging.set_level(av.logging.PANIC)  # its own messages name URLs with their credentials
+    with suppress(
+        OSError
+    ):  # where memory runs out, the alarm must survive the pictures, not the other way round
+        Path("/proc/self/oom_score_adj").write_text("500")
+    with socket.socket(fileno=int(sys.argv[1])) as wire:
+        Worker(wire).serve()
+        # Sessions wait in the network and threads in the disk: none of them may keep the process alive.
+        sys.stderr.flush()
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
