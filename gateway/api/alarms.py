@@ -1,0 +1,165 @@
+"""Alarms: the list, one with everything about it, and what the centre and the school say to it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+from starlette.requests import Request
+
+from gateway.answering import Operator
+from gateway.api.access import CENTRE, EVERYONE, SCHOOL, RoledRoute, caller_of, parts_of
+from gateway.api.describing import roled
+from gateway.api.problems import invalid
+from gateway.api.schemas import (
+    AlarmDetailOut,
+    AlarmsOut,
+    ClipBody,
+    Instant,
+    NoteBody,
+    NotedOut,
+    OperatorBody,
+    RepliedOut,
+    ReplyBody,
+    RequestBody,
+    RequestedOut,
+    StillBody,
+)
+from gateway.api.viewing import alarm_detail, alarm_object, gathered
+from gateway.domain.alarm import NEEDS_REASON, Alarm, State
+
+router = APIRouter(prefix="/api/v1/alarms", tags=["alarms"], route_class=RoledRoute)
+
+_OPEN = "open"
+_WORDS = [state.value for state in State]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@router.get("", summary="Alarms, newest first", response_model=AlarmsOut, **roled(EVERYONE, 422))
+async def alarms(
+    request: Request,
+    state: Annotated[
+        list[str] | None, Query(description="States, or 'open'; repeated or with commas between.")
+    ] = None,
+    since: Annotated[Instant | None, Query(alias="from", description="Raised at or after.")] = None,
+    until: Annotated[Instant | None, Query(alias="to", description="Raised before.")] = None,
+    cursor: Annotated[str | None, Query(description="next_cursor of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
+) -> dict[str, Any]:
+    """Pages are stable: an alarm that comes in meanwhile shifts none of those already seen."""
+    parts = parts_of(request)
+    states = _states(state)
+    before = None if cursor is None else _place(cursor)
+    found = await parts.store.read(
+        lambda tx: tx.alarms.listed(states=states, since=since, until=until, before=before, limit=limit + 1)
+    )
+    page = found[:limit]
+    return {
+        "alarms": [alarm_object(parts, alarm) for alarm in page],
+        "next_cursor": _cursor(page[-1]) if len(found) > limit else None,
+    }
+
+
+@router.get(
+    "/{alarm}",
+    summary="One alarm with everything about it",
+    response_model=AlarmDetailOut,
+    **roled(EVERYONE, 404),
+)
+async def one_alarm(request: Request, alarm: str) -> dict[str, Any]:
+    """Timeline, evidence with fresh links, deliveries with every attempt, requests, and live links while they hold."""
+    parts = parts_of(request)
+    dossier = await parts.store.read(lambda tx: gathered(tx, alarm))
+    return alarm_detail(parts, caller_of(request), dossier)
+
+
+@router.post(
+    "/{alarm}/replies",
+    summary="The centre replies",
+    response_model=RepliedOut,
+    **roled(CENTRE, 404, 409, 413, 422),
+)
+async def reply(request: Request, alarm: str, body: ReplyBody) -> dict[str, Any]:
+    """A reply equal to the present state is a repeat and changes nothing; one that the life-cycle does not allow is 409 with the
+    present state."""
+    parts = parts_of(request)
+    wanted = State(body.reply)
+    if wanted in NEEDS_REASON and not body.reason:
+        raise invalid("body.reason", body.reason, f"a reason: a reply of {body.reply} needs one")
+    after, changed = await parts.answering.reply(alarm, wanted, _operator(body.operator), body.reason or "")
+    return {"alarm": alarm_object(parts, after), "repeated": not changed}
+
+
+@router.post(
+    "/{alarm}/requests",
+    summary="The centre asks for a clip, a still or a movement",
+    response_model=RequestedOut,
+    status_code=202,
+    **roled(CENTRE, 404, 413, 422),
+)
+async def ask(request: Request, alarm: str, body: RequestBody) -> dict[str, Any]:
+    """Answered at once with an id; what came of it follows in ``request.result``."""
+    answering = parts_of(request).answering
+    operator = _operator(body.operator)
+    if isinstance(body, ClipBody):
+        asked = await answering.request_clip(alarm, body.camera, body.start, body.end, operator, body.reason)
+    elif isinstance(body, StillBody):
+        asked = await answering.request_still(alarm, body.camera, operator, body.reason)
+    else:
+        if body.move is None and body.stop is None and body.preset is None:
+            raise invalid("body.move", None, "a move, 'stop' or a preset")
+        asked = await answering.request_ptz(alarm, body.camera, operator, body.reason)
+    return {"id": asked.id, "evidence": asked.evidence}
+
+
+@router.post(
+    "/{alarm}/notes",
+    summary="The school says something, or asks to withdraw",
+    response_model=NotedOut,
+    status_code=201,
+    **roled(SCHOOL, 404, 413, 422),
+)
+async def note(request: Request, alarm: str, body: NoteBody) -> dict[str, Any]:
+    """Goes to the centre as ``alarm.note``. The centre decides: a request to withdraw changes no state."""
+    parts = parts_of(request)
+    caller = caller_of(request)
+    by = f"{body.by} ({caller.name})" if body.by else caller.name
+    after = await parts.answering.note(alarm, body.text, by, withdraw=body.withdraw)
+    return {"alarm": alarm_object(parts, after)}
+
+
+def _operator(body: OperatorBody) -> Operator:
+    return Operator(name=body.name, unit=body.unit)
+
+
+def _states(words: Sequence[str] | None) -> list[State] | None:
+    if words is None:
+        return None
+    states: set[State] = set()
+    for word in ",".join(words).split(","):
+        if word == _OPEN:
+            states |= set(State) - {State.CLOSED}
+        elif word in _WORDS:
+            states.add(State(word))
+        else:
+            raise invalid("query.state", word, "one of " + ", ".join([*_WORDS, _OPEN]))
+    return sorted(states)
+
+
+def _cursor(last: Alarm) -> str:
+    micros = (last.raised_at - _EPOCH) // timedelta(microseconds=1)
+    return base64.urlsafe_b64encode(f"{micros}.{last.id}".encode()).rstrip(b"=").decode()
+
+
+def _place(cursor: str) -> tuple[datetime, str]:
+    try:
+        text = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
+        micros, _, id_ = text.partition(".")
+        if not id_:
+            raise ValueError
+        return _EPOCH + timedelta(microseconds=int(micros)), id_
+    except (ValueError, OverflowError):
+        raise invalid("query.cursor", cursor, "the next_cursor of an earlier page, unchanged") from None

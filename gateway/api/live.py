@@ -1,0 +1,138 @@
+"""The live picture: HLS of fragmented MP4 by signed link or by role, and a bare page that plays it.
+
+A playlist's entries are relative and each carries its own signature, so the playlist works behind any prefix and in any player.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import datetime
+from urllib.parse import quote
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from gateway.api.access import EVERYONE, Entry, live_entry, parts_of
+from gateway.api.describing import roled
+from gateway.api.page import error_page, player_page, wants_page
+from gateway.api.parts import ApiParts
+from gateway.api.problems import Problem, unavailable
+from gateway.domain.errors import Unavailable
+from gateway.domain.links import live_path
+from gateway.domain.plan import Camera
+from gateway.ports import LivePlaylist
+
+router = APIRouter(tags=["live"])
+
+PLAYLIST = "index.m3u8"
+#: Entries live for half an hour to an hour, and never longer than the link their playlist was asked for with. They are rounded to
+#: the half hour so that an entry keeps its address from one playlist to the next: players take a new address for a new file.
+ENTRY_STEP_S = 1800
+
+
+@router.get(
+    "/live/{camera}",
+    summary="A page that plays one camera",
+    response_class=HTMLResponse,
+    **roled(EVERYONE, 404, link=True),
+)
+async def page(request: Request, camera: str) -> Response:
+    """The link in the page is good for as long as the page's own."""
+    try:
+        entry = await live_entry(request, EVERYONE)
+        parts = parts_of(request)
+        known = _known(parts, camera)
+    except Problem as problem:
+        if wants_page(request):
+            return error_page(problem)
+        raise
+    expires_at = entry.expires_at or _entry_expiry(parts, entry)
+    signed = parts.links.query(live_path(camera, PLAYLIST), expires_at=expires_at, alarm=entry.alarm)
+    return player_page(parts.site, known, f"{quote(camera)}/{PLAYLIST}?{signed}")
+
+
+@router.get(
+    "/live/{camera}/index.m3u8",
+    summary="The live playlist",
+    response_class=Response,
+    **roled(EVERYONE, 404, link=True),
+)
+async def playlist(request: Request, camera: str) -> Response:
+    """HLS version 7, the newest segments. 503 while the camera gives no picture, with the reason."""
+    entry = await live_entry(request, EVERYONE)
+    parts = parts_of(request)
+    _known(parts, camera)
+    try:
+        newest = await parts.cameras.live_playlist(camera)
+    except Unavailable as error:
+        raise unavailable(
+            f"The camera gives no picture now: {error.reason}; try again.", error.retry_after_s
+        ) from None
+    if not newest.segments:
+        raise unavailable("The camera's picture is just beginning; try again.", 1)
+    expires_at = _entry_expiry(parts, entry)
+
+    def address(name: str) -> str:
+        signed = parts.links.query(live_path(camera, name), expires_at=expires_at, alarm=entry.alarm)
+        return f"{quote(name)}?{signed}"
+
+    text = written(newest, address, parts.envelopes.stamp)
+    return Response(text, media_type="application/vnd.apple.mpegurl")
+
+
+@router.get(
+    "/live/{camera}/{part}",
+    summary="One part of the live picture",
+    response_class=Response,
+    **roled(EVERYONE, 404, link=True),
+)
+async def live_part(request: Request, camera: str, part: str) -> Response:
+    entry = await live_entry(request, EVERYONE)
+    del entry
+    parts = parts_of(request)
+    _known(parts, camera)
+    try:
+        data = await parts.cameras.live_part(camera, part)
+    except Unavailable:
+        raise Problem("not-found", "That part is no longer kept; read the playlist again.") from None
+    return Response(data, media_type="video/mp4")
+
+
+def written(newest: LivePlaylist, address: Callable[[str], str], stamp: Callable[[datetime], str]) -> str:
+    """The playlist as RFC 8216 has it.
+
+    All its segments are of one epoch, so a discontinuity never stands between two of them: it went with the last segment of
+    the epoch before, which is what counting EXT-X-DISCONTINUITY-SEQUENCE on says (§6.2.2).
+    """
+    lines = [
+        "#EXTM3U",
+        "#EXT-X-VERSION:7",
+        f"#EXT-X-TARGETDURATION:{max(1, math.ceil(max(s.duration_s for s in newest.segments)))}",
+        f"#EXT-X-MEDIA-SEQUENCE:{newest.segments[0].sequence}",
+        f"#EXT-X-DISCONTINUITY-SEQUENCE:{newest.epoch}",
+        "#EXT-X-INDEPENDENT-SEGMENTS",
+        f'#EXT-X-MAP:URI="{address(newest.init)}"',
+    ]
+    for segment in newest.segments:
+        lines += [
+            f"#EXT-X-PROGRAM-DATE-TIME:{stamp(segment.begins_at)}",
+            f"#EXTINF:{segment.duration_s:.3f},",
+            address(segment.name),
+        ]
+    return "\n".join([*lines, ""])
+
+
+def _entry_expiry(parts: ApiParts, entry: Entry) -> datetime:
+    now = parts.clock.now()
+    seconds = (math.floor(now.timestamp() / ENTRY_STEP_S) + 2) * ENTRY_STEP_S
+    rounded = datetime.fromtimestamp(seconds, now.tzinfo)
+    return rounded if entry.expires_at is None else min(rounded, entry.expires_at)
+
+
+def _known(parts: ApiParts, camera: str) -> Camera:
+    known = parts.site.cameras.get(camera)
+    if known is None:
+        raise Problem("not-found", "There is no such camera; GET /api/v1/cameras lists them.")
+    return known

@@ -1,0 +1,45 @@
+"""What the HTTP face is built from. Imports no web framework, so that naming the parts costs nothing at start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from gateway.answering import Answering
+from gateway.domain.envelope import Envelopes
+from gateway.domain.links import LinkSigner
+from gateway.domain.plan import Site
+from gateway.ports import CameraBank, Clock, ObjectStore, Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who calls: one entry of the site file's ``access``. ``role`` is centre, guard, technician or inspector."""
+
+    name: str
+    unit: str
+    role: str
+
+
+@dataclass(kw_only=True)
+class ApiParts:
+    """Everything the HTTP face needs, made by the wiring.
+
+    ``tokens`` maps a bearer token to its caller. ``readiness`` says whether a press would be committed now, and names what
+    else is not well. ``last_seen`` gives per point ``at``, ``battery``, ``tamper`` and ``test``, as far as the contact told.
+    ``metrics`` is Prometheus text.
+    """
+
+    site: Site
+    store: Store
+    clock: Clock
+    answering: Answering
+    cameras: CameraBank
+    objects: ObjectStore
+    envelopes: Envelopes
+    links: LinkSigner
+    tokens: Mapping[str, Caller]
+    readiness: Callable[[], tuple[bool, list[str]]]
+    last_seen: Callable[[], Mapping[str, Mapping[str, object]]]
+    metrics: Callable[[], bytes]
+    version: str
