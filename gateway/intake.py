@@ -27,7 +27,7 @@ from gateway.ports import CameraBank, Clock, ContactMessage, InboxEntry, Store, 
 
 log = structlog.get_logger(__name__)
 
-MANIFEST_GRACE = timedelta(seconds=5)  # for the last clip to be closed and stored after the window
+MANIFEST_GRACE = timedelta(milliseconds=200)  # for the last clip to be closed and stored after the window
 RETRY_COMMIT_S = 1.0
 
 
