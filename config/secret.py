@@ -143,6 +143,8 @@ def _accept(given: object) -> Secret:
     if isinstance(given, Secret):
         return given
     try:
+        if given is None:
+            raise SecretRefused("nothing (null)", "a secret by reference", _HOW)
         if not isinstance(given, str):
             raise SecretRefused("no text", "a secret already resolved", "load the site file with load_site")
         return Secret(_checked(given, "an empty text", "the plain text"))

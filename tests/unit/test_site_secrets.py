@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from config.findings import dotted
 from config.loading import Loaded, SiteRefused
 from config.secret import Secret
 from config.settings import resolve
+from config.translating import shown, wrong_type
 from tests.support.site_text import ENVIRON, SITE, changed, load, marked_line, refusal
 
 PLAIN = "Tr0ub4dor-and-3-more"
@@ -96,9 +98,9 @@ def test_a_plain_secret_is_legal_on_loopback_only(name: str, tmp_path: Path) -> 
         tmp_path, changed((old, new), to_loopback) if to_loopback[0] in SITE else text.replace(*to_loopback)
     )
     assert key in keys(loaded)
-    for shown in (str(finding), repr(finding), repr(loaded), *map(str, loaded.warnings)):
-        assert PLAIN not in shown
-        assert whsec(24) not in shown
+    for text in (str(finding), repr(finding), repr(loaded), *map(str, loaded.warnings)):
+        assert PLAIN not in text
+        assert whsec(24) not in text
 
 
 def test_a_plain_token_needs_both_addresses_on_loopback(tmp_path: Path) -> None:
@@ -106,6 +108,13 @@ def test_a_plain_token_needs_both_addresses_on_loopback(tmp_path: Path) -> None:
     token = ("token: {env: CENTRE_TOKEN}", f"token: {PLAIN}")
     assert [finding.key for finding in refusal(tmp_path, changed(token))] == ["access[0].token"]
     load(tmp_path, changed(token, ("  public_url: https://school.example\n", "")))
+    (tmp_path / "c.pem").write_text("a certificate")
+    served = (
+        "listen: 127.0.0.1:8080\n  public_url: https://school.example",
+        "listen: 0.0.0.0:8443\n  public_url: https://127.0.0.1:8443\n  tls: {cert: c.pem, key: c.pem}",
+    )
+    load(tmp_path, changed(served))
+    assert [finding.key for finding in refusal(tmp_path, changed(served, token))] == ["access[0].token"]
     paths = (
         "    secret: {env: CENTRE_SECRET}",
         f"    secret: {whsec(24)}\n    backup_url: https://b.example",
@@ -243,6 +252,26 @@ def test_tokens_are_unlike_and_long_enough(tmp_path: Path) -> None:
     assert (finding.key, finding.expected) == ("access[0].token", "16 or more")
     assert keys(load(tmp_path, changed(LOOPBACK_CENTRE[1]), short)) == ["access[0].token"]
     load(tmp_path, SITE, ENVIRON | {"CENTRE_TOKEN": "t" * 16})
+
+
+def test_a_secret_left_empty_is_asked_for(tmp_path: Path) -> None:
+    """`token:` with nothing after it is a missing secret, and the error says how to give one."""
+    text = changed(("token: {env: CENTRE_TOKEN}", "token: # HERE"))
+    (finding,) = refusal(tmp_path, text)
+    assert (finding.key, finding.line) == ("access[0].token", marked_line(text))
+    assert (finding.found, finding.advice) == ("nothing (null)", "write {env: NAME} or {file: PATH}")
+
+
+def test_no_error_about_a_secret_s_key_shows_its_value() -> None:
+    """Even if models and loading changed places: a value of a secret's key, or below it, is never described."""
+    for path in (
+        ("access", 0, "token"),
+        ("access", 0, "token", PLAIN),
+        ("centre", "webhook", "secret", "file"),
+    ):
+        complaint = wrong_type(path, "string_type", PLAIN)
+        assert complaint.found == "<secret>"
+        assert PLAIN not in dotted(shown(path))
 
 
 @pytest.mark.parametrize("token", ["with space 0123456789", "令牌令牌令牌令牌令牌令牌令牌令牌令牌"])

@@ -96,6 +96,13 @@ def test_what_is_legal_and_doubtful_is_a_warning(name: str, tmp_path: Path) -> N
     assert f"{key}: warning: found " in str(warning)
 
 
+def test_a_point_seen_from_another_zone_is_seen(tmp_path: Path) -> None:
+    """A corridor's camera on the list is enough for a room without one."""
+    hall = "  - id: hall\n    name: 大厅\n    kind: other\ncameras:\n  - id"
+    text = changed(("cameras:\n  - id", hall), ("    zone: corridor-3\n    mqtt", "    zone: hall\n    mqtt"))
+    assert load(tmp_path, text).warnings == []
+
+
 def test_two_cameras_on_one_address_are_a_warning(tmp_path: Path) -> None:
     """One recorder may serve several cameras on one address, but more often it is one camera entered twice."""
     again = "  - {id: c3, name: x, zone: corridor-3, onvif: {host: 192.168.1.11}}\n"
