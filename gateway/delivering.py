@@ -34,6 +34,7 @@ log = structlog.get_logger(__name__)
 SLOTS_PRESS = 192  # of a path's 256 connections; presses never wait for anything but presses
 SLOTS_OTHER = 32
 READ_AT_ONCE = 1000
+REMEMBERED = 4096
 
 
 @dataclass(slots=True)
@@ -64,6 +65,9 @@ class Delivering:
         self._chance = chance
         self._answered = answered
         self._waiting: dict[str, _Waiting] = {}
+        self._done: dict[
+            str, None
+        ] = {}  # the newest received, so that a reading begun before does not revive them
         self._last_number = 0
         self._changed = asyncio.Event()
         self._new = True
@@ -74,6 +78,15 @@ class Delivering:
     def wake(self) -> None:
         """There may be a new message; carries nothing, may be lost (the outbox is read again)."""
         self._new = True
+        self._changed.set()
+
+    def offer(self, message: Message) -> None:
+        """A message just committed: it need not be read back from the outbox before it goes out. Losing this call costs a
+        reading, never a message."""
+        if message.id not in self._waiting and message.id not in self._done:
+            self._waiting[message.id] = _Waiting(
+                replace(message, body=b""), message.due_at, body=message.body
+            )
         self._changed.set()
 
     @property
@@ -103,6 +116,8 @@ class Delivering:
                 continue
             for number, message in fresh:
                 self._last_number = number
+                if message.id in self._waiting or message.id in self._done:
+                    continue
                 # The body is kept for the first attempt only: a long outage must not fill the memory.
                 # Found again after a restart, it is due at once, wherever it stood in its schedule.
                 due_at = min(message.due_at, self._clock.now())
@@ -196,6 +211,9 @@ class Delivering:
         now = self._clock.now()
         due_at: datetime | None = None
         if attempt.outcome is Outcome.RECEIVED:
+            self._done[message.id] = None
+            while len(self._done) > REMEMBERED:
+                del self._done[next(iter(self._done))]
             self._waiting.pop(message.id, None)
         else:
             waiting.message = replace(waiting.message, attempts=waiting.message.attempts + 1)
@@ -217,7 +235,13 @@ class Delivering:
                 tx.alarms.note(message.subject, now, "received", {"path": attempt.path})
             return first
 
-        await self._store.write(work)
+        while True:
+            try:
+                await self._store.write(work)
+                break
+            except Unavailable as exc:  # what was received must not be forgotten because the disk is full
+                log.error("delivering.cannot_record", message_id=message.id, cause=exc.reason)
+                await self._clock.sleep(1.0)
         log.info(
             "message.attempt",
             message_id=message.id,

@@ -11,17 +11,17 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
 from gateway.domain.alarm import Alarm, State, plausible
 from gateway.domain.contact import BOUNCE, Signal, SignalKind, judge
 from gateway.domain.envelope import Envelopes
-from gateway.domain.errors import Malformed, Unavailable
+from gateway.domain.errors import InvariantBroken, Malformed, Unavailable
 from gateway.domain.evidence import DURING_ENDS_S, Evidence, Kind, Moment, press_evidence
 from gateway.domain.ids import new_id
-from gateway.domain.message import MessageType
+from gateway.domain.message import Message, MessageType
 from gateway.domain.plan import Point
 from gateway.ports import CameraBank, Clock, ContactMessage, InboxEntry, Store, Transaction
 
@@ -38,6 +38,7 @@ class _Admission:
     outcome: str
     alarm: Alarm | None = None
     numbers: tuple[int, ...] = ()
+    said: tuple[Message, ...] = ()
 
 
 class Intake:
@@ -52,14 +53,16 @@ class Intake:
         cameras: CameraBank,
         codecs: Mapping[str, Callable[[bytes], list[Signal]]],
         points: Sequence[Point],
-        wake: Callable[[], None],
+        offer: Callable[[Message], None],
+        wake_gathering: Callable[[], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._envelopes = envelopes
         self._cameras = cameras
         self._codecs = codecs
-        self._wake = wake
+        self._offer = offer
+        self._wake_gathering = wake_gathering
         self._at_topic: dict[str, list[Point]] = {}
         for point in points:
             if point.source is not None:
@@ -105,9 +108,12 @@ class Intake:
                 # Not acknowledged: the broker keeps it too. We keep trying, since the disk may come back.
                 log.error("intake.cannot_commit", topic=message.topic, cause=exc.reason)
                 await self._clock.sleep(RETRY_COMMIT_S)
+        # First the alert, then the broker: both are due, and the alert is what somebody waits for.
+        for said in done.said:
+            self._offer(said)
         message.acknowledge()
-        if done.alarm is not None:
-            self._wake()
+        if done.said:
+            self._wake_gathering()
         if done.numbers:
             self._store.write_later(lambda tx: tx.inbox.settle(done.numbers))
         for signal in signals:
@@ -158,11 +164,17 @@ class Intake:
         )
         numbers: list[int] = []
         alarm: Alarm | None = None
+        said: list[Message] = []
         for point in points:
             press = self._judge(tx, message, point, signals)
-            if press is not None and not bounce:
-                alarm = self._press(tx, message, point, press, digest, numbers) or alarm
-        return _Admission("press" if alarm else "bounce" if bounce else "no press", alarm, tuple(numbers))
+            if press is None or bounce:
+                continue
+            pressed, told = self._press(tx, message, point, press, digest, numbers)
+            if pressed is not None and told is not None:
+                alarm = pressed
+                said.append(told)
+        outcome = "press" if alarm else "bounce" if bounce else "no press"
+        return _Admission(outcome, alarm, tuple(numbers), tuple(said))
 
     @staticmethod
     def _judge(
@@ -195,43 +207,51 @@ class Intake:
         press: Signal,
         digest: str,
         numbers: list[int],
-    ) -> Alarm | None:
+    ) -> tuple[Alarm, Message] | tuple[None, None]:
         assert point.source is not None
         source = point.source
         identity = None if press.event_id is None else f"{source.key}\n{press.event_id}"
-        if identity is not None and tx.inbox.known(identity):
-            return None
-        alarm = self._raise_or_repeat(tx, message, point, press)
+        now = message.arrived_at
+        alarm = self._new_alarm(point, plausible(press.at, now), now)
         entry = InboxEntry(
             identity=identity,
             topic=message.topic,
             digest=digest,
             mid=message.mid,
-            arrived_at=message.arrived_at,
+            arrived_at=now,
             alarm=alarm.id,
         )
-        numbers.append(tx.inbox.add(entry))
-        return alarm
+        # The database's own unique indexes decide whether it is a new press and a new alarm: nothing is asked first.
+        number = tx.inbox.admit(entry)
+        if number is None:
+            return None, None
+        said = self._raise(tx, alarm, point, press, message.topic)
+        if said is None:
+            alarm, said = self._repeat(tx, point, press, alarm.pressed_at, now)
+            tx.inbox.belongs(number, alarm.id)
+        numbers.append(number)
+        return alarm, said
 
-    def _raise_or_repeat(
-        self, tx: Transaction, message: ContactMessage, point: Point, press: Signal
-    ) -> Alarm:
-        now = message.arrived_at
-        pressed_at = plausible(press.at, now)
+    def _repeat(
+        self, tx: Transaction, point: Point, press: Signal, pressed_at: datetime, now: datetime
+    ) -> tuple[Alarm, Message]:
         alarm = tx.alarms.open_at(point.id)
-        if alarm is not None:
-            alarm = alarm.pressed_again(pressed_at)
-            data = self._envelopes.repeated(alarm, point, pressed_at, now)
-            alarm, said = self._envelopes.about_alarm(
-                alarm, MessageType.ALARM_REPEATED, data, at=pressed_at, now=now
-            )
-            tx.alarms.save(alarm)
-            tx.alarms.note(alarm.id, now, "repeated", {"word": press.word, "presses": alarm.presses})
-            tx.messages.add(said)
-            return alarm
+        if alarm is None:
+            raise InvariantBroken(f"{point.id} has an open alarm and has none")
+        alarm = alarm.pressed_again(pressed_at)
+        data = self._envelopes.repeated(alarm, point, pressed_at, now)
+        alarm, said = self._envelopes.about_alarm(
+            alarm, MessageType.ALARM_REPEATED, data, at=pressed_at, now=now
+        )
+        tx.alarms.save(alarm)
+        tx.alarms.note(alarm.id, now, "repeated", {"word": press.word, "presses": alarm.presses})
+        tx.messages.add(said)
+        return alarm, said
+
+    def _new_alarm(self, point: Point, pressed_at: datetime, now: datetime) -> Alarm:
         site = self._envelopes.site
         window_ends_at = pressed_at + timedelta(seconds=site.after_s)
-        alarm = Alarm(
+        return Alarm(
             id=new_id("alm", now),
             point=point.id,
             severity=point.severity,
@@ -245,20 +265,25 @@ class Intake:
             during_next_at=pressed_at if point.cameras else None,
             during_until=pressed_at + timedelta(seconds=DURING_ENDS_S),
         )
+
+    def _raise(
+        self, tx: Transaction, alarm: Alarm, point: Point, press: Signal, topic: str
+    ) -> Message | None:
+        """Keep the alarm with all that follows from it; ``None`` if the point has an open one."""
+        now = alarm.raised_at
         health = self._cameras.health()
         healthy = {id_: h.healthy for id_, h in health.items()}
         data = self._envelopes.raised(alarm, point, healthy, now)
         alarm, said = self._envelopes.about_alarm(
-            alarm, MessageType.ALARM_RAISED, data, at=pressed_at, now=now
+            alarm, MessageType.ALARM_RAISED, data, at=alarm.pressed_at, now=now
         )
-        tx.alarms.add(alarm)
+        if not tx.alarms.add(alarm):
+            return None
         tx.messages.add(said)
-        tx.alarms.note(
-            alarm.id, now, "raised", {"point": point.id, "word": press.word, "topic": message.topic}
-        )
+        tx.alarms.note(alarm.id, now, "raised", {"point": point.id, "word": press.word, "topic": topic})
         snapshots = [id_ for id_ in point.cameras if id_ in health and health[id_].offers_snapshot]
         tx.evidence.add(self._wanted(alarm, snapshots))
-        return alarm
+        return said
 
     def _wanted(self, alarm: Alarm, snapshots: Sequence[str]) -> list[Evidence]:
         site = self._envelopes.site

@@ -194,17 +194,18 @@ class InboxEntry:
 class Inbox(Protocol):
     """What came in from contacts. Part of a transaction."""
 
-    def known(self, identity: str) -> bool:
-        """Whether this hardware identity was admitted before."""
-
     def redelivery(self, topic: str, digest: str, mid: int) -> bool:
         """Whether this very message was committed before and its acknowledgement may not have arrived."""
 
     def bounced(self, topic: str, digest: str, since: datetime) -> bool:
         """Whether the same topic and payload came at or after ``since``."""
 
-    def add(self, entry: InboxEntry) -> int:
-        """Keep the entry; returns its number for :meth:`settle`."""
+    def admit(self, entry: InboxEntry) -> int | None:
+        """Keep the entry and return its number for :meth:`settle`; ``None``, and nothing kept, if its hardware
+        identity was admitted before."""
+
+    def belongs(self, number: int, alarm: str) -> None:
+        """The entry is a press of an alarm that was open already."""
 
     def settle(self, numbers: Sequence[int]) -> None:
         """The broker has been told of these: a later DUP of the same bytes is another message."""
@@ -240,8 +241,8 @@ class Alarms(Protocol):
     def open_at(self, point: str) -> Alarm | None:
         """The point's open alarm; there is at most one."""
 
-    def add(self, alarm: Alarm) -> None:
-        """Keep a new alarm."""
+    def add(self, alarm: Alarm) -> bool:
+        """Keep a new alarm; false, and nothing kept, if its point has an open one."""
 
     def save(self, alarm: Alarm) -> None:
         """Replace a kept one."""

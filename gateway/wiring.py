@@ -189,7 +189,8 @@ class Gateway:
             cameras=self.cameras,
             codecs=CODECS,
             points=list(self.plan.points.values()),
-            wake=self._wake_after_press,
+            offer=self.delivering.offer,
+            wake_gathering=self.gathering.wake,
         )
         self.feed = MqttFeed(self._broker_address(), self.intake.topics, self.clock)
         self.supervising = Supervising(
@@ -207,10 +208,6 @@ class Gateway:
             database_full=lambda: self.store.ballast_spent,
             standing=self.standing,
         )
-
-    def _wake_after_press(self) -> None:
-        self.delivering.wake()
-        self.gathering.wake()
 
     def _centre_paths(self) -> list[WebhookPath]:
         hook = self._settings.site.centre.webhook

@@ -8,7 +8,8 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, bindparam, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, func, insert, literal_column, or_, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
 
 from gateway.domain.alarm import Alarm, State
 from gateway.domain.plan import Severity
@@ -19,7 +20,9 @@ from storage.sql.tables import timeline
 _COLUMNS = tuple(f.name for f in fields(Alarm))
 _GET = select(table).where(table.c.id == bindparam("alarm"))
 _OPEN_AT = select(table).where(table.c.point == bindparam("at"), table.c.state != "closed")
-_ADD = insert(table)
+_ADD = upsert(table).on_conflict_do_nothing(
+    index_elements=["point"], index_where=table.c.state != literal_column("'closed'")
+)
 _SAVE = (
     update(table)
     .where(table.c.id == bindparam("the_id"))
@@ -42,8 +45,8 @@ class SqlAlarms:
         row = self._c.execute(_OPEN_AT, {"at": point}).first()
         return None if row is None else _alarm(row)
 
-    def add(self, alarm: Alarm) -> None:
-        self._c.execute(_ADD, _values(alarm))
+    def add(self, alarm: Alarm) -> bool:
+        return self._c.execute(_ADD, _values(alarm)).rowcount == 1
 
     def save(self, alarm: Alarm) -> None:
         values = _values(alarm)

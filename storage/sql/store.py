@@ -174,20 +174,31 @@ class SqlStore:
 
     @staticmethod
     def _run_batch(connection: Connection, batch: list[_Job]) -> None:
+        if len(batch) == 1:
+            try:
+                with connection.begin():
+                    batch[0].result = batch[0].work(SqlTransaction(connection))
+            except (OperationalError, OSError):
+                raise
+            except BaseException as exc:
+                batch[0].error = exc
+            return
+        # Each work stands alone: if one raises, only its own part is taken back. By the driver and not by SQLAlchemy's
+        # nested transactions, which cost as much as the work itself.
+        driver: Any = connection.connection.driver_connection
         with connection.begin():
             transaction = SqlTransaction(connection)
             for job in batch:
                 job.error = None
-                nested = connection.begin_nested()
+                driver.execute("SAVEPOINT job")
                 try:
                     job.result = job.work(transaction)
-                except OperationalError:
+                except (OperationalError, OSError):
                     raise  # the database itself refuses: nothing of this batch can be kept
                 except BaseException as exc:
-                    nested.rollback()
+                    driver.execute("ROLLBACK TO job")
                     job.error = exc
-                else:
-                    nested.commit()
+                driver.execute("RELEASE job")
 
     # The reading thread.
 
