@@ -77,7 +77,7 @@ class _Desk:
             pass  # nothing new within the time asked for: an empty list says so
         entries = ledger.entries_after(after)[:_EVENTS_AT_ONCE]
         return web.json_response(
-            {"events": [asdict(entry) for entry in entries], "next": entries[-1].n if entries else after}
+            {"events": [entry.as_json() for entry in entries], "next": entries[-1].n if entries else after}
         )
 
     async def reply(self, request: web.Request) -> web.Response:
@@ -127,7 +127,7 @@ def state_of(ledger: Ledger, door: Door, *, newest: int | None = None) -> dict[s
         "plan": ledger.plan,
         "heartbeat": _heartbeat(ledger),
         "refusals_total": len(ledger.refusals),
-        "refusals": [asdict(attempt) for attempt in ledger.refusals[-_SHOWN_REFUSALS:]],
+        "refusals": [attempt.as_json() for attempt in ledger.refusals[-_SHOWN_REFUSALS:]],
         "problems": [
             {"message": message.id, "type": message.type, "problems": message.problems}
             for message in ledger.messages.values()

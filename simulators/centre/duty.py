@@ -93,7 +93,7 @@ class Duty:
         """File one attempt and set to work on what it brought, without waiting for that work."""
         if event is None or attempt.refusal is not None:
             self.ledger.refused(attempt)
-            await self.happened("refused", attempt=asdict(attempt))
+            await self.happened("refused", attempt=attempt.as_json())
             return
         alarm = self.ledger.came(event, body, attempt)
         what = "not-taken" if not attempt.taken else "duplicate" if attempt.duplicate else "received"
@@ -104,7 +104,7 @@ class Duty:
                 about["problems"] = list(message.problems)
         if alarm is not None:
             self._follow(alarm, event, attempt)
-        await self.happened(what, at=attempt, **about, attempt=asdict(attempt))
+        await self.happened(what, at=attempt, **about, attempt=attempt.as_json())
 
     def kept(self, evidence_id: str) -> Kept | None:
         """The fetched file of one item, or None."""
@@ -232,7 +232,7 @@ class Duty:
         at_s, monotonic_s = (at.arrived_s, at.arrived_monotonic_s) if at else (time.time(), time.monotonic())
         entry = self.ledger.note(what, at_s, monotonic_s, **about)
         if self._log is not None:
-            self._log.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
+            self._log.write(json.dumps(entry.as_json(), ensure_ascii=False) + "\n")
         if self._tell is not None:
             self._tell(entry)
 

@@ -108,6 +108,22 @@ def test_storm(broker: str, heard: Subscriber) -> None:
     assert lines[-1]["published_s"] < max(line["acknowledged_s"] for line in lines)
 
 
+def test_acknowledgement_that_overtakes(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A PUBACK that is handled before `publish` has returned belongs to its press all the same."""
+    with SimulatedButton(broker) as button:
+        publish = button._client.publish
+
+        def slow_publish(*args: Any, **named: Any) -> mqtt.MQTTMessageInfo:
+            info = publish(*args, **named)
+            info.wait_for_publish(_WITHIN_S)
+            return info
+
+        monkeypatch.setattr(button._client, "publish", slow_publish)
+        press = button.press("t", timeout_s=2)
+        assert press.acknowledged_s is not None
+        assert press.published_s <= press.acknowledged_s <= time.time()
+
+
 def test_options_reach_the_wire(broker: str, heard: Subscriber) -> None:
     """Format, event, id, time, battery, QoS, retain and raw bytes are published as they were asked for."""
     asked = {"--id": "7", "--at": "2026-03-02T10:15:07+08:00", "--battery": "5"}

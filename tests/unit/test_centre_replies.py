@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+
 import pytest
 
-from simulators.centre.replies import Step, may_have_token, read_script, requests_url
+from simulators.centre.replies import ScriptRun, Step, may_have_token, read_script, requests_url
 
 
 def test_script() -> None:
@@ -17,6 +20,26 @@ def test_script() -> None:
         Step(word="closed", trigger="escalated", delay_s=0.5),
     )
     assert read_script("") == ()
+
+
+def test_script_waits_for_its_triggers() -> None:
+    """A word is due its delay after its trigger was received, however late it is asked for, and never before."""
+
+    async def inside() -> None:
+        run = ScriptRun(read_script("accepted+30,closed@manifest+0"))
+        words = run.words()
+        run.came("raised", time.monotonic() - 30)
+        assert await asyncio.wait_for(anext(words), 1) == "accepted"
+        closing = asyncio.ensure_future(anext(words))
+        done, _ = await asyncio.wait([closing], timeout=0.1)
+        assert not done
+        run.came("manifest", time.monotonic())
+        run.came("manifest", time.monotonic() + 60)
+        assert await asyncio.wait_for(closing, 1) == "closed"
+        with pytest.raises(StopAsyncIteration):
+            await asyncio.wait_for(anext(words), 1)
+
+    asyncio.run(inside())
 
 
 @pytest.mark.parametrize("text", ["accept", "accepted@noon", "accepted+soon", "accepted+-1", "accepted+1s"])
