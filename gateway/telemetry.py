@@ -6,7 +6,13 @@ import logging
 import sys
 from collections.abc import Iterable
 
-import structlog
+# structlog would import rich, which another library brought, for colours that a box in a cupboard shows nobody; it costs a
+# quarter of the time until the gateway is armed.
+sys.modules.setdefault("rich", None)  # type: ignore[arg-type]
+import structlog  # noqa: E402
+
+if sys.modules["rich"] is None:
+    del sys.modules["rich"]
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING}
 

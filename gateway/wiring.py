@@ -23,17 +23,19 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 import structlog
 
 from config.settings import Settings
+from config.site import Camera
 from drivers.cameras.bank import SubprocessCameraBank
 from drivers.cameras.spec import CameraSpec, OnvifAddress, StreamAddress
 from drivers.contacts.formats import CODECS
 from drivers.contacts.mqtt import BrokerAddress, MqttFeed
 from drivers.uplinks.webhook import WebhookPath
 from gateway.answering import Answering
+from gateway.api.opening import Opening
+from gateway.api.parts import ApiParts, Caller
 from gateway.clock import SystemClock
 from gateway.delivering import Delivering
 from gateway.domain.envelope import Envelopes
@@ -42,6 +44,7 @@ from gateway.domain.fault import FaultKind
 from gateway.domain.links import LinkSigner
 from gateway.gathering import Gathering
 from gateway.intake import Intake
+from gateway.ports import Clock
 from gateway.siteplan import compile_plan
 from gateway.supervising import Heartbeat, Standing, Supervising, announce_plan
 from gateway.telemetry import Sample, prometheus_text
@@ -109,7 +112,7 @@ class Gateway:
             live_link_s=site.http.live_link_s,
         )
         self.cameras = SubprocessCameraBank(
-            [_camera_spec(c) for c in site.cameras],
+            [camera_spec(c) for c in site.cameras],
             ring_s=site.evidence.before_s + RING_MARGIN_S,
             ring_bytes_total=RINGS_BYTES,
             spool=settings.data_dir / "spool",
@@ -158,7 +161,7 @@ class Gateway:
 
     def _build_stages(self) -> None:
         settings, site = self._settings, self._settings.site
-        self.paths = self._centre_paths()
+        self.paths = centre_paths(self._settings, self.clock)
         self.delivering = Delivering(
             store=self.store,
             clock=self.clock,
@@ -192,7 +195,7 @@ class Gateway:
             offer=self.delivering.offer,
             wake_gathering=self.gathering.wake,
         )
-        self.feed = MqttFeed(self._broker_address(), self.intake.topics, self.clock)
+        self.feed = MqttFeed(broker_address(self._settings), self.intake.topics, self.clock)
         self.supervising = Supervising(
             store=self.store,
             clock=self.clock,
@@ -208,41 +211,6 @@ class Gateway:
             database_full=lambda: self.store.ballast_spent,
             standing=self.standing,
         )
-
-    def _centre_paths(self) -> list[WebhookPath]:
-        hook = self._settings.site.centre.webhook
-        urls = [("first", hook.url)] + ([("second", hook.backup_url)] if hook.backup_url else [])
-        tls = (
-            self._tls(hook.ca, hook.cert, hook.key) if any(u.startswith("https:") for _, u in urls) else None
-        )
-        return [WebhookPath(name, url, hook.secret.reveal(), self.clock, tls) for name, url in urls]
-
-    def _broker_address(self) -> BrokerAddress:
-        mqtt = self._settings.site.mqtt
-        client_id = self._settings.mqtt_client_id
-        if mqtt.embedded:
-            # The private port is known once the broker has started; see _arm.
-            return BrokerAddress(host="127.0.0.1", port=0, client_id=client_id)
-        parts = urlsplit(mqtt.url)
-        secure = parts.scheme == "mqtts"
-        return BrokerAddress(
-            host=parts.hostname or "",
-            port=parts.port or (8883 if secure else 1883),
-            client_id=client_id,
-            username=mqtt.username,
-            password=mqtt.password.reveal() if mqtt.password else None,
-            tls=self._tls(mqtt.ca, mqtt.cert, mqtt.key) if secure else None,
-        )
-
-    def _tls(self, ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:
-        beside = self._settings.beside_site_file
-        try:
-            context = ssl.create_default_context(cafile=str(beside(ca)) if ca else None)
-            if cert:
-                context.load_cert_chain(str(beside(cert)), str(beside(key)) if key else None)
-        except (OSError, ssl.SSLError) as exc:
-            raise Refused(f"the certificates {ca}, {cert}, {key} cannot be used: {exc}") from exc
-        return context
 
     def _bind(self) -> str:
         """Take the HTTP address now, so that links can be made before anybody listens on it."""
@@ -360,10 +328,7 @@ class Gateway:
         self._tasks.append(asyncio.create_task(guarded(), name=name))
 
     async def _serve_http(self) -> None:
-        # Imported here: the HTTP face takes longer to import than all the rest together.
-        import uvicorn
-
-        from gateway.api.app import ApiParts, Caller, build_app
+        import uvicorn  # not needed before the contacts are armed
 
         site = self._settings.site
         tokens = {
@@ -384,6 +349,7 @@ class Gateway:
             metrics=lambda: prometheus_text(self._samples()),
             version=version("campus-gateway"),
         )
+        opening = Opening(parts)
         tls = site.http.tls
         beside = self._settings.beside_site_file
 
@@ -393,7 +359,7 @@ class Gateway:
 
         self._server = Server(
             uvicorn.Config(
-                build_app(parts),
+                opening,
                 loop="none",
                 http="httptools",
                 ws="none",
@@ -407,7 +373,9 @@ class Gateway:
             )
         )
         assert self._socket is not None
-        await self._server.serve(sockets=[self._socket])
+        async with asyncio.TaskGroup() as group:
+            group.create_task(opening.load(), name="http face")
+            group.create_task(self._server.serve(sockets=[self._socket]), name="http server")
 
     def readiness(self) -> tuple[bool, list[str]]:
         """Whether a press would be committed now, and what is not as it should be."""
@@ -486,7 +454,46 @@ def _own_key(path: Path) -> bytes:
         return key
 
 
-def _camera_spec(camera: Any) -> CameraSpec:
+def broker_address(settings: Settings) -> BrokerAddress:
+    """The broker of the site file, with its certificates read. Raises ``Refused`` where they cannot be used."""
+    mqtt = settings.site.mqtt
+    client_id = settings.mqtt_client_id
+    if mqtt.address is None:
+        # The embedded broker's private port is known once it has started; see Gateway._arm.
+        return BrokerAddress(host="127.0.0.1", port=0, client_id=client_id)
+    return BrokerAddress(
+        host=mqtt.address.host,
+        port=mqtt.address.port,
+        client_id=client_id,
+        username=mqtt.username,
+        password=mqtt.password.reveal() if mqtt.password else None,
+        tls=tls_context(settings, mqtt.ca, mqtt.cert, mqtt.key) if mqtt.address.scheme == "mqtts" else None,
+    )
+
+
+def centre_paths(settings: Settings, clock: Clock) -> list[WebhookPath]:
+    """The ways to the 110 centre, first and second, not opened. Raises ``Refused`` for certificates that cannot be used."""
+    hook = settings.site.centre.webhook
+    urls = [("first", hook.url)] + ([("second", hook.backup_url)] if hook.backup_url else [])
+    secure = any(url.startswith("https:") for _, url in urls)
+    tls = tls_context(settings, hook.ca, hook.cert, hook.key) if secure else None
+    return [WebhookPath(name, url, hook.secret.reveal(), clock, tls) for name, url in urls]
+
+
+def tls_context(settings: Settings, ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:
+    """What a client needs for TLS, its files taken from beside the site file. Raises ``Refused`` naming them."""
+    beside = settings.beside_site_file
+    try:
+        context = ssl.create_default_context(cafile=str(beside(ca)) if ca else None)
+        if cert:
+            context.load_cert_chain(str(beside(cert)), str(beside(key)) if key else None)
+    except (OSError, ssl.SSLError) as exc:
+        raise Refused(f"the certificates {ca}, {cert}, {key} cannot be used: {exc}") from exc
+    return context
+
+
+def camera_spec(camera: Camera) -> CameraSpec:
+    """How the camera process reaches a camera of the site file."""
     onvif, stream = camera.onvif, camera.stream
     return CameraSpec(
         id=camera.id,

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import ssl
-
-import aiohttp
+from typing import TYPE_CHECKING
 
 from drivers.uplinks.signing import secret_bytes, signed_headers
 from gateway.domain.message import Answer
 from gateway.ports import Clock
+
+if TYPE_CHECKING:
+    import aiohttp
 
 CONNECT_S = 3.0  # CONTRACT §3
 WHOLE_ATTEMPT_S = 10.0
@@ -30,9 +33,13 @@ class WebhookPath:
         self._clock = clock
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
+        self._failures: tuple[type[Exception], ...] = ()
 
     async def start(self) -> None:
         """Prepare the kept connections; nothing is sent yet."""
+        # Imported here and in a thread: a quarter of a second that would stand between a reboot and an armed gateway.
+        aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
+        self._failures = (aiohttp.ClientError, OSError, asyncio.IncompleteReadError)
         connector = aiohttp.TCPConnector(
             limit=MOST_CONNECTIONS, keepalive_timeout=60, ssl=self._tls if self._tls is not None else True
         )
@@ -71,7 +78,7 @@ class WebhookPath:
                 )
         except TimeoutError:
             return Answer(status=None, detail=f"no answer within {WHOLE_ATTEMPT_S:.0f} s")
-        except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as exc:
+        except self._failures as exc:
             return Answer(status=None, detail=f"{type(exc).__name__}: {exc}"[:300])
 
 

@@ -8,6 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from gateway.api.access import UPKEEP, RoledRoute, parts_of
 from gateway.api.describing import open_to_all, roled
+from gateway.api.opening import readiness
 from gateway.api.schemas import AliveOut, ReadyOut
 
 router = APIRouter(tags=["health"])
@@ -21,11 +22,9 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", summary="Whether a press would be committed", response_model=ReadyOut, **open_to_all())
 async def readyz(request: Request) -> JSONResponse:
-    """200 once a press would be committed, 503 otherwise. What else is not well stands in ``degraded`` and turns nothing: a
-    gateway that nobody can reach, or without pictures, still has to take a press."""
-    ready, degraded = parts_of(request).readiness()
-    document = {"status": "ready" if ready else "not ready", "degraded": list(degraded)}
-    return JSONResponse(document, status_code=200 if ready else 503)
+    """200 once a press would be committed, 503 otherwise. What else is not well stands in ``degraded`` and turns nothing."""
+    status, document = readiness(parts_of(request))
+    return JSONResponse(document, status_code=status)
 
 
 @guarded.get("/metrics", summary="Prometheus metrics", response_class=Response, **roled(UPKEEP))
