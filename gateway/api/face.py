@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import traceback
+
 import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -68,7 +70,8 @@ class Face:
         try:
             await self._app(scope, limited, finish)
         except Exception:
-            log.exception("http.failed", method=scope["method"], path=path)
+            # As text: some renderers print a traceback's local variables, and those hold tokens and signed queries.
+            log.error("http.failed", method=scope["method"], path=path, traceback=traceback.format_exc())
             if started:
                 raise  # the server closes the connection, so that half an answer is not taken for a whole one
             await Problem("internal").response()(scope, receive, finish)

@@ -83,18 +83,18 @@ async def playlist(request: Request, camera: str) -> Response:
 
 
 @router.get(
-    "/live/{camera}/{part}",
+    "/live/{camera}/{name}.{suffix}",
     summary="One part of the live picture",
     response_class=Response,
     **roled(EVERYONE, 404, link=True),
 )
-async def live_part(request: Request, camera: str, part: str) -> Response:
-    entry = await live_entry(request, EVERYONE)
-    del entry
+async def live_part(request: Request, camera: str, name: str, suffix: str) -> Response:
+    """The initialisation or one segment, as the playlist names them."""
+    await live_entry(request, EVERYONE)
     parts = parts_of(request)
     _known(parts, camera)
     try:
-        data = await parts.cameras.live_part(camera, part)
+        data = await parts.cameras.live_part(camera, f"{name}.{suffix}")
     except Unavailable:
         raise Problem("not-found", "That part is no longer kept; read the playlist again.") from None
     return Response(data, media_type="video/mp4")

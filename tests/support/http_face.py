@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import inspect
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -215,7 +216,13 @@ class Face:
         return changed
 
     async def add_evidence(
-        self, data: bytes, id_: str = "evd_1", *, alarm: str = "alm_1", kind: Kind = Kind.STILL, sha256: str = ""
+        self,
+        data: bytes,
+        id_: str = "evd_1",
+        *,
+        alarm: str = "alm_1",
+        kind: Kind = Kind.STILL,
+        sha256: str = "",
     ) -> Evidence:
         """Store an item as gathering does: object first, row second."""
         suffix = "jpg" if kind is Kind.STILL else "mp4"
@@ -268,12 +275,19 @@ class Face:
 
 @asynccontextmanager
 async def served(
-    directory: Path, *, cameras: CameraBank | None = None, clock: HandClock | None = None, site: Site | None = None
+    directory: Path,
+    *,
+    cameras: CameraBank | None = None,
+    clock: HandClock | None = None,
+    site: Site | None = None,
 ) -> AsyncIterator[Face]:
     """Serve the face by uvicorn on a free port until the block ends."""
     store, objects = SqlStore(directory / "gateway.db"), LocalObjects(directory / "objects")
     clock, plan, listed = clock or HandClock(), site or school_site(), ListedCameras()
-    listening = socket.create_server(("127.0.0.1", 0))
+    # The protocol is named, because asyncio sets TCP_NODELAY only where it is: otherwise every answer takes 40 ms.
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.bind(("127.0.0.1", 0))
+    listening.listen()
     base = f"http://127.0.0.1:{listening.getsockname()[1]}"
     links = LinkSigner(b"k" * 32, base)
     envelopes = Envelopes(site=plan, links=links, media_link_s=604_800, live_link_s=86_400)
@@ -318,8 +332,7 @@ async def served(
             directory=directory,
         )
         try:
-            while not server.started:
-                await asyncio.sleep(0.005)
+            assert (await face.ask("/healthz")).status == 200  # waits until it is served
             yield face
         finally:
             server.should_exit = True
@@ -328,6 +341,18 @@ async def served(
             await store.stop()
 
 
-def texts(items: Sequence[Mapping[str, Any]], key: str) -> list[Any]:
-    """One member of each item."""
-    return [item[key] for item in items]
+def on_face(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Make ``async def test(face, …)`` a test that pytest runs: a fresh face for each, further parameters from pytest."""
+
+    def run(tmp_path: Path, **given: Any) -> None:
+        async def inside() -> None:
+            async with served(tmp_path) as face:
+                await test(face, **given)
+
+        asyncio.run(inside())
+
+    wanted = list(inspect.signature(test).parameters.values())[1:]
+    own = inspect.Parameter("tmp_path", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    run.__signature__ = inspect.Signature([own, *wanted])  # type: ignore[attr-defined]
+    run.__name__, run.__doc__, run.__module__ = test.__name__, test.__doc__, test.__module__
+    return run
