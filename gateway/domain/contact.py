@@ -16,6 +16,13 @@ from enum import StrEnum
 #: Zigbee and Tasmota buttons decide between single, double and hold within about a second of the release.
 TAIL = timedelta(seconds=2)
 
+#: What comes this soon after a gesture and only says that the button is free again (HS1EB: ``off``) belongs to that gesture.
+FREED = timedelta(seconds=10)
+
+#: The longest a gesture may trail the going down it belongs to, after which the release is taken for lost on the air:
+#: a contact whose last release never arrived must not be deaf to its next gesture.
+LONGEST_PUSH = timedelta(seconds=60)
+
 #: CONTRACT §2: where the hardware gives no identity, the same topic and payload within 1 s is the same press.
 BOUNCE = timedelta(seconds=1)
 
@@ -37,7 +44,8 @@ class SignalKind(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
     """One thing a contact reported. ``input`` names which contact of a device with several; ``event_id`` is
-    the hardware's own identity of a physical event; ``at`` its own time."""
+    the hardware's own identity of a physical event; ``at`` its own time; ``held`` marks a gesture whose release is
+    reported later, however long it takes."""
 
     kind: SignalKind
     input: str | None = None
@@ -45,16 +53,22 @@ class Signal:
     at: datetime | None = None
     battery: int | None = None
     word: str = ""
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """What was last seen of one source. ``closed`` is the last state (``None``: never seen); ``down`` that a push has begun
-    and not ended; ``tail_until`` until when a gesture or release still belongs to the last push."""
+    """What was last seen of one source.
+
+    ``closed`` is the last state (``None``: never seen). ``down``: a push has begun and its release has not been heard.
+    ``tail_until``: until when a gesture or release belongs to the last going down or up. ``freed_until``: until when a
+    release belongs to the last gesture.
+    """
 
     closed: bool | None = None
     down: bool = False
     tail_until: datetime | None = None
+    freed_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,29 +100,61 @@ def judge(
     return Judgement(press=press, memory=memory)
 
 
+def heard_by(inputs: Sequence[str | None], signal: Signal) -> list[int]:
+    """Which of the points on one topic, by their ``input`` of the site file, a signal belongs to.
+
+    An input is named as the device names it: ``left`` for ``left_single`` and ``single_left``, ``1`` or ``button_1`` for
+    ``button_1_hold``, or the whole action word. A device that names none means all of itself; as that is one press and
+    must not be lost, the first point hears it where every point names an input.
+    """
+    mine = [n for n, wanted in enumerate(inputs) if wanted is None or _names(wanted, signal)]
+    return mine or ([0] if inputs and signal.input is None else [])
+
+
+def _names(wanted: str, signal: Signal) -> bool:
+    wanted = wanted.lower()
+    if signal.input in ("both", "all"):
+        return True
+    return wanted.removeprefix("button_") == signal.input or wanted == signal.word.lower()
+
+
 def _closed(signal: Signal) -> bool | None:
     return {SignalKind.CLOSED: True, SignalKind.OPENED: False}.get(signal.kind)
 
 
 def _step(memory: Memory, signal: Signal, normally_open: bool, now: datetime) -> tuple[Memory, bool]:
-    in_tail = memory.tail_until is not None and now <= memory.tail_until
     match signal.kind:
         case SignalKind.PRESSED:
             return memory, True
         case SignalKind.DOWN:
-            return replace(memory, down=True, tail_until=None), True
+            return replace(memory, down=True, tail_until=now + LONGEST_PUSH, freed_until=None), True
         case SignalKind.UP:
             # An up whose down never arrived is all we hear of that push, so it counts.
-            same_push = memory.down or in_tail
-            return replace(memory, down=False, tail_until=now + TAIL), not same_push
+            of_gesture = _within(memory.freed_until, now, FREED) or (
+                memory.down and memory.tail_until is None
+            )
+            same_push = of_gesture or memory.down or _in_tail(memory, now)
+            tail_until = None if of_gesture else now + TAIL
+            return replace(memory, down=False, tail_until=tail_until, freed_until=None), not same_push
         case SignalKind.GESTURE:
-            if memory.down:
-                return memory, False
-            # One gesture ends the tail: the next one within the time is a new push.
-            return replace(memory, tail_until=None), not in_tail
+            if _in_tail(memory, now):
+                # One gesture ends the tail of a release: the next one is a new push.
+                return (memory if memory.down else replace(memory, tail_until=None)), False
+            freed_until = None if signal.held else now + FREED
+            return replace(memory, down=signal.held, tail_until=None, freed_until=freed_until), True
         case SignalKind.CLOSED | SignalKind.OPENED:
             closed = signal.kind is SignalKind.CLOSED
             is_edge = memory.closed is not None and closed is not memory.closed
             return replace(memory, closed=closed), is_edge and closed is normally_open
         case _:
             return memory, False
+
+
+def _in_tail(memory: Memory, now: datetime) -> bool:
+    return _within(memory.tail_until, now, LONGEST_PUSH if memory.down else TAIL)
+
+
+def _within(until: datetime | None, now: datetime, at_most: timedelta) -> bool:
+    """Whether ``until`` is still to come, and no further away than it was set: else the clock went back, and what we
+    cannot place counts as a press of its own."""
+    return until is not None and now <= until <= now + at_most

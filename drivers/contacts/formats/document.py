@@ -29,3 +29,8 @@ def whole_number(value: object, low: int, high: int) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         return None
     return int(value)
+
+
+def text(value: str) -> str:
+    """``value`` fit to be kept and sent: JSON can spell half a character (a lone surrogate), which no store takes."""
+    return value.encode("utf-8", "replace").decode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from drivers.contacts.formats.document import read_object, whole_number
+from drivers.contacts.formats.document import read_object, text, whole_number
 from gateway.domain.contact import Signal, SignalKind
 from gateway.domain.errors import Malformed
 
@@ -43,7 +43,10 @@ def decode(payload: bytes) -> list[Signal]:
 def _identity(value: object) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)[:MAX_ID_CHARS]
-    return value if isinstance(value, str) and 0 < len(value) <= MAX_ID_CHARS else None
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARS:
+        return None
+    # Half a character (a lone surrogate) cannot be kept; made into another, two presses could look like one.
+    return value if value == text(value) else None
 
 
 def _instant(value: object) -> datetime | None:
