@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 
 from gateway.api.access import UPKEEP, RoledRoute, parts_of
 from gateway.api.describing import open_to_all, roled
-from gateway.api.opening import readiness
+from gateway.api.parts import readiness
 from gateway.api.schemas import AliveOut, ReadyOut
 
 router = APIRouter(tags=["health"])

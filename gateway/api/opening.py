@@ -11,19 +11,12 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from gateway.api.parts import ApiParts
+from gateway.api.parts import ApiParts, readiness
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 App = Callable[[Any, Any, Any], Awaitable[None]]
-
-
-def readiness(parts: ApiParts) -> tuple[int, dict[str, object]]:
-    """Status and body of ``/readyz``: 200 once a press would be committed, 503 otherwise. What else is not well stands in
-    ``degraded`` and turns nothing: a gateway that nobody can reach, or without pictures, still has to take a press."""
-    ready, degraded = parts.readiness()
-    return (200 if ready else 503), {"status": "ready" if ready else "not ready", "degraded": list(degraded)}
 
 
 class Opening:

@@ -43,3 +43,10 @@ class ApiParts:
     last_seen: Callable[[], Mapping[str, Mapping[str, object]]]
     metrics: Callable[[], bytes]
     version: str
+
+
+def readiness(parts: ApiParts) -> tuple[int, dict[str, object]]:
+    """Status and body of ``/readyz``: 200 once a press would be committed, 503 otherwise. What else is not well stands in
+    ``degraded`` and turns nothing: a gateway that nobody can reach, or without pictures, still has to take a press."""
+    ready, degraded = parts.readiness()
+    return (200 if ready else 503), {"status": "ready" if ready else "not ready", "degraded": list(degraded)}
