@@ -92,6 +92,7 @@ class Session:
         self.cause = "waiting for its address"
         self.since_s = time.monotonic()
         self.sessions = 0
+        self.refused = False
         self.clock_offset_s: float | None = None
         self.video: VideoFormat | None = None
         self.last_frame_s: float | None = None
@@ -140,6 +141,7 @@ class Session:
                 log.exception("camera %s: the session broke", self.id)
                 cause = f"unexpected {type(exc).__name__}: {scrub(str(exc))}"
             self.ring.end_epoch()
+            self.refused = pause == REFUSED_BACK_OFF_S
             if time.monotonic() - began > LASTING_S:
                 back_off = FIRST_BACK_OFF_S
             log.warning("camera %s: %s", self.id, cause)
@@ -160,6 +162,7 @@ class Session:
             raise _fallen_opening(exc, address) from None  # the original names the URL with its password
         with container:
             self.sessions += 1
+            self.refused = False
             stream = _choose(container)
             try:
                 self._demux(container, stream)

@@ -20,6 +20,7 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 import av
+from av.packet import Packet
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from drivers.cameras.mp4 import VideoFormat
@@ -194,7 +195,12 @@ def _decode(indices: set[int], found: Found, *, every_core: bool) -> dict[int, S
     wanted_pts = {frames[i].pts: i for i in indices if i < len(frames)}
     pictures: dict[int, Any] = {}
     latest: tuple[int, Any] | None = None
-    for packet in [*(frame.packet for frame in frames), None]:
+    for frame in [*frames, None]:
+        packet = None
+        if frame is not None:
+            packet = Packet(frame.packet)  # the camera's own may have no time yet: some tell it only later
+            packet.pts = frame.pts
+            packet.time_base = video.time_base
         try:
             decoded: list[Any] = decoder.decode(packet)
         except av.error.InvalidDataError:

@@ -50,6 +50,7 @@ class Run:
         self._seconds: deque[_Second] = deque()
         self._keys: deque[int] = deque()
         self._last: tuple[float, float] | None = None
+        self._offsets: dict[float, float] = {}  # what was worked out since the envelope last changed
         self.interval_s = 0.04
 
     def continues(self, media_s: float, arrival_s: float) -> bool:
@@ -74,6 +75,7 @@ class Run:
         self._last = (media_s, arrival_s)
         key, delay = int(media_s // 1), arrival_s - media_s
         if not self._keys or key > self._keys[-1]:
+            self._offsets.clear()
             self._keys.append(key)
             self._seconds.append(_Second(media_s, delay))
             while len(self._keys) > KEPT_S:
@@ -82,17 +84,20 @@ class Run:
         second = self._seconds[-1]
         if delay < second.least:
             second.least, second.at = delay, media_s
+            self._offsets.clear()
         second.seen += 1
         second.steady += steady
         second.typical += (delay - second.typical) / second.seen
 
     def offset_at(self, media_s: float) -> float:
         """What to add to ``media_s``: the lower envelope of the delays around it. 0 before the first frame."""
-        window = self._window(media_s)
-        if not window:
-            return 0.0
-        skew = self._skew(window)
-        return min(second.least - skew * (second.at - media_s) for second in window)
+        known = self._offsets.get(media_s)
+        if known is None:
+            window = self._window(media_s)
+            skew = self._skew(window)
+            known = min((second.least - skew * (second.at - media_s) for second in window), default=0.0)
+            self._offsets[media_s] = known
+        return known
 
     def quality(self) -> tuple[float, float]:
         """``(error_s, skew)`` now: how far arrivals typically lie above the envelope, which bounds what is not known of
@@ -118,12 +123,12 @@ class Run:
         steady = [s for s in window if 2 * s.steady >= s.seen]
         if len(steady) < SKEW_SPAN_S or steady[-1].at - steady[0].at < SKEW_SPAN_S:
             return 0.0
+        half = len(steady) // 2
         slopes = [
             (later.least - early.least) / (later.at - early.at)
-            for i, early in enumerate(steady)
-            for later in steady[i + 4 :]
+            for early, later in zip(steady, steady[half:], strict=False)
         ]
-        skew = median(slopes) if slopes else 0.0
+        skew = median(slopes)
         return skew if abs(skew) > SKEW_FLOOR else 0.0
 
 

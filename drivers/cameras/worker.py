@@ -224,6 +224,7 @@ class Worker:
             "camera": session.id,
             "healthy": fresh and not session.cause,
             "cause": session.cause or ("" if fresh else "no frame yet"),
+            "refused": session.refused,
             "since": self._clock.to_wall(session.since_s),
             "last_frame_at": None if newest_s is None else self._clock.to_wall(newest_s),
             "codec": picture.codec if picture else None,

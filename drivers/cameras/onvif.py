@@ -1,0 +1,180 @@
+"""ONVIF: from a device's address to the addresses of its stream and snapshot, and the state of its clock.
+
+Runs in a short-lived process (``onvif_resolve``): the SOAP library takes 1 s to load and 56 MB, and is wanted for a moment at
+start and then hardly ever.
+
+Verified against the simulated camera; sources: ONVIF Core and Media (ver10) specifications, WS-Security UsernameToken 1.0.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+import zeep.exceptions
+from onvif import ONVIFCamera
+from onvif.exceptions import ONVIFError
+
+from drivers.cameras.spec import OnvifAddress
+from gateway.domain.errors import Refused, Unavailable
+
+DEADLINE_S = 10.0
+"""For all questions to one camera together; a good one answers them in half a second."""
+
+MOST_PIXELS = 1920 * 1080
+"""A larger picture would take more memory and decoding for every still than 16 cameras can be given on two cores."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What matters of a media profile. ``encoding`` is ONVIF's name (``H264``, ``JPEG``, …)."""
+
+    token: str
+    encoding: str
+    width: int
+    height: int
+    frames_per_s: float
+
+    def __str__(self) -> str:
+        return f"{self.encoding} {self.width}x{self.height}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """Where a camera's pictures are, as reached from here. ``clock_offset_s`` is its clock minus ours, told in whole
+    seconds by the camera."""
+
+    stream_url: str
+    snapshot_url: str | None
+    clock_offset_s: float | None
+    profile: str
+
+
+def choose(profiles: Sequence[Profile]) -> Profile:
+    """The H.264 profile with the most pixels up to 1080p, then the most frames; the smallest if all are larger.
+
+    Raises ``Unavailable`` naming what there is if none is H.264.
+    """
+    usable = [profile for profile in profiles if profile.encoding == "H264"]
+    if not usable:
+        found = ", ".join(str(profile) for profile in profiles) or "none at all"
+        raise Unavailable(
+            f"the camera offers no H.264 profile (found: {found}): set one of its profiles to H.264"
+        )
+    fitting = [profile for profile in usable if profile.width * profile.height <= MOST_PIXELS]
+    if not fitting:
+        return min(usable, key=lambda profile: profile.width * profile.height)
+    return max(fitting, key=lambda profile: (profile.width * profile.height, profile.frames_per_s))
+
+
+def reach_stream(url: str, host: str) -> str:
+    """The stream's address with our host for the camera's own, without credentials.
+
+    A camera behind NAT names its inner address. Its RTSP port is kept: the configured port is that of ONVIF, and nothing
+    else tells the outer one. Where RTSP is forwarded from another port, the site file names the ``stream`` itself.
+    """
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return urlunsplit(parts._replace(netloc=_bracketed(host) + port))
+
+
+def reach_snapshot(url: str, host: str, port: int) -> str | None:
+    """The snapshot's address at our host and port; ``None`` if it is no HTTP address (some name their RTSP stream)."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        return None
+    return urlunsplit(parts._replace(scheme="http", netloc=f"{_bracketed(host)}:{port}"))
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+async def resolve(address: OnvifAddress) -> Resolved:
+    """Ask one camera. Raises ``Refused`` on wrong credentials, ``Unavailable`` with the reason for anything else."""
+    camera = ONVIFCamera(
+        address.host,
+        address.port,
+        address.username,
+        address.password,
+        no_cache=True,  # or it writes a database into the home directory
+        adjust_time=True,  # the camera's time is asked without log-in first, and tokens are made in it
+        nat_override=True,
+    )
+    where = f"ONVIF at {address.host}:{address.port}"
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            return await _ask(camera, address)
+    except TimeoutError:
+        raise Unavailable(f"{where} did not finish answering in {DEADLINE_S:.0f} s") from None
+    except (zeep.exceptions.Error, ONVIFError) as exc:
+        if _is_refusal(exc):
+            raise Refused(f"{where} refuses user name or password: correct them in the site file") from exc
+        raise Unavailable(f"{where}: {exc}") from exc
+    except (aiohttp.ClientError, OSError) as exc:
+        raise Unavailable(f"{where} cannot be reached: {exc}") from exc
+    finally:
+        await camera.close()
+
+
+async def _ask(camera: Any, address: OnvifAddress) -> Resolved:
+    await camera.update_xaddrs()
+    media = await camera.create_media_service()
+    # Some cameras take HTTP digest only, some WS-Security only; both are offered. The library knows the latter alone.
+    async with aiohttp.ClientSession(
+        middlewares=(aiohttp.DigestAuthMiddleware(address.username, address.password),)
+        if address.username
+        else ()
+    ) as session:
+        media.transport.session, own = session, media.transport.session
+        try:
+            chosen = choose([_profile(each) for each in await media.GetProfiles()])
+            stream = await media.GetStreamUri(
+                {
+                    "StreamSetup": {"Stream": "RTP-Unicast", "Transport": {"Protocol": "RTSP"}},
+                    "ProfileToken": chosen.token,
+                }
+            )
+            snapshot_url = await _snapshot_url(media, chosen.token, address)
+        finally:
+            media.transport.session = own
+    offset = camera.dt_diff
+    return Resolved(
+        stream_url=reach_stream(stream.Uri, address.host),
+        snapshot_url=snapshot_url,
+        clock_offset_s=None if offset is None else offset.total_seconds(),
+        profile=str(chosen),
+    )
+
+
+async def _snapshot_url(media: Any, token: str, address: OnvifAddress) -> str | None:
+    try:
+        answer = await media.GetSnapshotUri({"ProfileToken": token})
+    except zeep.exceptions.Fault:
+        return None  # optional in ONVIF: the camera offers none
+    return reach_snapshot(answer.Uri, address.host, address.port) if answer and answer.Uri else None
+
+
+def _profile(answer: Any) -> Profile:
+    encoder = answer.VideoEncoderConfiguration
+    if encoder is None:
+        return Profile(token=answer.token, encoding="no video", width=0, height=0, frames_per_s=0.0)
+    rate = encoder.RateControl
+    return Profile(
+        token=answer.token,
+        encoding=str(encoder.Encoding),
+        width=int(encoder.Resolution.Width),
+        height=int(encoder.Resolution.Height),
+        frames_per_s=float(rate.FrameRateLimit) if rate is not None else 0.0,
+    )
+
+
+def _is_refusal(exc: Exception) -> bool:
+    if isinstance(exc, zeep.exceptions.Fault):
+        names = [str(getattr(code, "text", code)) for code in exc.subcodes or []]
+        return any("NotAuthorized" in name or "FailedAuthentication" in name for name in names)
+    return getattr(exc, "status_code", None) in (401, 403)
