@@ -300,3 +300,75 @@ def line(name: str, values_s: Sequence[float]) -> str:
         f"p95 {percentile(values_s, 0.95) * 1e3:7.2f} ms   p99 {percentile(values_s, 0.99) * 1e3:7.2f} ms   "
         f"max {max(values_s) * 1e3:7.2f} ms"
     )
+
+
+CAMERA_PASSWORD = "camera-password"
+
+
+@contextmanager
+def cameras(count: int) -> Iterator[list[dict[str, Any]]]:
+    """So many simulated cameras, 1080p25 H.264 at 4 Mbit/s with one key frame a second, in a process of their own."""
+    process = subprocess.Popen(
+        [
+            *(
+                sys.executable,
+                "-P",
+                "-m",
+                "simulators",
+                "camera",
+                "--source",
+                "encoded",
+                "--count",
+                str(count),
+            ),
+            *("--rtsp-port", "0", "--http-port", "0", "--password", CAMERA_PASSWORD),
+        ],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with ended(process):
+        assert process.stdout is not None
+        lines = [json.loads(process.stdout.readline()) for _ in range(count)]
+        yield [{"id": c["name"], "url": c["rtsp_url"], "username": c["username"]} for c in lines]
+        process.stdout.close()
+
+
+def wait_for_rings(gateway: RunningGateway, count: int, seconds: float, within_s: float = 90.0) -> None:
+    """Until every camera's ring covers so many seconds."""
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        health = [c["health"] for c in gateway.get("/api/v1/cameras")["cameras"]]
+        if len([h for h in health if h["healthy"] and h["ring_s"] >= seconds]) == count:
+            return
+        time.sleep(0.25)
+    raise SystemExit(
+        f"the rings are not full after {within_s:.0f} s: {[(h['ring_s'], h['cause']) for h in health]}"
+    )
+
+
+def family(pid: int) -> list[int]:
+    """A process and all its descendants."""
+    found = [pid]
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if parent == pid:
+                    found += family(int(entry.name))
+    return found
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def pss_bytes(pid: int) -> int:
+    """Proportional set size: shared pages counted once among their users."""
+    for row in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        if row.startswith("Pss:"):
+            return int(row.split()[1]) * 1024
+    raise SystemExit("this kernel tells no PSS")
