@@ -201,7 +201,7 @@ def _check(args: argparse.Namespace) -> int:
     )
     if not args.probe:
         return 0
-    from gateway.probing import probe
+    from gateway.probing.everything import probe
 
     return asyncio.run(probe(resolve(loaded, args.data_dir), sys.stdout))
 

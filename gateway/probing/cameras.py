@@ -1,0 +1,123 @@
+"""Every camera as the gateway would see it: by a camera process of its own that lives as long as the probe."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from config.settings import Settings
+from drivers.cameras.bank import SubprocessCameraBank
+from gateway.clock import SystemClock
+from gateway.domain.errors import Unavailable
+from gateway.ports import CameraHealth
+from gateway.probing.table import Line, Result, Tell
+from gateway.wiring import camera_spec
+
+GIVEN_UP_S = 12.0
+SAME_CAUSE_S = 2.5  # a camera that has told the same fault for so long will not mend itself in this probe
+OPENING_S = 4.0  # until then a cause may only say that it is being opened
+INTERVAL_WAIT_S = 4.0  # after the first picture: two key frames tell how far apart they are
+LONG_INTERVAL_S = 4.5  # a clip begins up to one interval early, and a live picture is as late
+CLOCK_OFF_S = 2.0
+RING_S = 25.0
+RING_BYTES = 512 * 1024 * 1024
+
+
+async def probe_cameras(settings: Settings, tell: Tell) -> None:
+    site = settings.site
+    if not site.cameras:
+        return
+    mapped = {camera.id for point in site.points for camera in site.cameras_of(point)}
+    with tempfile.TemporaryDirectory(prefix="campus-probe-") as spool:
+        bank = SubprocessCameraBank(
+            [camera_spec(camera) for camera in site.cameras],
+            ring_s=RING_S,
+            ring_bytes_total=RING_BYTES,
+            spool=Path(spool),
+            clock=SystemClock(),
+        )
+        async with _running(bank):
+            await asyncio.gather(*(_camera(bank, c.id, c.id in mapped, tell) for c in site.cameras))
+
+
+@contextlib.asynccontextmanager
+async def _running(bank: SubprocessCameraBank) -> AsyncIterator[None]:
+    await bank.start()
+    running = asyncio.create_task(bank.run())
+    try:
+        yield
+    finally:
+        await bank.stop()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def _camera(bank: SubprocessCameraBank, camera: str, mapped: bool, tell: Tell) -> None:
+    clock, what = SystemClock(), f"camera 摄像机 {camera}"
+    began = clock.monotonic()
+    same_since, cause = began, ""
+    while True:
+        health = bank.health()[camera]
+        now = clock.monotonic()
+        if health.healthy and health.codec:
+            break
+        if health.cause != cause:
+            same_since, cause = now, health.cause
+        told = health.sessions > 0 or "401" in cause or now - began > OPENING_S
+        if now - began > GIVEN_UP_S or (told and now - same_since > SAME_CAUSE_S):
+            tell(Line(what, Result.FAIL, cause or "no picture; check its address and network", mapped))
+            return
+        await clock.sleep(0.05)
+    first_s = clock.monotonic() - began
+    interval_s = await _key_frame_interval(bank, camera, clock)
+    snapshot = await _snapshot(bank, camera, health)
+    warnings = _camera_warnings(bank.health()[camera], interval_s)
+    shown = (
+        f"{health.codec} {health.width}×{health.height}, first picture after {first_s:.1f} s, key frame "
+        + (f"every {interval_s:.1f} s" if interval_s else f"none again within {INTERVAL_WAIT_S:.0f} s")
+        + f", clock {_signed(bank.health()[camera].clock_offset_s)}, {snapshot}"
+    )
+    detail = "; ".join([shown, *warnings])
+    tell(Line(what, Result.WARN if warnings else Result.OK, detail, mapped))
+
+
+def _camera_warnings(health: CameraHealth, interval_s: float | None) -> list[str]:
+    warnings = []
+    if interval_s is None or interval_s > LONG_INTERVAL_S:
+        warnings.append("set its key-frame interval to 1–2 s: clips and live pictures begin at key frames")
+    offset_s = health.clock_offset_s
+    if offset_s is not None and abs(offset_s) > CLOCK_OFF_S:
+        warnings.append("its clock is off: point it at an NTP server (times in evidence are the gateway's)")
+    return warnings
+
+
+def _signed(offset_s: float | None) -> str:
+    return "not told" if offset_s is None else f"{offset_s:+.1f} s"
+
+
+async def _key_frame_interval(bank: SubprocessCameraBank, camera: str, clock: SystemClock) -> float | None:
+    """Seconds between key frames, read off the live picture's whole groups; ``None`` if no second one came in time."""
+    until = clock.monotonic() + INTERVAL_WAIT_S
+    while clock.monotonic() < until:
+        with contextlib.suppress(Unavailable):
+            segments = (await bank.live_playlist(camera)).segments
+            if segments:
+                return segments[-1].duration_s
+        await clock.sleep(0.2)
+    return None
+
+
+async def _snapshot(bank: SubprocessCameraBank, camera: str, health: CameraHealth) -> str:
+    if not health.offers_snapshot:
+        return "no snapshot offered"
+    try:
+        async with asyncio.timeout(5):
+            taken = await bank.fetch_snapshot(camera)
+    except TimeoutError:
+        return "snapshot offered, but not answered within 5 s"
+    except Unavailable as exc:
+        return f"snapshot offered, but not had: {exc.reason}"
+    return f"snapshot of {len(taken.jpeg) // 1024} KiB"

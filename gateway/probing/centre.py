@@ -1,0 +1,63 @@
+"""The 110 centre: one signed heartbeat over each path."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+from config.settings import Settings
+from drivers.contacts.formats import CODECS
+from drivers.uplinks.webhook import WebhookPath
+from gateway.clock import SystemClock
+from gateway.domain.envelope import Envelopes
+from gateway.domain.links import LinkSigner
+from gateway.domain.message import MessageType
+from gateway.probing.table import Line, Result, Tell
+from gateway.siteplan import compile_plan
+from gateway.supervising import HEARTBEAT_S
+from gateway.wiring import centre_paths
+
+
+async def probe_centre(settings: Settings, tell: Tell) -> None:
+    clock = SystemClock()
+    paths = centre_paths(settings, clock)
+    await asyncio.gather(*(_path(settings, clock, path, tell) for path in paths))
+
+
+async def _path(settings: Settings, clock: SystemClock, path: WebhookPath, tell: Tell) -> None:
+    what = f"centre 110 中心 ({path.name} path)"
+    envelopes = Envelopes(
+        site=compile_plan(settings.site, CODECS),
+        links=LinkSigner(secrets.token_bytes(32), ""),
+        media_link_s=1,
+        live_link_s=1,
+    )
+    now = clock.now()
+    data = {
+        "next_within_s": HEARTBEAT_S,
+        "open_alarms": [],
+        "faults": 0,
+        "undelivered": 0,
+        "path": path.name,
+        "probe": True,
+    }
+    said = envelopes.message(MessageType.LINK_HEARTBEAT, data, at=now, now=now)
+    await path.start()
+    try:
+        began = clock.monotonic()
+        answer = await path.deliver(said.id, said.body)
+        took_ms = (clock.monotonic() - began) * 1000
+    finally:
+        await path.stop()
+    if answer.status is None:
+        detail = f"no answer: {answer.detail}; check centre.webhook and the network"
+        tell(Line(what, Result.FAIL, detail, True))
+        return
+    shown = f"{answer.status} {answer.detail} in {took_ms:.0f} ms"
+    if 200 <= answer.status < 300:
+        tell(Line(what, Result.OK, f"a signed heartbeat was received: {shown}", True))
+    elif answer.status in (400, 401, 403):
+        detail = f"{shown}: it does not take our signature; compare centre.webhook.secret, and both clocks"
+        tell(Line(what, Result.FAIL, detail, True))
+    else:
+        tell(Line(what, Result.FAIL, f"{shown}: expected 2xx; ask the centre, and check the address", True))
