@@ -25,9 +25,8 @@ def bring_up_to_date(path: Path) -> None:
     try:
         with closing(sqlite3.connect(path, timeout=5)) as database:
             known = database.execute("SELECT name FROM sqlite_master WHERE name='alembic_version'").fetchone()
-            version = (
-                database.execute("SELECT version_num FROM alembic_version").fetchone()[0] if known else None
-            )
+            row = database.execute("SELECT version_num FROM alembic_version").fetchone() if known else None
+            version = row[0] if row else None
     except sqlite3.Error as exc:
         raise Unavailable(f"{path}: not a database this program can open: {exc}") from exc
     if version == head():
@@ -38,8 +37,13 @@ def bring_up_to_date(path: Path) -> None:
         )
     from alembic import command
     from alembic.config import Config
+    from alembic.util.exc import CommandError
+    from sqlalchemy.exc import SQLAlchemyError
 
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.set_main_option("sqlalchemy.url", f"sqlite:///{path}".replace("%", "%%"))
-    command.upgrade(config, "head")
+    try:
+        command.upgrade(config, "head")
+    except (SQLAlchemyError, CommandError) as exc:
+        raise Unavailable(f"{path}: cannot be brought to schema {head()}: {exc}") from exc
