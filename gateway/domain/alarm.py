@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from gateway.domain.errors import NotAllowed
+from gateway.domain.evidence import DURING_CLIP_S, DURING_ENDS_S
 from gateway.domain.plan import Severity
 
 HARDWARE_CLOCK_TRUSTED_FOR = timedelta(hours=24)  # CONTRACT §2: an older `at` is not plausible
@@ -44,7 +45,8 @@ class Alarm:
     """One alarm. ``pressed_at`` is the contact's own time where plausible; ``raised_at`` the arrival here.
 
     ``sequence`` is the number of the last message sent about it, so that the receiver can see a gap.
-    ``window_ends_at`` is when the evidence asked for at the press can be complete.
+    ``window_ends_at`` is when the evidence asked for at the press can be complete; ``during_next_at`` when the next
+    `during` clip begins, ``None`` once there are no more.
     """
 
     id: str
@@ -60,6 +62,7 @@ class Alarm:
     sequence: int = 0
     manifest_revision: int = 0
     manifest_due_at: datetime | None = None
+    during_next_at: datetime | None = None
     during_until: datetime | None = None
     escalated_at: datetime | None = None
     closed_at: datetime | None = None
@@ -78,11 +81,27 @@ class Alarm:
             return None
         if reply not in ALLOWED[self.state]:
             raise NotAllowed(self.state.value, reply.value)
-        return replace(self, state=reply, closed_at=now if reply is State.CLOSED else None)
+        if reply is State.CLOSED:
+            return replace(self, state=reply, closed_at=now, during_next_at=None)
+        return replace(self, state=reply)
 
     def pressed_again(self, at: datetime) -> Alarm:
-        """The same point closed again while this alarm is open."""
-        return replace(self, presses=self.presses + 1, last_press_at=max(at, self.last_press_at))
+        """The same point closed again while this alarm is open. A press that tells of the past shortens nothing."""
+        last = max(at, self.last_press_at)
+        return replace(
+            self,
+            presses=self.presses + 1,
+            last_press_at=last,
+            during_next_at=self.during_next_at or (last if self.cameras else None),
+            during_until=last + timedelta(seconds=DURING_ENDS_S),
+        )
+
+    def during_taken(self) -> Alarm:
+        """One more `during` clip is under way: back to back until 30 min after the last press."""
+        assert self.during_next_at is not None
+        assert self.during_until is not None
+        following = self.during_next_at + timedelta(seconds=DURING_CLIP_S)
+        return replace(self, during_next_at=following if following < self.during_until else None)
 
     def next_sequence(self) -> Alarm:
         """The alarm with one more message about it."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
+from typing import Any
 
 RETRY_AT_S = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # CONTRACT §3, after the first attempt
 RETRY_EVERY_S = 30.0  # … then every 30 s, without end
@@ -135,3 +137,26 @@ def next_due(
         due = max(due, now + timedelta(seconds=min(max(retry_after_s, 0.0), RETRY_AFTER_MAX_S)))
     latest = now + timedelta(seconds=RETRY_EVERY_S * (1 + JITTER))
     return min(max(due, now), latest)
+
+
+def understand(answer: Answer) -> dict[str, Any] | None:
+    """The JSON object in a 2xx answer; ``None`` for a body that is not JSON, which is ignored.
+
+    Raises ``ValueError`` for JSON that cannot be understood: a centre that means to say something must not be
+    misheard in silence (CONTRACT §3).
+    """
+    claims_json = "json" in answer.content_type.lower()
+    try:
+        document = json.loads(answer.body) if answer.body.strip() else {}
+    except (ValueError, RecursionError) as exc:
+        if claims_json or answer.body.lstrip()[:1] in (b"{", b"["):
+            raise ValueError(f"the centre's answer says it is JSON and is not: {exc}") from exc
+        return None
+    if not isinstance(document, dict):
+        if claims_json:
+            raise ValueError(f"the centre's answer is a JSON {type(document).__name__}, expected an object")
+        return None
+    for name in ("replies", "requests"):
+        if not isinstance(document.get(name, []), list):
+            raise ValueError(f"{name} in the centre's answer is not a list")
+    return document
