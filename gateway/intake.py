@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from gateway.domain.alarm import Alarm, State, plausible
-from gateway.domain.contact import BOUNCE, Signal, SignalKind, judge
+from gateway.domain.contact import BOUNCE, Signal, SignalKind, heard_by, judge
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import InvariantBroken, Malformed, Unavailable
 from gateway.domain.evidence import DURING_ENDS_S, Evidence, Kind, Moment, press_evidence
@@ -37,7 +37,7 @@ class _Admission:
 
     outcome: str
     alarm: Alarm | None = None
-    numbers: tuple[int, ...] = ()
+    kept: bool = False
     said: tuple[Message, ...] = ()
 
 
@@ -68,6 +68,9 @@ class Intake:
             if point.source is not None:
                 self._at_topic.setdefault(point.source.topic, []).append(point)
         self._arrived: asyncio.Queue[ContactMessage] = asyncio.Queue()
+        # Packet ids under which a message is kept. An acknowledgement can be lost on the way, so a DUP is only known to be
+        # another message once the broker has used the id again.
+        self._kept_mids: set[int] = set()
         self.last_seen: dict[str, dict[str, object]] = {}
         self.admitted_total = 0
         self.quarantined_total = 0
@@ -83,6 +86,7 @@ class Intake:
 
     async def run(self) -> None:
         """Admit messages in their order. Several admissions may wait for the disk together and share a commit."""
+        self._kept_mids = await self._store.read(lambda tx: tx.inbox.unsettled())
         async with asyncio.TaskGroup() as admissions:
             slots = asyncio.Semaphore(256)
             while True:
@@ -111,11 +115,13 @@ class Intake:
         # First the alert, then the broker: both are due, and the alert is what somebody waits for.
         for said in done.said:
             self._offer(said)
+        if done.kept:
+            self._kept_mids.add(message.mid)
+        elif done.outcome != "redelivered":
+            self._kept_mids.discard(message.mid)
         message.acknowledge()
         if done.said:
             self._wake_gathering()
-        if done.numbers:
-            self._store.write_later(lambda tx: tx.inbox.settle(done.numbers))
         for signal in signals:
             self._see(points, signal, message)
         if done.outcome == "press":
@@ -139,6 +145,10 @@ class Intake:
             return self._codecs[source.format](message.payload), None
         except Malformed as exc:
             return [], str(exc)
+        except Exception as exc:
+            # A fault of ours. Raised, it would end the process, and the broker would send the same message again for ever.
+            log.exception("contact.codec_failed", topic=message.topic, format=source.format)
+            return [], f"the codec {source.format} failed: {exc!r}"
 
     def _decide(
         self,
@@ -148,45 +158,64 @@ class Intake:
         signals: Sequence[Signal],
         unreadable: str | None,
     ) -> _Admission:
+        digest = hashlib.sha256(message.payload).hexdigest()
+        if message.redelivered and tx.inbox.redelivery(message.topic, digest, message.mid):
+            return _Admission("redelivered")
+        if message.redelivered or message.mid in self._kept_mids:
+            tx.inbox.settle(message.mid)
         if unreadable is not None:
             tx.inbox.quarantine(message.topic, message.payload, unreadable, self._clock.now())
             return _Admission("quarantined")
         if not any(s.kind not in (SignalKind.ALIVE, SignalKind.TEST, SignalKind.TAMPER) for s in signals):
             return _Admission("no press")
-        # Not asked of a retained copy, which never counts anyway.
-        digest = hashlib.sha256(message.payload).hexdigest()
-        if message.redelivered and tx.inbox.redelivery(message.topic, digest, message.mid):
-            return _Admission("redelivered")
+        # Not asked of a retained copy, which never counts anyway. Both ways, since the clock may have been set back.
         bounce = (
             not any(s.event_id for s in signals)
             and not message.retained
-            and tx.inbox.bounced(message.topic, digest, message.arrived_at - BOUNCE)
+            and tx.inbox.bounced(
+                message.topic, digest, message.arrived_at - BOUNCE, message.arrived_at + BOUNCE
+            )
         )
-        numbers: list[int] = []
         alarm: Alarm | None = None
         said: list[Message] = []
-        for point in points:
-            press = self._judge(tx, message, point, signals)
+        moved = False
+        for point, mine in zip(points, self._heard(points, signals), strict=True):
+            press, changed = self._judge(tx, message, point, mine)
+            moved = moved or changed
             if press is None or bounce:
                 continue
-            pressed, told = self._press(tx, message, point, press, digest, numbers)
+            pressed, told = self._press(tx, message, point, press, digest)
             if pressed is not None and told is not None:
                 alarm = pressed
                 said.append(told)
+        kept = alarm is not None
+        if moved and not kept and message.mid and not message.retained:
+            # A DUP of it must not move the memory once more: it would tell of a state that is past.
+            tx.inbox.admit(self._entry(message, digest, None, None))
+            kept = True
         outcome = "press" if alarm else "bounce" if bounce else "no press"
-        return _Admission(outcome, alarm, tuple(numbers), tuple(said))
+        return _Admission(outcome, alarm, kept and message.mid != 0, tuple(said))
+
+    @staticmethod
+    def _heard(points: Sequence[Point], signals: Sequence[Signal]) -> list[Sequence[Signal]]:
+        """What each of the points hears of one message."""
+        inputs = [p.source.input if p.source else None for p in points]
+        if inputs == [None]:
+            return [signals]
+        heard = [(heard_by(inputs, signal), signal) for signal in signals]
+        return [[signal for numbers, signal in heard if n in numbers] for n in range(len(points))]
 
     @staticmethod
     def _judge(
-        tx: Transaction, message: ContactMessage, point: Point, signals: Sequence[Signal]
-    ) -> Signal | None:
-        """The signal that is a press of this point, if any. What is remembered moves on even where a bounce is not counted."""
+        tx: Transaction, message: ContactMessage, point: Point, mine: Sequence[Signal]
+    ) -> tuple[Signal | None, bool]:
+        """The signal that is a press of this point, if any, and whether what is remembered has changed. That moves on even
+        where a bounce is not counted."""
         source = point.source
         assert source is not None
-        mine = [s for s in signals if source.input is None or s.input == source.input]
         if all(s.kind is SignalKind.PRESSED for s in mine):
             # By the hardware's own word: needs no past, and spares the hot path a look-up.
-            return mine[0] if mine and not message.retained else None
+            return (mine[0] if mine and not message.retained else None), False
         before = tx.inbox.memory(source.key)
         judged = judge(
             before,
@@ -195,9 +224,10 @@ class Intake:
             retained=message.retained,
             arrived_at=message.arrived_at,
         )
-        if judged.memory != before:
+        changed = judged.memory != before
+        if changed:
             tx.inbox.remember(source.key, judged.memory)
-        return judged.press
+        return judged.press, changed
 
     def _press(
         self,
@@ -206,31 +236,32 @@ class Intake:
         point: Point,
         press: Signal,
         digest: str,
-        numbers: list[int],
     ) -> tuple[Alarm, Message] | tuple[None, None]:
         assert point.source is not None
         source = point.source
         identity = None if press.event_id is None else f"{source.key}\n{press.event_id}"
         now = message.arrived_at
         alarm = self._new_alarm(point, plausible(press.at, now), now)
-        entry = InboxEntry(
-            identity=identity,
-            topic=message.topic,
-            digest=digest,
-            mid=message.mid,
-            arrived_at=now,
-            alarm=alarm.id,
-        )
         # The database's own unique indexes decide whether it is a new press and a new alarm: nothing is asked first.
-        number = tx.inbox.admit(entry)
+        number = tx.inbox.admit(self._entry(message, digest, identity, alarm.id))
         if number is None:
             return None, None
         said = self._raise(tx, alarm, point, press, message.topic)
         if said is None:
             alarm, said = self._repeat(tx, point, press, alarm.pressed_at, now)
             tx.inbox.belongs(number, alarm.id)
-        numbers.append(number)
         return alarm, said
+
+    @staticmethod
+    def _entry(message: ContactMessage, digest: str, identity: str | None, alarm: str | None) -> InboxEntry:
+        return InboxEntry(
+            identity=identity,
+            topic=message.topic,
+            digest=digest,
+            mid=message.mid,
+            arrived_at=message.arrived_at,
+            alarm=alarm,
+        )
 
     def _repeat(
         self, tx: Transaction, point: Point, press: Signal, pressed_at: datetime, now: datetime

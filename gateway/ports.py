@@ -181,7 +181,8 @@ class ContactFeed(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboxEntry:
-    """What is kept of an admitted message, so that it is never admitted twice."""
+    """What is kept of an admitted message, so that it is never admitted twice. ``alarm`` is ``None`` for one that was no
+    press but changed what is remembered of its source."""
 
     identity: str | None
     topic: str
@@ -197,18 +198,22 @@ class Inbox(Protocol):
     def redelivery(self, topic: str, digest: str, mid: int) -> bool:
         """Whether this very message was committed before and its acknowledgement may not have arrived."""
 
-    def bounced(self, topic: str, digest: str, since: datetime) -> bool:
-        """Whether the same topic and payload came at or after ``since``."""
+    def bounced(self, topic: str, digest: str, since: datetime, until: datetime) -> bool:
+        """Whether a press of the same topic and payload came between the two instants, both included."""
 
     def admit(self, entry: InboxEntry) -> int | None:
-        """Keep the entry and return its number for :meth:`settle`; ``None``, and nothing kept, if its hardware
-        identity was admitted before."""
+        """Keep the entry and return its number; ``None``, and nothing kept, if its hardware identity was admitted
+        before."""
 
     def belongs(self, number: int, alarm: str) -> None:
         """The entry is a press of an alarm that was open already."""
 
-    def settle(self, numbers: Sequence[int]) -> None:
-        """The broker has been told of these: a later DUP of the same bytes is another message."""
+    def settle(self, mid: int) -> None:
+        """The broker has used this packet id for another message, so it has our acknowledgement of the earlier one:
+        from now on a DUP under this id is not that one."""
+
+    def unsettled(self) -> set[int]:
+        """The packet ids under which a message was committed and not settled."""
 
     def memory(self, source: str) -> Memory:
         """What is remembered of a source; an empty memory if nothing is."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from gateway.domain.contact import Memory
@@ -29,11 +29,16 @@ _BOUNCED = (
         inbox.c.topic == bindparam("topic"),
         inbox.c.digest == bindparam("digest"),
         inbox.c.arrived_at >= bindparam("since"),
+        inbox.c.arrived_at <= bindparam("until"),
+        inbox.c.alarm.is_not(None),
     )
     .limit(1)
 )
 _ADMIT = upsert(inbox).on_conflict_do_nothing(index_elements=["identity"])
-_SETTLE = update(inbox).where(inbox.c.n == bindparam("number")).values(settled=True)
+_NOT_SETTLED = (inbox.c.mid == bindparam("packet"), inbox.c.settled.is_(False))
+_SETTLE = update(inbox).where(*_NOT_SETTLED).values(settled=True)
+_DROP = delete(inbox).where(*_NOT_SETTLED, inbox.c.alarm.is_(None))
+_UNSETTLED = select(inbox.c.mid).where(inbox.c.settled.is_(False))
 _MEMORY = select(contact_memory).where(contact_memory.c.source == bindparam("source"))
 
 
@@ -48,10 +53,9 @@ class SqlInbox:
             self._c.execute(_REDELIVERY, {"topic": topic, "digest": digest, "mid": mid}).first() is not None
         )
 
-    def bounced(self, topic: str, digest: str, since: datetime) -> bool:
-        return (
-            self._c.execute(_BOUNCED, {"topic": topic, "digest": digest, "since": since}).first() is not None
-        )
+    def bounced(self, topic: str, digest: str, since: datetime, until: datetime) -> bool:
+        values = {"topic": topic, "digest": digest, "since": since, "until": until}
+        return self._c.execute(_BOUNCED, values).first() is not None
 
     def admit(self, entry: InboxEntry) -> int | None:
         done = self._c.execute(
@@ -61,7 +65,7 @@ class SqlInbox:
                 "topic": entry.topic,
                 "digest": entry.digest,
                 "mid": entry.mid,
-                "settled": False,
+                "settled": entry.mid == 0,  # at QoS 0 nothing is delivered twice
                 "arrived_at": entry.arrived_at,
                 "alarm": entry.alarm,
             },
@@ -71,18 +75,28 @@ class SqlInbox:
     def belongs(self, number: int, alarm: str) -> None:
         self._c.execute(update(inbox).where(inbox.c.n == number).values(alarm=alarm))
 
-    def settle(self, numbers: Sequence[int]) -> None:
-        if numbers:
-            self._c.execute(_SETTLE, [{"number": n} for n in numbers])
+    def settle(self, mid: int) -> None:
+        self._c.execute(_DROP, {"packet": mid})
+        self._c.execute(_SETTLE, {"packet": mid})
+
+    def unsettled(self) -> set[int]:
+        return set(self._c.execute(_UNSETTLED).scalars())
 
     def memory(self, source: str) -> Memory:
         row = self._c.execute(_MEMORY, {"source": source}).first()
-        return (
-            Memory() if row is None else Memory(closed=row.closed, down=row.down, tail_until=row.tail_until)
+        if row is None:
+            return Memory()
+        return Memory(
+            closed=row.closed, down=row.down, tail_until=row.tail_until, freed_until=row.freed_until
         )
 
     def remember(self, source: str, memory: Memory) -> None:
-        values = {"closed": memory.closed, "down": memory.down, "tail_until": memory.tail_until}
+        values = {
+            "closed": memory.closed,
+            "down": memory.down,
+            "tail_until": memory.tail_until,
+            "freed_until": memory.freed_until,
+        }
         self._c.execute(
             upsert(contact_memory)
             .values(source=source, **values)

@@ -38,7 +38,8 @@ class Instant(TypeDecorator[datetime]):
         return None if value is None else _EPOCH + timedelta(microseconds=value)
 
 
-# What contacts said and was admitted. One row per admitted press.
+# What contacts said and was admitted. One row per admitted press; until they are settled also one (without an alarm) per
+# message that only changed what is remembered of its source.
 inbox = Table(
     "inbox",
     metadata,
@@ -47,11 +48,14 @@ inbox = Table(
     Column("topic", Text, nullable=False),
     Column("digest", Text, nullable=False),  # SHA-256 of the payload
     Column("mid", Integer, nullable=False),  # MQTT packet id, to know a redelivery
-    Column("settled", Boolean, nullable=False),  # the broker has our acknowledgement
+    Column(
+        "settled", Boolean, nullable=False
+    ),  # the broker has our acknowledgement, for it used the id again
     Column("arrived_at", Instant, nullable=False),
     Column("alarm", Text),
     Index("inbox_by_content", "topic", "digest", "arrived_at"),
 )
+Index("inbox_unsettled", inbox.c.mid, sqlite_where=inbox.c.settled.is_(False))
 
 # What was last seen of each contact, so that an edge during our absence still counts.
 contact_memory = Table(
@@ -61,6 +65,7 @@ contact_memory = Table(
     Column("closed", Boolean),
     Column("down", Boolean, nullable=False),
     Column("tail_until", Instant),
+    Column("freed_until", Instant),
 )
 
 # Messages no codec could read: kept to be looked at, never tried again.

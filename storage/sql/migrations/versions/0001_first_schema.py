@@ -58,6 +58,7 @@ def upgrade() -> None:
         sa.Column("closed", sa.Boolean(), nullable=True),
         sa.Column("down", sa.Boolean(), nullable=False),
         sa.Column("tail_until", sa.BigInteger(), nullable=True),
+        sa.Column("freed_until", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("source"),
     )
     op.create_table(
@@ -126,6 +127,7 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("inbox", schema=None) as batch_op:
         batch_op.create_index("inbox_by_content", ["topic", "digest", "arrived_at"], unique=False)
+        batch_op.create_index("inbox_unsettled", ["mid"], unique=False, sqlite_where=sa.text("settled IS 0"))
 
     op.create_table(
         "message",
