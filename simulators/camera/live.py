@@ -7,7 +7,6 @@ import threading
 import time
 import zlib
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import av
@@ -82,7 +81,6 @@ class LiveSource:
         first = self._encoder.encode(self._canvas.draw(unix_ms=0, frame=0), pts=0, key=True)
         sps, pps = parameter_sets(first)
         self.description = StreamDescription(width=width, height=height, fps=fps, gop=gop, sps=sps, pps=pps)
-        self._thread: ThreadPoolExecutor | None = None
         self._running: asyncio.Future[None] | None = None
         self._stopping = threading.Event()
         self._wanted = threading.Event()
@@ -90,18 +88,18 @@ class LiveSource:
 
     def start(self, publish: Callable[[Frame], None], on_failure: Callable[[BaseException], None]) -> None:
         """Begin; both functions are called in the running event loop."""
-        loop = asyncio.get_running_loop()
         self._stopping.clear()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="camera-picture")
-        self._running = loop.run_in_executor(
-            self._thread, self._run, lambda frame: loop.call_soon_threadsafe(publish, frame)
-        )
+        running = self._running = asyncio.get_running_loop().create_future()
 
         def ended(running: asyncio.Future[None]) -> None:
             if not running.cancelled() and (error := running.exception()) is not None:
                 on_failure(error)
 
-        self._running.add_done_callback(ended)
+        running.add_done_callback(ended)
+        # A daemon, so that a program which dies with its camera running does not hang at its end.
+        threading.Thread(
+            target=self._live, args=(running, publish), name="camera-picture", daemon=True
+        ).start()
 
     def want(self, wanted: bool) -> None:
         """Say whether anybody plays; the first frame after a pause is a key frame."""
@@ -118,10 +116,22 @@ class LiveSource:
         running, self._running = self._running, None
         if running is not None:
             await running
-        if self._thread is not None:
-            self._thread.shutdown(wait=False)
-            self._thread = None
         self._wanted.clear()
+
+    def _live(self, running: asyncio.Future[None], publish: Callable[[Frame], None]) -> None:
+        """The thread: run, and tell the loop how it ended."""
+        loop = running.get_loop()
+        error: BaseException | None = None
+        try:
+            self._run(lambda frame: loop.call_soon_threadsafe(publish, frame))
+        except BaseException as caught:
+            error = caught
+        if loop.is_closed():
+            return  # the program is ending without having stopped the camera: nobody is left to be told
+        if error is None:
+            loop.call_soon_threadsafe(running.set_result, None)
+        else:
+            loop.call_soon_threadsafe(running.set_exception, error)
 
     def _run(self, publish: Callable[[Frame], object]) -> None:
         number = 0

@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 from urllib.parse import urlsplit
 
 from simulators.camera.digest import DigestGate
@@ -196,8 +197,8 @@ class _Connection(asyncio.Protocol):
         self._reported_at_s = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports do all that asyncio's do and inherit from none of them.
+        self._transport = cast(asyncio.Transport, transport)
         self._server.opened(self)
         connection = transport.get_extra_info("socket")
         if connection is not None:

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import av
 import pytest
+import uvloop
 
 from simulators.camera.encoded import EncodedStream
+from simulators.camera.faults import CameraFaults
 from simulators.camera.h264 import join_annex_b, read_frame_stamp
 from simulators.camera.picture import read
 from simulators.camera.simulated import SimulatedCamera
@@ -310,3 +312,44 @@ def test_nobody_watching_costs_nothing() -> None:
         assert play(camera.rtsp_url_with_login, packets=5)[0].key
 
     with_camera(camera, check)
+
+
+def test_it_runs_on_uvloop() -> None:
+    """On the event loop that the gateway uses it plays, closes its port and opens it again."""
+
+    async def run() -> None:
+        async with SimulatedCamera() as camera:
+            assert len(await asyncio.to_thread(play, camera.rtsp_url_with_login, packets=3)) == 3
+            await camera.set_faults(CameraFaults(refuse_connections=True))
+            with pytest.raises(ConnectionRefusedError):
+                await asyncio.open_connection("127.0.0.1", camera.rtsp_port)
+            await camera.set_faults(CameraFaults())
+            assert len(await asyncio.to_thread(play, camera.rtsp_url_with_login, packets=3)) == 3
+
+    uvloop.run(run())
+
+
+def first_packet(client: RawClient) -> tuple[int, bytes]:
+    client.start()
+    return client.packet()
+
+
+def test_a_source_that_fails_takes_the_camera_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When drawing fails the stream ends for everybody and `stop` says why."""
+
+    def fail(nals: list[bytes]) -> list[bytes]:
+        raise ArithmeticError("no packets today")
+
+    async def run() -> None:
+        camera = SimulatedCamera(password="")
+        await camera.start()
+        monkeypatch.setattr("simulators.camera.live.packetize_h264", fail)
+        with RawClient(camera.rtsp_port) as client, pytest.raises((EOFError, ConnectionResetError)):
+            await asyncio.to_thread(first_packet, client)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", camera.rtsp_port)
+        with pytest.raises(ArithmeticError, match="no packets today"):
+            await camera.stop()
+        await camera.stop()
+
+    asyncio.run(run())

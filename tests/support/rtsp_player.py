@@ -70,7 +70,10 @@ class RawClient:
         self.socket.sendall(("\r\n".join(lines) + "\r\n\r\n").encode())
         while self._file.peek(1)[:1] == b"$":
             self.packet()
-        status = int(self._file.readline().split()[1])
+        first = self._file.readline().split()
+        if not first:
+            raise EOFError("the camera closed the connection")
+        status = int(first[1])
         answered: dict[str, str] = {}
         while line := self._file.readline().strip().decode():
             name, _, value = line.partition(":")
