@@ -121,7 +121,7 @@ class Gateway:
         self.objects = LocalObjects(objects_dir)
         self._build_stages()
         broker_url = await self._arm()
-        await self._start_rest()
+        self._start_rest()
         self.addresses = Addresses(http_url, broker_url)
         return self.addresses
 
@@ -264,11 +264,9 @@ class Gateway:
         host, port = await self._broker.open(*_host_port(mqtt.listen))
         return f"mqtt://{host}:{port}"
 
-    async def _start_rest(self) -> None:
-        for path in self.paths:
-            await path.start()
+    def _start_rest(self) -> None:
         self._vital("http", self._serve_http())
-        self._vital("delivering", self.delivering.run())
+        self._vital("delivering", self._run_delivering())
         self._restarted("cameras", self._run_cameras)
         self._restarted("gathering", self._run_gathering)
         self._restarted("supervising", self.supervising.run)
@@ -286,6 +284,11 @@ class Gateway:
                 heard_at=lambda: self.answering.last_heard_at,
             )
             self._restarted(f"heartbeat-{path.name}", heartbeat.run)
+
+    async def _run_delivering(self) -> None:
+        for path in self.paths:
+            await path.start()
+        await self.delivering.run()
 
     async def _run_cameras(self) -> None:
         await self.cameras.start()

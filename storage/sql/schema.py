@@ -19,7 +19,8 @@ def head() -> str:
 def bring_up_to_date(path: Path) -> None:
     """Make the database at ``path`` the newest schema.
 
-    Alembic is only imported when there is something to do, since a gateway that starts again must be armed within a second.
+    A new one is made from ``tables.py``, which a test holds to what the migrations lead to. Alembic is only imported when
+    there is something to migrate, since a gateway that starts again must be armed within a second.
     Raises :class:`Unavailable` if the file is not ours, or was written by a newer program.
     """
     try:
@@ -27,6 +28,7 @@ def bring_up_to_date(path: Path) -> None:
             known = database.execute("SELECT name FROM sqlite_master WHERE name='alembic_version'").fetchone()
             row = database.execute("SELECT version_num FROM alembic_version").fetchone() if known else None
             version = row[0] if row else None
+            foreign = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] > 0
     except sqlite3.Error as exc:
         raise Unavailable(f"{path}: not a database this program can open: {exc}") from exc
     if version == head():
@@ -35,6 +37,9 @@ def bring_up_to_date(path: Path) -> None:
         raise Unavailable(
             f"{path}: written by a newer gateway (schema {version}, this one knows {head()}); install that version again"
         )
+    if version is None and not foreign:
+        _create(path)
+        return
     from alembic import command
     from alembic.config import Config
     from alembic.util.exc import CommandError
@@ -47,3 +52,22 @@ def bring_up_to_date(path: Path) -> None:
         command.upgrade(config, "head")
     except (SQLAlchemyError, CommandError) as exc:
         raise Unavailable(f"{path}: cannot be brought to schema {head()}: {exc}") from exc
+
+
+def _create(path: Path) -> None:
+    from sqlalchemy import create_engine
+
+    from storage.sql.tables import metadata
+
+    engine = create_engine(f"sqlite:///{path}")
+    try:
+        with (
+            engine.begin() as connection
+        ):  # all or nothing: a crash leaves an empty file, and the next start begins anew
+            metadata.create_all(connection)
+            connection.exec_driver_sql(
+                "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
+            )
+            connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (head(),))
+    finally:
+        engine.dispose()
