@@ -55,19 +55,18 @@ def bring_up_to_date(path: Path) -> None:
 
 
 def _create(path: Path) -> None:
-    from sqlalchemy import create_engine
+    from sqlalchemy import create_engine, event
 
     from storage.sql.tables import metadata
 
-    engine = create_engine(f"sqlite:///{path}")
+    engine = create_engine(f"sqlite:///{path}", connect_args={"isolation_level": None})
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    version = "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
     try:
-        with (
-            engine.begin() as connection
-        ):  # all or nothing: a crash leaves an empty file, and the next start begins anew
+        # All or nothing: a crash leaves an empty file, and the next start begins anew.
+        with engine.begin() as connection:
             metadata.create_all(connection)
-            connection.exec_driver_sql(
-                "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"
-            )
+            connection.exec_driver_sql(version)
             connection.exec_driver_sql("INSERT INTO alembic_version VALUES (?)", (head(),))
     finally:
         engine.dispose()
