@@ -35,6 +35,7 @@ def build_app(parts: ApiParts) -> FastAPI:
     app.state.parts = parts
     app.state.keyring = Keyring(parts.tokens)
     app.state.coverage = Coverage()
+    app.state.epochs = live.Epochs()
     handle_problems(app)
     for resource in (
         alarms.router,

@@ -78,7 +78,8 @@ async def playlist(request: Request, camera: str) -> Response:
         signed = parts.links.query(live_path(camera, name), expires_at=expires_at, alarm=entry.alarm)
         return f"{quote(name)}?{signed}"
 
-    text = written(newest, address, parts.envelopes.stamp)
+    reopened = request.app.state.epochs.count(camera, newest.epoch)
+    text = written(newest, reopened, address, parts.envelopes.stamp)
     return Response(text, media_type="application/vnd.apple.mpegurl")
 
 
@@ -100,7 +101,25 @@ async def live_part(request: Request, camera: str, name: str, suffix: str) -> Re
     return Response(data, media_type="video/mp4")
 
 
-def written(newest: LivePlaylist, address: Callable[[str], str], stamp: Callable[[datetime], str]) -> str:
+class Epochs:
+    """Counts how often each camera's stream was seen reopened.
+
+    An epoch's own number is of the driver's choosing and may be huge, and players walk through all discontinuities from zero on:
+    with ten digits hls.js hangs.
+    """
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    def count(self, camera: str, epoch: int) -> int:
+        last, reopened = self._seen.get(camera, (epoch, 0))
+        self._seen[camera] = (epoch, reopened + (epoch != last))
+        return self._seen[camera][1]
+
+
+def written(
+    newest: LivePlaylist, reopened: int, address: Callable[[str], str], stamp: Callable[[datetime], str]
+) -> str:
     """The playlist as RFC 8216 has it.
 
     All its segments are of one epoch, so a discontinuity never stands between two of them: it went with the last segment of
@@ -111,7 +130,7 @@ def written(newest: LivePlaylist, address: Callable[[str], str], stamp: Callable
         "#EXT-X-VERSION:7",
         f"#EXT-X-TARGETDURATION:{max(1, math.ceil(max(s.duration_s for s in newest.segments)))}",
         f"#EXT-X-MEDIA-SEQUENCE:{newest.segments[0].sequence}",
-        f"#EXT-X-DISCONTINUITY-SEQUENCE:{newest.epoch}",
+        f"#EXT-X-DISCONTINUITY-SEQUENCE:{reopened}",
         "#EXT-X-INDEPENDENT-SEGMENTS",
         f'#EXT-X-MAP:URI="{address(newest.init)}"',
     ]

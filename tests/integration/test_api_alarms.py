@@ -258,7 +258,7 @@ async def test_bodies_that_are_no_document_are_refused(face: Face) -> None:
         (b"", json_type, 422, "invalid"),
         (right, {"Content-Type": "text/plain"}, 422, "invalid"),
         (right.replace(b"\\u738b", b"\\ud800"), json_type, 422, "invalid"),
-        (b'{"reply": ' + b"9" * 5000 + b"}", json_type, 422, "invalid"),
+        (b'{"reply": ' + b"9" * 5000 + b"}", json_type, 400, "unreadable-body"),
     ):
         answer = await face.ask(
             "/api/v1/alarms/alm_1/replies", method="POST", role="centre", data=data, headers=headers

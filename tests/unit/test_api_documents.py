@@ -9,7 +9,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.api.access import Keyring
-from gateway.api.live import written
+from gateway.api.live import Epochs, written
 from gateway.api.parts import Caller
 from gateway.api.problems import KINDS, Problem, invalid, unavailable
 from gateway.api.schemas import Instant
@@ -18,7 +18,7 @@ from gateway.ports import LivePlaylist, LiveSegment
 AT = datetime(2026, 3, 2, 2, 15, 7, 123000, tzinfo=UTC)
 
 
-def playlist(*durations_s: float, epoch: int = 3) -> LivePlaylist:
+def playlist(*durations_s: float, epoch: int = 3_590_915_389) -> LivePlaylist:
     return LivePlaylist(
         codec="avc1.42e01f",
         init="init-3.mp4",
@@ -32,7 +32,7 @@ def playlist(*durations_s: float, epoch: int = 3) -> LivePlaylist:
 
 def test_a_playlist_says_all_that_a_player_needs() -> None:
     """Version, target duration, sequence, epoch, initialisation, and each segment with its time and signed address."""
-    text = written(playlist(1.0, 1.04), lambda name: name + "?signed", lambda at: at.isoformat())
+    text = written(playlist(1.0, 1.04), 3, lambda name: name + "?signed", lambda at: at.isoformat())
     assert text.splitlines() == [
         "#EXTM3U",
         "#EXT-X-VERSION:7",
@@ -49,6 +49,14 @@ def test_a_playlist_says_all_that_a_player_needs() -> None:
         "3-41.m4s?signed",
     ]
     assert text.endswith("\n")
+
+
+def test_reopened_streams_are_counted_from_zero_for_each_camera() -> None:
+    """Whatever numbers a driver gives its epochs, players see 0, 1, 2: they walk through all of them."""
+    epochs = Epochs()
+    seen = [epochs.count("a", n) for n in (3_590_915_389, 3_590_915_389, 3_590_915_500, 3_590_915_500, 7)]
+    assert seen == [0, 0, 1, 1, 2]
+    assert epochs.count("b", 7) == 0
 
 
 def test_no_problem_is_without_advice() -> None:

@@ -131,8 +131,10 @@
     if (at) {
       clock.textContent = format.format(at);
       clock.dateTime = at.toISOString();
+    } else if (ended) {
+      clock.textContent = "--";
     }
-    if (hls && hls.latency > 0) delay.textContent = hls.latency.toFixed(1) + " s";
+    delay.textContent = hls && hls.latency > 0 && message.hidden ? hls.latency.toFixed(1) + " s" : "--";
   }, 250);
 
   start();

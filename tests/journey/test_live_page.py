@@ -1,0 +1,150 @@
+"""From a camera's RTSP to a moving picture in a browser that was given one signed link."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from drivers.cameras.bank import SubprocessCameraBank
+from drivers.cameras.spec import CameraSpec, StreamAddress
+from gateway.clock import SystemClock
+from gateway.domain.errors import Unavailable
+from simulators.camera.faults import CameraFaults
+from simulators.camera.simulated import SimulatedCamera
+from tests.support.browser import chromium, opened_page
+from tests.support.http_face import CAMERA, OTHER, Face, HandClock, served
+
+PLAYING = """() => {
+    const video = document.getElementById("video");
+    return video.videoWidth > 0 && video.currentTime > 0 && document.getElementById("message").hidden;
+}"""
+LATER_THAN = "at => document.getElementById('video').currentTime > at"
+SHOWS_AFTER = "at => new Date(document.getElementById('clock').dateTime) > new Date(at)"
+SAYS = "words => { const m = document.getElementById('message'); return !m.hidden && m.innerText.includes(words); }"
+
+
+@asynccontextmanager
+async def watched_school(directory: Path) -> AsyncIterator[tuple[Face, SimulatedCamera]]:
+    """A camera, the camera process, the HTTP face on a clock in the hand that begins now, and an open alarm."""
+    camera = SimulatedCamera(name="corridor", fps=12)
+    await camera.start()
+    address = StreamAddress(url=camera.rtsp_url, username=camera.username, password=camera.password)
+    dark = StreamAddress(url="rtsp://127.0.0.1:9/none")
+    bank = SubprocessCameraBank(
+        [CameraSpec(id=CAMERA, stream=address), CameraSpec(id=OTHER, stream=dark)],
+        ring_s=20,
+        ring_bytes_total=32 * 1024 * 1024,
+        spool=directory / "spool",
+        clock=SystemClock(),
+    )
+    await bank.start()
+    running = asyncio.create_task(bank.run(), name="camera-bank")
+    clock = HandClock()
+    clock.at = datetime.now(UTC)
+    try:
+        async with served(directory, cameras=bank, clock=clock) as face:
+            await face.add_alarm()
+            await until_live(bank)
+            yield face, camera
+    finally:
+        await bank.stop()
+        await running
+        await camera.stop()
+
+
+async def until_live(bank: SubprocessCameraBank, within_s: float = 20.0) -> None:
+    deadline = asyncio.get_running_loop().time() + within_s
+    while True:
+        try:
+            if len((await bank.live_playlist(CAMERA)).segments) >= 3:
+                return
+        except Unavailable as error:
+            if asyncio.get_running_loop().time() > deadline:
+                pytest.fail(f"no live picture within {within_s} s: {error.reason}")
+        await asyncio.sleep(0.1)
+
+
+def test_a_signed_link_is_a_moving_picture(tmp_path: Path) -> None:
+    """The page plays the camera's own stream with its time, asks nobody else, names its link to nobody, and says in words when
+    the camera goes, comes back, when the camera process dies, and when the link ends."""
+    chromium()
+    errors: list[str] = []
+    asked: list[Any] = []
+
+    async def watch(page: Any, face: Face, camera: SimulatedCamera) -> None:
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda request: asked.append(request))
+        answer = await page.goto(face.live_link(f"/live/{CAMERA}", hours=1))
+        assert answer.status == 200
+        await page.wait_for_function(PLAYING)
+        at = await page.evaluate("document.getElementById('video').currentTime")
+        await page.wait_for_function(LATER_THAN, arg=at + 2)
+        size = await page.evaluate("[video.videoWidth, video.videoHeight]")
+        assert size == [640, 360]
+        told = datetime.fromisoformat(await page.locator("#clock").get_attribute("datetime"))
+        assert abs((datetime.now(UTC) - told).total_seconds()) < 8, (
+            "the picture's own time, a few seconds ago"
+        )
+        assert await page.locator("h1").inner_text() == "三层走廊"
+        await page.screenshot(path=tmp_path / "playing.png")
+
+        await camera.set_faults(CameraFaults(refuse_connections=True))
+        await page.wait_for_function(SAYS, arg="画面")
+        await page.screenshot(path=tmp_path / "gone.png")
+        await camera.set_faults(CameraFaults())
+        await page.wait_for_function(PLAYING)
+        at = await page.evaluate("document.getElementById('video').currentTime")
+        await page.wait_for_function(LATER_THAN, arg=at + 1)
+
+        bank = face.parts.cameras
+        assert isinstance(bank, SubprocessCameraBank)
+        assert bank.process_id is not None
+        os.kill(bank.process_id, signal.SIGKILL)
+        killed_at = datetime.now(UTC)
+        await page.wait_for_function(SHOWS_AFTER, arg=(killed_at + timedelta(seconds=4)).isoformat())
+        await page.wait_for_function(PLAYING)
+
+        face.clock.advance(hours=2)
+        await page.wait_for_function(SAYS, arg="链接已过期")
+        await page.screenshot(path=tmp_path / "expired.png")
+
+        for request in asked:
+            assert urlsplit(request.url).netloc in (urlsplit(face.base).netloc, "") or request.url.startswith(
+                "blob:"
+            )
+            assert "referer" not in await request.all_headers()
+        assert errors == []
+
+    async def inside() -> None:
+        async with watched_school(tmp_path) as (face, camera), opened_page(within_ms=45_000) as page:
+            await watch(page, face, camera)
+
+    asyncio.run(inside())
+
+
+def test_a_camera_without_picture_is_said_in_words(tmp_path: Path) -> None:
+    """Who opens a camera that gives no picture reads so, and the page goes on trying; a broken link is a page in words."""
+    chromium()
+
+    async def watch(page: Any, face: Face) -> None:
+        await page.goto(face.live_link(f"/live/{OTHER}", hours=1))
+        await page.wait_for_function(SAYS, arg="摄像机暂无画面")
+        answer = await page.goto(face.live_link(f"/live/{CAMERA}", hours=1) + "x")
+        assert answer.status == 403
+        await page.get_by_text("链接不完整或被改动").wait_for()
+        await page.screenshot(path=tmp_path / "altered.png")
+
+    async def inside() -> None:
+        async with watched_school(tmp_path) as (face, _), opened_page() as page:
+            await watch(page, face)
+
+    asyncio.run(inside())
