@@ -36,6 +36,9 @@ HEALTH_EVERY_S = 1.0
 FRESH_S = 5.0
 """A camera whose newest frame is older than this is not healthy, whatever its session says."""
 
+NUMBERS_SINCE = 1_735_689_600
+"""2025-01-01 as Unix seconds: counted from there, segments' numbers fit 31 bits until 2059, as some players need."""
+
 log = logging.getLogger("drivers.cameras.worker")
 
 
@@ -120,7 +123,8 @@ class Worker:
             session = self._sessions.get(camera["id"])
             if session is None:
                 # Half-seconds of the clock: numbers of live segments never go back, not even over a restart.
-                ring = Ring(limits, first_number=int(time.time() * 2))
+                first_number = max(1, int((time.time() - NUMBERS_SINCE) * 2))
+                ring = Ring(limits, first_number=first_number)
                 session = Session(
                     camera["id"], ring, self._clock, on_frame=self._frame_arrived, on_change=self._changed.set
                 )
@@ -223,7 +227,7 @@ class Worker:
         return {
             "camera": session.id,
             "healthy": fresh and not session.cause,
-            "cause": session.cause or ("" if fresh else "no frame yet"),
+            "cause": session.cause or ("" if fresh else f"no frame for {FRESH_S:.0f} s"),
             "refused": session.refused,
             "since": self._clock.to_wall(session.since_s),
             "last_frame_at": None if newest_s is None else self._clock.to_wall(newest_s),

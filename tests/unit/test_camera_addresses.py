@@ -1,0 +1,76 @@
+"""Which profile is chosen, and how a camera's own addresses are turned into ones that can be reached."""
+
+from __future__ import annotations
+
+import pytest
+
+from drivers.cameras.onvif import Profile, choose, reach_snapshot, reach_stream
+from drivers.cameras.rtsp import Address, scrub
+from drivers.cameras.spec import CameraSpec, OnvifAddress, StreamAddress
+from gateway.domain.errors import Unavailable
+
+
+def profile(token: str, encoding: str, width: int, height: int, fps: float = 25) -> Profile:
+    """A media profile."""
+    return Profile(token=token, encoding=encoding, width=width, height=height, frames_per_s=fps)
+
+
+def test_largest_h264_up_to_full_hd_is_chosen() -> None:
+    """4K is passed over for 1080p, JPEG never taken, and more frames win between equals."""
+    offered = [
+        profile("jpeg", "JPEG", 1920, 1080),
+        profile("4k", "H264", 3840, 2160),
+        profile("slow", "H264", 1920, 1080, 12),
+        profile("main", "H264", 1920, 1080, 25),
+        profile("sub", "H264", 640, 360),
+    ]
+    assert choose(offered).token == "main"
+    assert choose([offered[1], profile("5mp", "H264", 2592, 1944)]).token == "5mp"
+
+
+def test_lack_of_h264_names_what_there_is() -> None:
+    """The technician reads what the camera offers and what was expected."""
+    with pytest.raises(Unavailable, match=r"no H\.264 profile \(found: JPEG 640x480\)"):
+        choose([profile("a", "JPEG", 640, 480)])
+    with pytest.raises(Unavailable, match="none at all"):
+        choose([])
+
+
+@pytest.mark.parametrize(
+    ("told", "reached"),
+    [
+        ("rtsp://192.168.1.10:554/s1?a=b", "rtsp://cam.example:554/s1?a=b"),
+        ("rtsp://192.168.1.10/s1", "rtsp://cam.example/s1"),
+        ("rtsp://u:p@10.0.0.1:8554/s1", "rtsp://cam.example:8554/s1"),
+        ("rtsp://[fe80::1]:554/s1", "rtsp://cam.example:554/s1"),
+    ],
+)
+def test_stream_keeps_its_port_and_loses_its_host(told: str, reached: str) -> None:
+    """Behind NAT the host is ours; the RTSP port is the camera's word; credentials in it are dropped."""
+    assert reach_stream(told, "cam.example") == reached
+
+
+def test_snapshot_takes_our_host_and_port() -> None:
+    """HTTP goes where ONVIF goes; what is no HTTP address is no snapshot."""
+    assert reach_snapshot("http://10.0.0.1/snap?x=1", "::1", 8080) == "http://[::1]:8080/snap?x=1"
+    assert reach_snapshot("rtsp://10.0.0.1/snap", "h", 80) is None
+
+
+def test_credentials_are_encoded_and_never_shown() -> None:
+    """A password with URL characters reaches the camera whole, and no text about it does."""
+    address = Address(url="rtsp://cam:554/s", username="ad@min", password="p/w:@ #")
+    assert address.with_credentials() == "rtsp://ad%40min:p%2Fw%3A%40%20%23@cam:554/s"
+    assert "p/w" not in repr(address)
+    assert scrub(f"cannot open {address.with_credentials()}") == "cannot open rtsp://cam:554/s"
+    secret = OnvifAddress(host="h", port=80, username="u", password="geheim")
+    spec = CameraSpec(id="c", onvif=secret)
+    assert "geheim" not in repr(spec)
+
+
+def test_camera_has_exactly_one_address() -> None:
+    """Neither none nor both are taken."""
+    stream = StreamAddress(url="rtsp://h/s")
+    with pytest.raises(ValueError, match="either onvif or stream"):
+        CameraSpec(id="c")
+    with pytest.raises(ValueError, match="either onvif or stream"):
+        CameraSpec(id="c", stream=stream, onvif=OnvifAddress(host="h", port=80))
