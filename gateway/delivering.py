@@ -1,8 +1,8 @@
 """Delivering: every message due goes to the 110 centre until it is received.
 
-The outbox in the database is the truth; what is kept here is only when each waiting message is due. Attempts do not wait for one
-another: a message whose first attempt hangs is tried again on time. Where more is due than there are slots,
-the higher class goes first (CONTRACT §3).
+The outbox in the database is the truth; what is kept here is only when each waiting message is due, on the clock that never
+jumps: a wall clock set back must not silence an alarm. Attempts do not wait for one another: a message whose first attempt
+hangs is tried again on time. Where more is due than there are slots, the higher class goes first (CONTRACT §3).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from gateway.domain.message import (
     MessageType,
     Outcome,
     judge,
-    next_due,
+    next_due_s,
+    scheduled_s,
 )
 from gateway.ports import Attempt, Clock, PathHealth, Store, Transaction, Uplink
 
@@ -35,16 +36,27 @@ SLOTS_PRESS = 192  # of a path's 256 connections; presses never wait for anythin
 SLOTS_OTHER = 32
 READ_AT_ONCE = 1000
 REMEMBERED = 4096
+BACK_SPACING_S = 1.0  # a path that comes and goes must not make a storm of attempts
+#: Answers that refuse this one message, whatever the path is worth: it keeps to its schedule when the path is back.
+REFUSING = frozenset({400, 413, 415, 422})
 
 
 @dataclass(slots=True)
 class _Waiting:
-    """A message not yet received: when it is due next, and what is under way."""
+    """A message not yet received: when it is due next, and how far it is in its schedule.
+
+    ``first_s`` is where the schedule began, ``rounds`` how many attempts have been started (one over each path that is
+    tried), ``further_too`` that the further paths are due at once because the first has failed for too long.
+    """
 
     message: Message
-    due_at: datetime
-    under_way: int = 0
+    due_s: float
     body: bytes | None = None
+    first_s: float = 0.0
+    started_s: float | None = None
+    rounds: int = 0
+    further_too: bool = False
+    refused: bool = False
 
 
 class Delivering:
@@ -72,6 +84,9 @@ class Delivering:
         self._changed = asyncio.Event()
         self._new = True
         self._in_use = {True: 0, False: 0}
+        self._failing_since_s: list[float | None] = [None for _ in paths]
+        self._answered_s = [self._clock.monotonic() for _ in paths]
+        self._further_paths = False
         self.health = [PathHealth(path.name) for path in paths]
         self.gone: dict[str, str] = {}
 
@@ -84,9 +99,7 @@ class Delivering:
         """A message just committed: it need not be read back from the outbox before it goes out. Losing this call costs a
         reading, never a message."""
         if message.id not in self._waiting and message.id not in self._done:
-            self._waiting[message.id] = _Waiting(
-                replace(message, body=b""), message.due_at, body=message.body
-            )
+            self._waiting[message.id] = self._waits(message)
         self._changed.set()
 
     @property
@@ -99,9 +112,9 @@ class Delivering:
                 if self._new:
                     self._new = False
                     await self._read_outbox()
-                now = self._clock.now()
-                self._start_due(attempts, now)
-                await self._wait_for_change(now)
+                now_s = self._clock.monotonic()
+                self._start_due(attempts, now_s)
+                await self._wait_for_change(now_s)
 
     async def _read_outbox(self) -> None:
         """Take up messages committed since the last reading."""
@@ -118,56 +131,79 @@ class Delivering:
                 self._last_number = number
                 if message.id in self._waiting or message.id in self._done:
                     continue
-                # The body is kept for the first attempt only: a long outage must not fill the memory.
-                # Found again after a restart, it is due at once, wherever it stood in its schedule.
-                due_at = min(message.due_at, self._clock.now())
-                waiting = _Waiting(replace(message, body=b""), due_at, body=message.body)
                 if message.type is MessageType.SITE_PLAN:
                     self._forget_older_plans()
-                self._waiting[message.id] = waiting
+                self._waiting[message.id] = self._waits(message)
             if len(fresh) < READ_AT_ONCE:
                 return
+
+    def _waits(self, message: Message) -> _Waiting:
+        """A message due now. After a restart it goes on in its schedule from where it stood.
+
+        The body is kept for the first attempt only: a long outage must not fill the memory.
+        """
+        now_s = self._clock.monotonic()
+        return _Waiting(
+            replace(message, body=b""),
+            now_s,
+            body=message.body,
+            first_s=now_s - scheduled_s(message.attempts),
+            rounds=message.attempts,
+        )
 
     def _forget_older_plans(self) -> None:
         for id_ in [i for i, w in self._waiting.items() if w.message.type is MessageType.SITE_PLAN]:
             del self._waiting[id_]
 
-    def _start_due(self, attempts: asyncio.TaskGroup, now: datetime) -> None:
-        due = [w for w in self._waiting.values() if w.due_at <= now]
+    def _start_due(self, attempts: asyncio.TaskGroup, now_s: float) -> None:
+        self._count_in_further_paths(now_s)
+        due = [w for w in self._waiting.values() if w.due_s <= now_s or w.further_too]
         due.sort(key=lambda w: w.message.rank)
         for waiting in due:
-            is_press = CLASS_OF[waiting.message.type] is MessageClass.PRESS
+            message = waiting.message
+            is_press = CLASS_OF[message.type] is MessageClass.PRESS
             if self._in_use[is_press] >= (SLOTS_PRESS if is_press else SLOTS_OTHER):
                 continue
-            started = replace(waiting.message, first_attempt_at=waiting.message.first_attempt_at or now)
-            attempt = started.attempts + waiting.under_way + 1
-            waiting.message = started
-            waiting.under_way += 1
-            assert started.first_attempt_at is not None
-            waiting.due_at = next_due(started.first_attempt_at, attempt, now, self._chance)
-            for number, path in enumerate(self._paths):
-                if number > 0 and not self._second_too(started, now):
-                    continue
+            both = self._further_paths or message.type is MessageType.ALARM_ESCALATED
+            numbers = range(len(self._paths) if both else 1)
+            if waiting.due_s > now_s:
+                numbers = numbers[1:]  # its turn on the first path has not come
+            else:
+                if waiting.started_s is None:
+                    waiting.first_s = now_s - scheduled_s(waiting.rounds)
+                waiting.rounds += 1
+                waiting.due_s = next_due_s(waiting.first_s, waiting.rounds, now_s, self._chance)
+                waiting.started_s = now_s
+            waiting.further_too = False
+            for number in numbers:
+                path = self._paths[number]
                 self._in_use[is_press] += 1
                 attempts.create_task(
-                    self._attempt(waiting, number, path, is_press), name=f"deliver {started.id} {path.name}"
+                    self._attempt(waiting, number, path, is_press), name=f"deliver {message.id} {path.name}"
                 )
 
-    def _second_too(self, message: Message, now: datetime) -> bool:
-        """Whether the further paths are tried as well: the first has failed for 20 s, or the message goes over both."""
-        since = self.health[0].failing_since
-        long_dead = since is not None and now - since >= timedelta(seconds=SECOND_PATH_AFTER_S)
-        return long_dead or message.type is MessageType.ALARM_ESCALATED
+    def _count_in_further_paths(self, now_s: float) -> None:
+        """Once the first path has failed for 20 s, the second is tried as well: at once, not at the next turn."""
+        since_s = self._failing_since_s[0]
+        dead = len(self._paths) > 1 and since_s is not None and now_s - since_s >= SECOND_PATH_AFTER_S
+        if dead and not self._further_paths:
+            log.warning("path.second_too", path=self._paths[1].name)
+            for waiting in self._waiting.values():
+                waiting.further_too = True
+        self._further_paths = dead
 
-    async def _wait_for_change(self, now: datetime) -> None:
+    async def _wait_for_change(self, now_s: float) -> None:
         self._changed.clear()
         if self._new:
             return
-        soonest = min((w.due_at for w in self._waiting.values() if w.due_at > now), default=None)
-        if soonest is None:
+        soonest_s = min((w.due_s for w in self._waiting.values() if w.due_s > now_s), default=None)
+        if soonest_s is None:
             await self._changed.wait()
             return
-        timer = asyncio.ensure_future(self._clock.sleep((soonest - now).total_seconds()))
+        since_s = self._failing_since_s[0]
+        if len(self._paths) > 1 and since_s is not None and not self._further_paths:
+            soonest_s = min(soonest_s, since_s + SECOND_PATH_AFTER_S)
+        timer = asyncio.ensure_future(self._clock.sleep(soonest_s - now_s))
         change = asyncio.ensure_future(self._changed.wait())
         try:
             await asyncio.wait((timer, change), return_when=asyncio.FIRST_COMPLETED)
@@ -181,11 +217,12 @@ class Delivering:
             body = waiting.body
             if body is None:
                 body = await self._store.read(lambda tx: tx.messages.body(message.id))
-            began, at = self._clock.monotonic(), self._clock.now()
+            began_s, at = self._clock.monotonic(), self._clock.now()
             answer = await path.deliver(message.id, body)
-            took_ms = round((self._clock.monotonic() - began) * 1000)
+            took_ms = round((self._clock.monotonic() - began_s) * 1000)
             outcome = judge(answer, waiting.message.attempts)
-            self._note_path(self.health[number], answer, outcome, self._clock.now())
+            waiting.refused = answer.status in REFUSING
+            self._note_path(number, answer, outcome, began_s)
             record = Attempt(
                 message=message.id,
                 path=path.name,
@@ -202,7 +239,6 @@ class Delivering:
             log.error("delivering.cannot_record", message_id=message.id, cause=exc.reason)
         finally:
             self._in_use[is_press] -= 1
-            waiting.under_way -= 1
             waiting.body = None
             self._changed.set()
 
@@ -217,17 +253,13 @@ class Delivering:
             self._waiting.pop(message.id, None)
         else:
             waiting.message = replace(waiting.message, attempts=waiting.message.attempts + 1)
+            now_s = self._clock.monotonic()
             if answer.retry_after_s is not None:
-                assert message.first_attempt_at is not None
-                asked = next_due(
-                    message.first_attempt_at,
-                    waiting.message.attempts,
-                    now,
-                    self._chance,
-                    answer.retry_after_s,
+                asked_s = next_due_s(
+                    waiting.first_s, waiting.rounds, now_s, self._chance, answer.retry_after_s
                 )
-                waiting.due_at = max(waiting.due_at, asked)
-            due_at = waiting.due_at
+                waiting.due_s = max(waiting.due_s, asked_s)
+            due_at = now + timedelta(seconds=max(0.0, waiting.due_s - now_s))
 
         def work(tx: Transaction) -> bool:
             first = tx.messages.attempted(attempt, due_at)
@@ -254,31 +286,40 @@ class Delivering:
             detail=attempt.detail,
         )
 
-    def _note_path(self, health: PathHealth, answer: Answer, outcome: Outcome, now: datetime) -> None:
+    def _note_path(self, number: int, answer: Answer, outcome: Outcome, began_s: float) -> None:
+        health, now, now_s = self.health[number], self._clock.now(), self._clock.monotonic()
         if outcome is Outcome.GONE:
             self.gone[health.name] = f"the centre answers 410 Gone on the path {health.name}"
         if outcome is Outcome.RECEIVED:
             health.received_total += 1
             health.last_answer_at = now
+            self._answered_s[number] = now_s
             self.gone.pop(health.name, None)
-            if health.failing_since is not None:
+            if self._failing_since_s[number] is not None:
+                self._failing_since_s[number] = None
                 health.failing_since, health.cause = None, ""
                 log.info("path.back", path=health.name)
-                self._all_due(now)
+                self._all_due(now_s)
             return
         health.failed_total += 1
         health.cause = f"{answer.status} {answer.detail}" if answer.status else answer.detail
-        if health.failing_since is None:
-            health.failing_since = now
+        if self._failing_since_s[number] is None:
+            # It fails since the attempt began, which may have waited long for its answer.
+            since_s = max(began_s, self._answered_s[number])
+            self._failing_since_s[number] = since_s
+            health.failing_since = now - timedelta(seconds=now_s - since_s)
             log.warning("path.failing", path=health.name, cause=health.cause)
 
     def heartbeat_answered(self, number: int, answer: Answer) -> None:
         """A heartbeat over path ``number`` came back so: paths are watched even when no message is due."""
-        self._note_path(self.health[number], answer, judge(answer, 0), self._clock.now())
+        self._note_path(number, answer, judge(answer, 0), self._clock.monotonic())
+        self._changed.set()
 
-    def _all_due(self, now: datetime) -> None:
-        """A path answers again: everything waiting is due at once, in order of class."""
+    def _all_due(self, now_s: float) -> None:
+        """A path answers again: everything waiting is due at once, in order of class. That an attempt is under way is no
+        reason to wait: it may hang on a connection of before."""
         for waiting in self._waiting.values():
-            if waiting.under_way == 0:
-                waiting.due_at = now
+            if not waiting.refused:
+                earliest_s = now_s if waiting.started_s is None else waiting.started_s + BACK_SPACING_S
+                waiting.due_s = min(waiting.due_s, max(now_s, earliest_s))
         self._changed.set()

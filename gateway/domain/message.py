@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass
+from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any
 
@@ -13,6 +13,7 @@ RETRY_AT_S = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # CONTRACT §3, after the fi
 RETRY_EVERY_S = 30.0  # … then every 30 s, without end
 RETRY_AFTER_MAX_S = 30.0  # a centre's Retry-After is honoured up to this
 JITTER = 0.1  # of the step to the next attempt, so that a thousand messages do not return in one instant
+SOONEST_AGAIN_S = 0.5  # half the schedule's smallest step
 SECOND_PATH_AFTER_S = 20.0  # CONTRACT §3: the first path has failed for so long
 
 
@@ -60,7 +61,7 @@ CLASS_OF = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """One message, its body fixed for ever. ``attempts`` are those on record; ``first_attempt_at`` anchors the schedule."""
+    """One message, its body fixed for ever. ``attempts`` are those on record."""
 
     id: str
     type: MessageType
@@ -77,9 +78,6 @@ class Message:
     def rank(self) -> tuple[int, datetime, int, str]:
         """Sorts what is due: class first, then age, then the order within one alarm."""
         return (CLASS_OF[self.type], self.created_at, self.sequence or 0, self.id)
-
-    def attempted(self, at: datetime) -> Message:
-        return replace(self, attempts=self.attempts + 1, first_attempt_at=self.first_attempt_at or at)
 
 
 class Outcome(StrEnum):
@@ -109,34 +107,31 @@ def judge(answer: Answer, attempts_on_record: int) -> Outcome:
     return Outcome.GONE if status == 410 else Outcome.FAILED
 
 
-def next_attempt_s(attempts_made: int, chance: random.Random, retry_after_s: float | None = None) -> float:
-    """Seconds after the *first* attempt at which attempt number ``attempts_made + 1`` is due.
-
-    Jitter only ever delays, by at most a tenth of the step. ``retry_after_s`` is counted by the caller from the answer.
-    """
+def scheduled_s(attempts_made: int) -> float:
+    """Seconds after the first attempt at which attempt number ``attempts_made + 1`` stands in the schedule."""
     last = len(RETRY_AT_S) - 1
     if attempts_made <= last:
-        due = RETRY_AT_S[attempts_made]
-        step = due - RETRY_AT_S[max(0, attempts_made - 1)]
-    else:
-        due = RETRY_AT_S[last] + RETRY_EVERY_S * (attempts_made - last)
-        step = RETRY_EVERY_S
-    return due + step * JITTER * chance.random()
+        return RETRY_AT_S[attempts_made]
+    return RETRY_AT_S[last] + RETRY_EVERY_S * (attempts_made - last)
 
 
-def next_due(
-    first_attempt_at: datetime,
+def next_due_s(
+    first_s: float,
     attempts_made: int,
-    now: datetime,
+    now_s: float,
     chance: random.Random,
     retry_after_s: float | None = None,
-) -> datetime:
-    """When the next attempt is due; never in the past by a wall-clock step, never more than 33 s away."""
-    due = first_attempt_at + timedelta(seconds=next_attempt_s(attempts_made, chance))
+) -> float:
+    """When the next attempt is due, all in seconds of a clock that never jumps; ``first_s`` is the first attempt.
+
+    Jitter only ever delays, by at most a tenth of the step. Never more than 33 s away, and never at once, however far behind
+    its schedule a message is: else an outage would end in a storm.
+    """
+    step = scheduled_s(attempts_made) - scheduled_s(max(0, attempts_made - 1))
+    due_s = first_s + scheduled_s(attempts_made) + step * JITTER * chance.random()
     if retry_after_s is not None:
-        due = max(due, now + timedelta(seconds=min(max(retry_after_s, 0.0), RETRY_AFTER_MAX_S)))
-    latest = now + timedelta(seconds=RETRY_EVERY_S * (1 + JITTER))
-    return min(max(due, now), latest)
+        due_s = max(due_s, now_s + min(max(retry_after_s, 0.0), RETRY_AFTER_MAX_S))
+    return min(max(due_s, now_s + SOONEST_AGAIN_S), now_s + RETRY_EVERY_S * (1 + JITTER))
 
 
 def understand(answer: Answer) -> dict[str, Any] | None:

@@ -1,0 +1,489 @@
+"""Delivering on the real database: every message due goes to the centre until it is received."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from gateway.delivering import SLOTS_OTHER, SLOTS_PRESS, Delivering
+from gateway.domain.message import Answer, Message, MessageType
+from gateway.supervising import announce_plan
+from tests.support.builders import alarm, envelopes
+from tests.support.clock import ManualClock, run
+from tests.support.paths import OK, REFUSED, ScriptedPath, Tried
+from tests.support.stores import WatchedStore, opened
+
+AWAY = Answer(status=503, detail="Service Unavailable")
+
+
+class NoChance(random.Random):
+    """Chance that never delays, so that the schedule can be read to the second."""
+
+    def random(self) -> float:
+        return 0.0
+
+
+@dataclass(slots=True)
+class Post:
+    """Delivering at work over scripted paths."""
+
+    store: WatchedStore
+    clock: ManualClock
+    delivering: Delivering
+    paths: Sequence[ScriptedPath]
+    answers: list[str] = field(default_factory=list)
+
+    async def put(self, *types: MessageType) -> list[Message]:
+        """Commit one message of each type and wake the stage."""
+        now = self.clock.now()
+        said = [envelopes().message(t, {"n": n}, at=now, now=now) for n, t in enumerate(types)]
+
+        def work(tx: object) -> None:
+            for message in said:
+                tx.messages.add(message)  # type: ignore[attr-defined]
+
+        await self.store.inner.write(work)
+        self.delivering.wake()
+        await self.clock.settle()
+        return said
+
+    async def undelivered(self) -> int:
+        return await self.store.inner.read(lambda tx: tx.messages.undelivered())
+
+
+@asynccontextmanager
+async def post(
+    folder: Path, *, paths: int = 1, clock: ManualClock | None = None, answer: Answer = OK
+) -> AsyncIterator[Post]:
+    """Delivering on the database in ``folder``; opening it again is a restart."""
+    clock = clock or ManualClock()
+    lines = [ScriptedPath(clock, name) for name in ("first", "second")[:paths]]
+    for line in lines:
+        line.answer = lambda _: answer
+    async with opened(folder) as store:
+        clock.busy = store.busy
+        answers: list[str] = []
+        delivering = Delivering(
+            store=store,
+            clock=clock,
+            paths=lines,
+            chance=NoChance(),
+            answered=lambda message, _: answers.append(message),
+        )
+        task = asyncio.create_task(delivering.run())
+        try:
+            await clock.settle()
+            yield Post(store, clock, delivering, lines, answers)
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+            if not task.cancelled() and (error := task.exception()):
+                raise error
+
+
+def test_the_schedule_is_kept_to_the_second(tmp_path: Path) -> None:
+    """0, 1, 2, 4, 8, 15, 30 s after the first attempt, then every 30 s, without end; every attempt is on record."""
+
+    async def story() -> None:
+        async with post(tmp_path, answer=AWAY) as p:
+            (m,) = await p.put(MessageType.ALARM_RAISED)
+            await p.clock.advance(3600)
+            times = p.paths[0].times_s(m.id)
+            assert times[:10] == [0, 1, 2, 4, 8, 15, 30, 60, 90, 120]
+            assert times[-1] == 3600
+            rows = await p.store.read(lambda tx: tx.messages.pending(0, 10))
+            assert [(n_m[1].attempts, n_m[1].body) for n_m in rows] == [(len(times), m.body)]
+            p.paths[0].answer = lambda _: OK
+            await p.clock.advance(33)
+            assert await p.undelivered() == 0
+            assert p.answers == [m.id]
+
+    run(story())
+
+
+def test_body_and_id_are_the_same_at_every_attempt(tmp_path: Path) -> None:
+    """What was committed is what is sent, attempt after attempt, over a restart too."""
+
+    async def story() -> None:
+        async with post(tmp_path, answer=REFUSED) as p:
+            (m,) = await p.put(MessageType.ALARM_RAISED)
+            await p.clock.advance(40)
+            bodies = {t.body for t in p.paths[0].tried}
+        async with post(tmp_path, answer=REFUSED) as p:
+            await p.clock.advance(40)
+            assert len(p.paths[0].tried) >= 2
+            assert bodies | {t.body for t in p.paths[0].tried} == {m.body}
+
+    run(story())
+
+
+def test_attempts_do_not_wait_for_each_other(tmp_path: Path) -> None:
+    """While the first attempt hangs, the next ones are made on time, and another message is not held up."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+            p.paths[0].hold_s = 10
+            (m,) = await p.put(MessageType.ALARM_RAISED)
+            (n,) = await p.put(MessageType.ALARM_EVIDENCE)
+            await p.clock.advance(9)
+            assert p.paths[0].times_s(m.id) == [0, 1, 2, 4, 8]
+            assert p.paths[0].times_s(n.id) == [0, 1, 2, 4, 8]
+            await p.clock.advance(30)
+            assert await p.undelivered() == 0
+
+    run(story())
+
+
+def test_a_wall_clock_set_back_does_not_silence_an_alarm(tmp_path: Path) -> None:
+    """The box starts in 2030 and NTP brings it back: retries go on as if nothing had happened."""
+
+    async def story() -> None:
+        async with post(tmp_path, paths=2, answer=AWAY) as p:
+            (m,) = await p.put(MessageType.ALARM_RAISED)
+            await p.clock.advance(3)
+            p.clock.step_wall(-4 * 365 * 86400)
+            await p.clock.advance(30)
+            assert p.paths[0].times_s(m.id) == [0, 1, 2, 4, 8, 15, 30]
+            assert p.paths[1].tried
+
+    run(story())
+
+
+def test_a_wall_clock_set_forward_makes_no_storm(tmp_path: Path) -> None:
+    """A day gained at once does not make up for a day of attempts."""
+
+    async def story() -> None:
+        async with post(tmp_path, answer=AWAY) as p:
+            (m,) = await p.put(MessageType.ALARM_RAISED)
+            await p.clock.advance(3)
+            p.clock.step_wall(86400)
+            await p.clock.advance(30)
+            assert p.paths[0].times_s(m.id) == [0, 1, 2, 4, 8, 15, 30]
+
+    run(story())
+
+
+def test_a_restart_takes_up_the_outbox_at_once_and_makes_no_storm(tmp_path: Path) -> None:
+    """What waited is due at once, then goes on in its schedule, however long the box was off."""
+
+    async def story() -> None:
+        async with post(tmp_path, answer=REFUSED) as p:
+            (m,) = await p.put(MessageType.ALARM_RAISED)
+            await p.clock.advance(5)
+        clock = ManualClock()
+        clock.step_wall(86400)
+        async with post(tmp_path, clock=clock, answer=REFUSED) as p:
+            await p.clock.advance(100)
+            assert p.paths[0].times_s(m.id) == [0, 7, 22, 52, 82]
+            p.paths[0].answer = lambda _: OK
+            await p.clock.advance(33)
+            assert await p.undelivered() == 0
+
+    run(story())
+
+
+def test_when_a_path_answers_again_everything_is_due_at_once_in_order_of_class(tmp_path: Path) -> None:
+    """After an outage nothing waits for its turn, and presses go first, the plan last."""
+
+    async def story() -> None:
+        async with post(tmp_path, answer=REFUSED) as p:
+            types = [
+                MessageType.SITE_PLAN,
+                MessageType.ALARM_EVIDENCE,
+                MessageType.FAULT_RAISED,
+                MessageType.ALARM_NOTE,
+                MessageType.ALARM_RAISED,
+            ]
+            await p.put(*types)
+            await p.clock.advance(40)
+            p.paths[0].tried.clear()
+            p.paths[0].answer = lambda _: OK
+            p.delivering.heartbeat_answered(0, OK)
+            await p.clock.settle()
+            assert p.paths[0].types() == [t.value for t in reversed(types)]
+            assert await p.undelivered() == 0
+
+    run(story())
+
+
+def test_both_paths_failing_does_not_keep_a_message_from_being_due(tmp_path: Path) -> None:
+    """After rounds over two dead paths, the answer of either makes everything due at once."""
+
+    async def story() -> None:
+        async with post(tmp_path, paths=2, answer=REFUSED) as p:
+            (m,) = await p.put(MessageType.ALARM_RAISED)
+            await p.clock.advance(70)
+            p.paths[1].answer = lambda _: OK
+            p.delivering.heartbeat_answered(1, OK)
+            await p.clock.settle()
+            assert await p.undelivered() == 0
+            assert p.paths[1].tried[-1].message == m.id
+
+    run(story())
+
+
+def test_two_paths_do_not_halve_the_schedule(tmp_path: Path) -> None:
+    """A message that goes over both from the start is tried as often as over one."""
+
+    async def story() -> None:
+        async with post(tmp_path, paths=2, answer=REFUSED) as p:
+            (m,) = await p.put(MessageType.ALARM_ESCALATED)
+            await p.clock.advance(16)
+            assert p.paths[0].times_s(m.id) == p.paths[1].times_s(m.id) == [0, 1, 2, 4, 8, 15]
+
+    run(story())
+
+
+def test_where_slots_are_few_the_higher_class_goes_first(tmp_path: Path) -> None:
+    """More faults than slots are due when a note comes: as slots free, the note goes before the faults left over."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+            p.paths[0].open.clear()
+            await p.put(*[MessageType.FAULT_RAISED] * (SLOTS_OTHER + 8))
+            assert len(p.paths[0].tried) == SLOTS_OTHER
+            await p.put(MessageType.ALARM_NOTE, MessageType.ALARM_RAISED)
+            assert p.paths[0].types()[SLOTS_OTHER:] == ["alarm.raised"]
+            p.paths[0].open.set()
+            await p.clock.settle()
+            rest = p.paths[0].types()[SLOTS_OTHER + 1 :]
+            assert rest[0] == "alarm.note"
+            assert await p.undelivered() == 0
+
+    run(story())
+
+
+def test_a_burst_of_presses_never_opens_more_than_its_slots(tmp_path: Path) -> None:
+    """A thousand alarms are all received, each once, within the connections a path has."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+            p.paths[0].hold_s = 0.01
+            said = await p.put(*[MessageType.ALARM_RAISED] * 1000)
+            await p.clock.advance(2)
+            assert await p.undelivered() == 0
+            assert sorted(t.message for t in p.paths[0].tried) == sorted(m.id for m in said)
+            assert p.paths[0].most_under_way == SLOTS_PRESS
+
+    run(story())
+
+
+def test_the_second_path_is_tried_at_once_when_the_first_has_failed_for_20_s(tmp_path: Path) -> None:
+    """Same id and body, within 21 s; received there, the first is not tried any more."""
+
+    async def story() -> None:
+        async with post(tmp_path, paths=2) as p:
+            p.paths[0].answer = lambda _: REFUSED
+            (m,) = await p.put(MessageType.ALARM_RAISED)
+            await p.clock.advance(19.9)
+            assert p.paths[1].tried == []
+            await p.clock.advance(0.2)
+            assert [(t.message, t.body) for t in p.paths[1].tried] == [(m.id, m.body)]
+            assert await p.undelivered() == 0
+            before = len(p.paths[0].tried)
+            await p.clock.advance(120)
+            assert (len(p.paths[0].tried), len(p.paths[1].tried)) == (before, 1)
+
+    run(story())
+
+
+def test_a_path_that_swallows_everything_has_failed_since_the_attempt_began(tmp_path: Path) -> None:
+    """An attempt that hangs for 10 s and fails counts from its start, so the alert is on the second path in time."""
+
+    async def story() -> None:
+        async with post(tmp_path, paths=2) as p:
+            p.paths[0].hold_s = 10
+            p.paths[0].answer = lambda _: REFUSED
+            await p.put(MessageType.ALARM_RAISED)
+            await p.clock.advance(20.1)
+            assert len(p.paths[1].tried) == 1
+
+    run(story())
+
+
+def test_while_the_first_path_is_dead_a_new_alarm_goes_over_both_at_once(tmp_path: Path) -> None:
+    """The 20 s are the path's, not each message's."""
+
+    async def story() -> None:
+        async with post(tmp_path, paths=2) as p:
+            p.paths[0].answer = lambda _: REFUSED
+            await p.put(MessageType.FAULT_RAISED)
+            await p.clock.advance(25)
+            (m,) = await p.put(MessageType.ALARM_RAISED)
+            assert [t.message for t in p.paths[1].tried][-1] == m.id
+            assert await p.undelivered() == 0
+            p.paths[0].answer = lambda _: OK
+            p.delivering.heartbeat_answered(0, OK)
+            await p.put(MessageType.ALARM_RAISED)
+            assert len(p.paths[1].tried) == 2
+
+    run(story())
+
+
+def test_received_on_the_second_path_stops_the_first(tmp_path: Path) -> None:
+    """An escalation goes over both; once one took it, there is no further attempt."""
+
+    async def story() -> None:
+        async with post(tmp_path, paths=2) as p:
+            p.paths[0].answer = lambda _: AWAY
+            await p.put(MessageType.ALARM_ESCALATED)
+            await p.clock.advance(60)
+            assert (len(p.paths[0].tried), len(p.paths[1].tried)) == (1, 1)
+            assert await p.undelivered() == 0
+
+    run(story())
+
+
+def test_409_is_received_only_where_an_attempt_is_on_record(tmp_path: Path) -> None:
+    """A centre that has it already: believed at the second attempt, not at the first."""
+
+    async def story() -> None:
+        async with post(tmp_path, answer=Answer(status=409)) as p:
+            (m,) = await p.put(MessageType.ALARM_RAISED)
+            assert await p.undelivered() == 1
+            await p.clock.advance(2)
+            assert await p.undelivered() == 0
+            assert p.paths[0].times_s(m.id) == [0, 1]
+
+    run(story())
+
+
+def test_410_is_a_fault_and_never_the_end_of_an_alarm(tmp_path: Path) -> None:
+    """Gone is said aloud, the alarm is tried on, and the fault ends when the centre takes something again."""
+
+    async def story() -> None:
+        async with post(tmp_path, answer=Answer(status=410)) as p:
+            (m,) = await p.put(MessageType.ALARM_RAISED)
+            await p.clock.advance(8)
+            assert p.paths[0].times_s(m.id) == [0, 1, 2, 4, 8]
+            assert "410" in p.delivering.gone["first"]
+            p.paths[0].answer = lambda _: OK
+            await p.clock.advance(8)
+            assert p.delivering.gone == {}
+            assert await p.undelivered() == 0
+
+    run(story())
+
+
+@pytest.mark.parametrize(("asked_s", "next_s"), [(3.0, 3.0), (20.0, 20.0), (3600.0, 30.0), (0.0, 1.0)])
+def test_retry_after_is_honoured_up_to_30_s(tmp_path: Path, asked_s: float, next_s: float) -> None:
+    """A centre may ask for patience, but not for more than half a minute."""
+
+    async def story() -> None:
+        async with post(tmp_path, answer=Answer(status=503, retry_after_s=asked_s)) as p:
+            (m,) = await p.put(MessageType.ALARM_RAISED)
+            await p.clock.advance(35)
+            assert p.paths[0].times_s(m.id)[:2] == [0, next_s]
+
+    run(story())
+
+
+@pytest.mark.parametrize("status", [301, 302, 400, 401, 404, 500, 502])
+def test_every_other_answer_is_tried_again(tmp_path: Path, status: int) -> None:
+    """Neither a redirect nor an error is an end."""
+
+    async def story() -> None:
+        async with post(tmp_path, answer=Answer(status=status)) as p:
+            (m,) = await p.put(MessageType.ALARM_RAISED)
+            await p.clock.advance(2)
+            assert p.paths[0].times_s(m.id) == [0, 1, 2]
+            assert await p.undelivered() == 1
+
+    run(story())
+
+
+def test_one_message_the_centre_refuses_makes_no_storm(tmp_path: Path) -> None:
+    """While others are taken all the time, the refused one keeps to its schedule."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+
+            def answer(tried: Tried) -> Answer:
+                return Answer(status=400) if tried.type == "alarm.note" else OK
+
+            p.paths[0].answer = answer
+            (bad,) = await p.put(MessageType.ALARM_NOTE)
+            for _ in range(100):
+                await p.put(MessageType.ALARM_EVIDENCE)
+                await p.clock.advance(0.1)
+            assert p.paths[0].times_s(bad.id) == [0, 1, 2, 4, 8]
+
+    run(story())
+
+
+def test_a_flapping_path_makes_no_storm(tmp_path: Path) -> None:
+    """A path that answers heartbeats and refuses messages is asked at most once a second."""
+
+    async def story() -> None:
+        async with post(tmp_path, answer=AWAY) as p:
+            (m,) = await p.put(MessageType.ALARM_RAISED)
+            for _ in range(200):
+                await p.clock.advance(0.1)
+                p.delivering.heartbeat_answered(0, OK)
+                await p.clock.settle()
+            assert len(p.paths[0].times_s(m.id)) <= 22
+
+    run(story())
+
+
+def test_a_newer_plan_supersedes_what_nobody_received(tmp_path: Path) -> None:
+    """Only the newest plan is delivered after an outage, also over a restart."""
+
+    async def story() -> None:
+        async with post(tmp_path, answer=REFUSED) as p:
+            await announce_plan(p.store, p.clock, envelopes())
+            p.delivering.wake()
+            await p.clock.advance(3)
+            await announce_plan(p.store, p.clock, envelopes())
+            p.delivering.wake()
+            await p.clock.settle()
+            assert p.delivering.undelivered == await p.undelivered() == 1
+        async with post(tmp_path) as p:
+            assert p.paths[0].types() == ["site.plan"]
+            assert await p.undelivered() == 0
+
+    run(story())
+
+
+def test_a_received_alarm_is_on_its_timeline_once(tmp_path: Path) -> None:
+    """The step says over which path; a second answer over the other path adds none."""
+
+    async def story() -> None:
+        async with post(tmp_path, paths=2) as p:
+            one = alarm()
+            now = p.clock.now()
+            one, said = envelopes().about_alarm(one, MessageType.ALARM_RAISED, {}, at=now, now=now)
+
+            def work(tx: object) -> None:
+                tx.alarms.add(one)  # type: ignore[attr-defined]
+                tx.messages.add(said)  # type: ignore[attr-defined]
+
+            await p.store.inner.write(work)
+            p.delivering.offer(said)
+            p.delivering.wake()
+            await p.clock.settle()
+            steps = await p.store.read(lambda tx: tx.alarms.timeline(one.id))
+            assert [(s.what, s.detail) for s in steps] == [("received", {"path": "first"})]
+            assert len(p.paths[0].tried) == 1
+
+    run(story())
+
+
+def test_what_was_received_is_put_on_record_when_the_disk_is_back(tmp_path: Path) -> None:
+    """A full disk at the moment of the answer must not make the message go out again after a restart."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+            p.store.refuse = 3
+            await p.put(MessageType.ALARM_RAISED)
+            await p.clock.advance(5)
+            assert await p.undelivered() == 0
+            assert len(p.paths[0].tried) == 1
+
+    run(story())
