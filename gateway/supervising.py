@@ -316,7 +316,9 @@ def _activity(tx: Transaction) -> tuple[list[str], datetime | None]:
     return [a.id for a in opened], max(presses, default=None)
 
 
-async def announce_plan(store: Store, clock: Clock, envelopes: Envelopes) -> None:
+async def announce_plan(
+    store: Store, clock: Clock, envelopes: Envelopes, wake_delivering: Callable[[], None]
+) -> None:
     """Put ``site.plan`` into the outbox, in place of any older one that nobody received."""
     now = clock.now()
     said = envelopes.message(MessageType.SITE_PLAN, envelopes.plan(), at=now, now=now)
@@ -326,3 +328,4 @@ async def announce_plan(store: Store, clock: Clock, envelopes: Envelopes) -> Non
         tx.messages.add(said)
 
     await store.write(work)
+    wake_delivering()

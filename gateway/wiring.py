@@ -270,7 +270,7 @@ class Gateway:
         self._restarted("cameras", self._run_cameras)
         self._restarted("gathering", self._run_gathering)
         self._restarted("supervising", self.supervising.run)
-        self._restarted("plan", lambda: announce_plan(self.store, self.clock, self.envelopes), once=True)
+        self._restarted("plan", self._announce_plan, once=True)
         for number, path in enumerate(self.paths):
             heartbeat = Heartbeat(
                 number=number,
@@ -289,6 +289,9 @@ class Gateway:
         for path in self.paths:
             await path.start()
         await self.delivering.run()
+
+    async def _announce_plan(self) -> None:
+        await announce_plan(self.store, self.clock, self.envelopes, self.delivering.wake)
 
     async def _run_cameras(self) -> None:
         await self.cameras.start()

@@ -437,11 +437,9 @@ def test_a_newer_plan_supersedes_what_nobody_received(tmp_path: Path) -> None:
 
     async def story() -> None:
         async with post(tmp_path, answer=REFUSED) as p:
-            await announce_plan(p.store, p.clock, envelopes())
-            p.delivering.wake()
+            await announce_plan(p.store, p.clock, envelopes(), p.delivering.wake)
             await p.clock.advance(3)
-            await announce_plan(p.store, p.clock, envelopes())
-            p.delivering.wake()
+            await announce_plan(p.store, p.clock, envelopes(), p.delivering.wake)
             await p.clock.settle()
             assert p.delivering.undelivered == await p.undelivered() == 1
         async with post(tmp_path) as p:
