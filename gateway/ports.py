@@ -151,7 +151,7 @@ class ContactMessage:
 
     ``mid`` and ``redelivered`` are MQTT's packet id and DUP flag; ``arrived_at`` is our clock. Calling ``acknowledge`` tells the
     transport that the message is safe: only after the commit, from the loop's thread, harmless when repeated
-    or when the connection is gone.
+    or when the connection is gone. ``connected`` says whether the connection that brought it still stands.
     """
 
     topic: str
@@ -161,6 +161,7 @@ class ContactMessage:
     mid: int
     arrived_at: datetime
     acknowledge: Callable[[], None]
+    connected: Callable[[], bool] = lambda: False
 
 
 class ContactFeed(Protocol):

@@ -48,6 +48,9 @@ class MqttFeed:
         self._cause = "not connected yet"
         self._subscribed: set[int] = set()
         self._armed = asyncio.Event()
+        self._connection = (
+            0  # counted on at every loss, so that a message knows whether its connection still stands
+        )
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -107,7 +110,7 @@ class MqttFeed:
         return client
 
     def _contact_message(self, client: paho.Client, message: paho.MQTTMessage) -> ContactMessage:
-        mid, qos, arrived_at = message.mid, message.qos, self._clock.now()
+        mid, qos, arrived_at, connection = message.mid, message.qos, self._clock.now(), self._connection
 
         def acknowledge() -> None:
             if client.ack(mid, qos) not in (MQTTErrorCode.MQTT_ERR_SUCCESS, MQTTErrorCode.MQTT_ERR_NO_CONN):
@@ -121,6 +124,7 @@ class MqttFeed:
             mid=mid,
             arrived_at=arrived_at,
             acknowledge=acknowledge,
+            connected=lambda: self._connection == connection,
         )
 
     # paho's callbacks, on its thread.
@@ -168,6 +172,7 @@ class MqttFeed:
     def _on_disconnect(
         self, _client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
     ) -> None:
+        self._connection += 1
         self._on_loop(self._lost, f"the connection to the broker ended: {reason}")
 
     # On the loop.
