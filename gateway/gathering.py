@@ -18,7 +18,7 @@ import structlog
 
 from gateway.domain.alarm import Alarm
 from gateway.domain.envelope import Envelopes
-from gateway.domain.errors import Refused, Unavailable
+from gateway.domain.errors import InvariantBroken, Refused, Unavailable
 from gateway.domain.evidence import DURING_CLIP_S, Evidence, EvidenceState, Kind, Moment
 from gateway.domain.ids import new_id
 from gateway.domain.message import MessageType
@@ -64,6 +64,7 @@ class Gathering:
         self._changed.set()
 
     async def run(self) -> None:
+        self._last_number = 0  # started again alone: what was under way is taken up with the rest
         self._spool.mkdir(parents=True, exist_ok=True)
         for left in self._spool.iterdir():
             left.unlink()  # of a run that ended in the middle: its items are still wanted
@@ -111,9 +112,20 @@ class Gathering:
     # One item.
 
     async def _gather(self, item: Evidence) -> None:
-        if item.kind is Kind.STILL:
-            await self._clock.sleep((item.start - self._clock.now()).total_seconds())
-        await self._settle(await self._obtain(item))
+        early_s = (item.start - self._clock.now()).total_seconds()
+        if (
+            item.kind is Kind.STILL and early_s > 0
+        ):  # else not even a turn is lost: press stills are asked for first
+            await self._clock.sleep(early_s)
+        try:
+            done = await self._obtain(item)
+        except InvariantBroken:
+            raise
+        except Exception as exc:
+            # A fault of ours costs this item; raised, it would end every other item's work with it, again and again.
+            log.exception("evidence.failed", evidence_id=item.id, camera=item.camera)
+            done = item.failed(f"the gateway failed: {exc!r}"[:300])
+        await self._settle(done)
 
     async def _obtain(self, item: Evidence) -> Evidence:
         """Try until it is there or can no longer come; the returned item says which."""
