@@ -94,7 +94,7 @@ def connected(broker: Broker, client_id: str, received: list[bytes] | None = Non
     if received is None:
         client.on_connect = lambda *_: ready.append(True)
     else:
-        client.on_message = lambda _client, _data, message: received.append(message.payload)
+        client.on_message = lambda _client, _data, message: received.append(bytes(message.payload))
         client.on_connect = lambda of, *_: of.subscribe("campus/contacts/#", qos=1)
         client.on_subscribe = lambda *_: ready.append(True)
     client.connect("127.0.0.1", broker.port)
