@@ -66,13 +66,12 @@ class WebhookPath:
         try:
             # A redirect is a failure (Standard Webhooks): a signed alarm is not sent where a stranger points.
             async with session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
-                answer = await response.content.read(KEPT_ANSWER_BYTES + 1)
-                while len(answer) <= KEPT_ANSWER_BYTES and not response.content.at_eof():
-                    answer += await response.content.read(KEPT_ANSWER_BYTES + 1 - len(answer))
+                body_read, cut_short = await _read(response, self._failures)
                 return Answer(
                     status=response.status,
-                    detail=response.reason or "",
-                    body=answer,
+                    # A stranger's bytes: what is no text is shown as such, or it could not be put on record.
+                    detail=((response.reason or "") + cut_short).encode("utf-8", "replace").decode()[:300],
+                    body=body_read,
                     content_type=response.headers.get("Content-Type", ""),
                     retry_after_s=_seconds(response.headers.get("Retry-After")),
                 )
@@ -80,6 +79,22 @@ class WebhookPath:
             return Answer(status=None, detail=f"no answer within {WHOLE_ATTEMPT_S:.0f} s")
         except self._failures as exc:
             return Answer(status=None, detail=f"{type(exc).__name__}: {exc}"[:300])
+
+
+async def _read(response: aiohttp.ClientResponse, failures: tuple[type[Exception], ...]) -> tuple[bytes, str]:
+    """The first 64 KiB of an answer. Its status says whether the message was received; a body that breaks off
+    or never ends takes nothing of that back, and is dropped whole: half an answer must not be understood as another."""
+    body = b""
+    try:
+        while len(body) <= KEPT_ANSWER_BYTES and not response.content.at_eof():
+            body += await response.content.read(KEPT_ANSWER_BYTES + 1 - len(body))
+    except failures as exc:
+        return b"", f" (the answer's body broke off: {type(exc).__name__})"
+    return (
+        (b"", " (the answer's body is too long and was dropped)")
+        if len(body) > KEPT_ANSWER_BYTES
+        else (body, "")
+    )
 
 
 def _seconds(value: str | None) -> float | None:
