@@ -77,12 +77,12 @@ class Delivering:
         self._chance = chance
         self._answered = answered
         self._waiting: dict[str, _Waiting] = {}
-        self._done: dict[
-            str, None
-        ] = {}  # the newest received, so that a reading begun before does not revive them
+        #: The newest received, so that a reading begun before does not revive them.
+        self._done: dict[str, None] = {}
         self._last_number = 0
         self._changed = asyncio.Event()
         self._new = True
+        self._attempts: asyncio.TaskGroup | None = None
         self._in_use = {True: 0, False: 0}
         self._failing_since_s: list[float | None] = [None for _ in paths]
         self._answered_s = [self._clock.monotonic() for _ in paths]
@@ -99,7 +99,9 @@ class Delivering:
         """A message just committed: it need not be read back from the outbox before it goes out. Losing this call costs a
         reading, never a message."""
         if message.id not in self._waiting and message.id not in self._done:
-            self._waiting[message.id] = self._waits(message)
+            waiting = self._waiting[message.id] = self._waits(message)
+            if self._attempts is not None:
+                self._start(self._attempts, waiting, self._clock.monotonic())
         self._changed.set()
 
     @property
@@ -108,13 +110,17 @@ class Delivering:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as attempts:
-            while True:
-                if self._new:
-                    self._new = False
-                    await self._read_outbox()
-                now_s = self._clock.monotonic()
-                self._start_due(attempts, now_s)
-                await self._wait_for_change(now_s)
+            self._attempts = attempts
+            try:
+                while True:
+                    if self._new:
+                        self._new = False
+                        await self._read_outbox()
+                    now_s = self._clock.monotonic()
+                    self._start_due(attempts, now_s)
+                    await self._wait_for_change(now_s)
+            finally:
+                self._attempts = None
 
     async def _read_outbox(self) -> None:
         """Take up messages committed since the last reading."""
@@ -160,27 +166,31 @@ class Delivering:
         due = [w for w in self._waiting.values() if w.due_s <= now_s or w.further_too]
         due.sort(key=lambda w: w.message.rank)
         for waiting in due:
-            message = waiting.message
-            is_press = CLASS_OF[message.type] is MessageClass.PRESS
-            if self._in_use[is_press] >= (SLOTS_PRESS if is_press else SLOTS_OTHER):
-                continue
-            both = self._further_paths or message.type is MessageType.ALARM_ESCALATED
-            numbers = range(len(self._paths) if both else 1)
-            if waiting.due_s > now_s:
-                numbers = numbers[1:]  # its turn on the first path has not come
-            else:
-                if waiting.started_s is None:
-                    waiting.first_s = now_s - scheduled_s(waiting.rounds)
-                waiting.rounds += 1
-                waiting.due_s = next_due_s(waiting.first_s, waiting.rounds, now_s, self._chance)
-                waiting.started_s = now_s
-            waiting.further_too = False
-            for number in numbers:
-                path = self._paths[number]
-                self._in_use[is_press] += 1
-                attempts.create_task(
-                    self._attempt(waiting, number, path, is_press), name=f"deliver {message.id} {path.name}"
-                )
+            self._start(attempts, waiting, now_s)
+
+    def _start(self, attempts: asyncio.TaskGroup, waiting: _Waiting, now_s: float) -> None:
+        """Begin the attempts a message is due for, if its class has slots left."""
+        message = waiting.message
+        is_press = CLASS_OF[message.type] is MessageClass.PRESS
+        if self._in_use[is_press] >= (SLOTS_PRESS if is_press else SLOTS_OTHER):
+            return
+        both = self._further_paths or message.type is MessageType.ALARM_ESCALATED
+        numbers = range(len(self._paths) if both else 1)
+        if waiting.due_s > now_s:
+            numbers = numbers[1:]  # its turn on the first path has not come
+        else:
+            if waiting.started_s is None:
+                waiting.first_s = now_s - scheduled_s(waiting.rounds)
+            waiting.rounds += 1
+            waiting.due_s = next_due_s(waiting.first_s, waiting.rounds, now_s, self._chance)
+            waiting.started_s = now_s
+        waiting.further_too = False
+        for number in numbers:
+            path = self._paths[number]
+            self._in_use[is_press] += 1
+            attempts.create_task(
+                self._attempt(waiting, number, path, is_press), name=f"deliver {message.id} {path.name}"
+            )
 
     def _count_in_further_paths(self, now_s: float) -> None:
         """Once the first path has failed for 20 s, the second is tried as well: at once, not at the next turn."""

@@ -167,6 +167,7 @@ class Intake:
         # First the alert, then the broker: both are due, and the alert is what somebody waits for.
         for said in done.said:
             self._offer(said)
+        await self._clock.sleep(0)  # the alert's attempt begins before anything else is done here
         if done.kept:
             self._kept_mids.add(message.mid)
             self._acknowledged[message.mid] = (self._clock.monotonic(), message)

@@ -14,21 +14,25 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from gateway.domain.alarm import Alarm, State
 from gateway.domain.plan import Severity
 from gateway.ports import TimelineEntry
+from storage.sql.prepared import PreparedInsert
 from storage.sql.tables import alarm as table
 from storage.sql.tables import timeline
 
 _COLUMNS = tuple(f.name for f in fields(Alarm))
 _GET = select(table).where(table.c.id == bindparam("alarm"))
 _OPEN_AT = select(table).where(table.c.point == bindparam("at"), table.c.state != "closed")
-_ADD = upsert(table).on_conflict_do_nothing(
-    index_elements=["point"], index_where=table.c.state != literal_column("'closed'")
+_ADD = PreparedInsert(
+    upsert(table).on_conflict_do_nothing(
+        index_elements=["point"], index_where=table.c.state != literal_column("'closed'")
+    ),
+    _COLUMNS,
 )
 _SAVE = (
     update(table)
     .where(table.c.id == bindparam("the_id"))
     .values({c: bindparam(c) for c in _COLUMNS if c != "id"})
 )
-_NOTE = insert(timeline)
+_NOTE = PreparedInsert(insert(timeline), ("alarm", "at", "what", "detail"))
 
 
 class SqlAlarms:
@@ -46,7 +50,7 @@ class SqlAlarms:
         return None if row is None else _alarm(row)
 
     def add(self, alarm: Alarm) -> bool:
-        return self._c.execute(_ADD, _values(alarm)).rowcount == 1
+        return _ADD.run(self._c, _values(alarm)).rowcount == 1
 
     def save(self, alarm: Alarm) -> None:
         values = _values(alarm)
@@ -54,7 +58,7 @@ class SqlAlarms:
 
     def note(self, alarm: str, at: datetime, what: str, detail: Mapping[str, Any]) -> None:
         text = json.dumps(dict(detail), ensure_ascii=False, default=str)
-        self._c.execute(_NOTE, {"alarm": alarm, "at": at, "what": what, "detail": text})
+        _NOTE.run(self._c, {"alarm": alarm, "at": at, "what": what, "detail": text})
 
     def timeline(self, alarm: str) -> list[TimelineEntry]:
         rows = self._c.execute(select(timeline).where(timeline.c.alarm == alarm).order_by(timeline.c.n))

@@ -12,12 +12,13 @@ from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.ports import Request
+from storage.sql.prepared import PreparedInsert
 from storage.sql.tables import evidence as table
 from storage.sql.tables import request as request_table
 
 _COLUMNS = tuple(f.name for f in fields(Evidence))
 _REQUEST_COLUMNS = tuple(f.name for f in fields(Request))
-_ADD = insert(table)
+_ADD = PreparedInsert(insert(table), _COLUMNS)
 _SAVE = (
     update(table)
     .where(table.c.id == bindparam("the_id"))
@@ -33,7 +34,7 @@ class SqlEvidence:
 
     def add(self, items: Sequence[Evidence]) -> None:
         if items:
-            self._c.execute(_ADD, [_values(item) for item in items])
+            _ADD.run_many(self._c, [_values(item) for item in items])
 
     def get(self, evidence: str) -> Evidence | None:
         row = self._c.execute(select(table).where(table.c.id == evidence)).first()

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from gateway.domain.contact import Memory
 from gateway.ports import InboxEntry
+from storage.sql.prepared import PreparedInsert
 from storage.sql.tables import contact_memory, inbox, quarantine
 
 QUARANTINE_HEAD_BYTES = 1024
@@ -34,7 +35,10 @@ _BOUNCED = (
     )
     .limit(1)
 )
-_ADMIT = upsert(inbox).on_conflict_do_nothing(index_elements=["identity"])
+_ADMIT = PreparedInsert(
+    upsert(inbox).on_conflict_do_nothing(index_elements=["identity"]),
+    ("identity", "topic", "digest", "mid", "settled", "arrived_at", "alarm"),
+)
 _NOT_SETTLED = (inbox.c.mid == bindparam("packet"), inbox.c.settled.is_(False))
 _SETTLE = update(inbox).where(*_NOT_SETTLED).values(settled=True)
 _DROP = delete(inbox).where(*_NOT_SETTLED, inbox.c.alarm.is_(None))
@@ -58,8 +62,8 @@ class SqlInbox:
         return self._c.execute(_BOUNCED, values).first() is not None
 
     def admit(self, entry: InboxEntry) -> int | None:
-        done = self._c.execute(
-            _ADMIT,
+        done = _ADMIT.run(
+            self._c,
             {
                 "identity": entry.identity,
                 "topic": entry.topic,
@@ -70,7 +74,7 @@ class SqlInbox:
                 "alarm": entry.alarm,
             },
         )
-        return int(done.lastrowid) if done.rowcount == 1 else None
+        return int(done.lastrowid or 0) if done.rowcount == 1 else None
 
     def belongs(self, number: int, alarm: str) -> None:
         self._c.execute(update(inbox).where(inbox.c.n == number).values(alarm=alarm))

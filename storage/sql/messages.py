@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from gateway.domain.message import Message, MessageType, Outcome
 from gateway.ports import Attempt
+from storage.sql.prepared import PreparedInsert
 from storage.sql.tables import attempt as attempt_table
 from storage.sql.tables import message as table
 
-_ADD = insert(table)
+_COLUMNS = tuple(f.name for f in fields(Message))
+_ADD = PreparedInsert(insert(table), (*_COLUMNS, "superseded"))
 _PENDING = (
     select(table)
     .where(
@@ -22,7 +25,9 @@ _PENDING = (
     .order_by(table.c.n)
     .limit(bindparam("most"))
 )
-_ATTEMPT = insert(attempt_table)
+_ATTEMPT = PreparedInsert(
+    insert(attempt_table), ("message", "path", "at", "took_ms", "status", "outcome", "detail")
+)
 _DUE = (
     update(table)
     .where(table.c.id == bindparam("the_id"))
@@ -54,22 +59,8 @@ class SqlMessages:
         self._c = connection
 
     def add(self, message: Message) -> None:
-        self._c.execute(
-            _ADD,
-            {
-                "id": message.id,
-                "type": message.type.value,
-                "subject": message.subject,
-                "sequence": message.sequence,
-                "body": message.body,
-                "created_at": message.created_at,
-                "due_at": message.due_at,
-                "attempts": message.attempts,
-                "first_attempt_at": message.first_attempt_at,
-                "received_at": message.received_at,
-                "superseded": False,
-            },
-        )
+        values = {name: getattr(message, name) for name in _COLUMNS}
+        _ADD.run(self._c, {**values, "type": message.type.value, "superseded": False})
 
     def pending(self, after: int, limit: int) -> list[tuple[int, Message]]:
         return [(row.n, _message(row)) for row in self._c.execute(_PENDING, {"after": after, "most": limit})]
@@ -78,8 +69,8 @@ class SqlMessages:
         return bytes(self._c.execute(select(table.c.body).where(table.c.id == message)).scalar_one())
 
     def attempted(self, attempt: Attempt, due_at: Any) -> bool:
-        self._c.execute(
-            _ATTEMPT,
+        _ATTEMPT.run(
+            self._c,
             {
                 "message": attempt.message,
                 "path": attempt.path,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import queue
+import sqlite3
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -162,7 +163,7 @@ class SqlStore:
     def _commit(self, connection: Connection, batch: list[_Job]) -> None:
         try:
             self._run_batch(connection, batch)
-        except (DatabaseError, OSError) as exc:
+        except (DatabaseError, sqlite3.DatabaseError, OSError) as exc:
             if _disk_is_full(exc) and not self.ballast_spent:
                 self._ballast.unlink(missing_ok=True)
                 self._commit(connection, batch)
@@ -178,7 +179,7 @@ class SqlStore:
             try:
                 with connection.begin():
                     batch[0].result = batch[0].work(SqlTransaction(connection))
-            except (OperationalError, OSError):
+            except (OperationalError, sqlite3.OperationalError, OSError):
                 raise
             except BaseException as exc:
                 batch[0].error = exc
@@ -193,7 +194,7 @@ class SqlStore:
                 driver.execute("SAVEPOINT job")
                 try:
                     job.result = job.work(transaction)
-                except (OperationalError, OSError):
+                except (OperationalError, sqlite3.OperationalError, OSError):
                     raise  # the database itself refuses: nothing of this batch can be kept
                 except BaseException as exc:
                     driver.execute("ROLLBACK TO job")
