@@ -12,7 +12,7 @@ _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 def checked(key: str) -> str:
     """The key, if every part of it is a plain name; :class:`Malformed` for anything that could leave the store."""
-    if len(key.encode()) > MAX_KEY_BYTES or not all(_PART.fullmatch(part) for part in key.split("/")):
+    if not all(_PART.fullmatch(part) for part in key.split("/")) or len(key) > MAX_KEY_BYTES:
         raise Malformed(
             f"{key!r:.200} is not an object key: parts of [A-Za-z0-9._-] joined by single slashes"
         )

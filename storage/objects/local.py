@@ -36,10 +36,11 @@ class LocalObjects:
 
     async def size(self, key: str) -> int | None:
         path = self.root / checked(key)
-        try:
-            return (await asyncio.to_thread(path.stat)).st_size
-        except FileNotFoundError:
-            return None
+        with _mapped(f"looking for {key}"):
+            try:
+                return (await asyncio.to_thread(path.stat)).st_size
+            except (FileNotFoundError, NotADirectoryError):
+                return None
 
     @asynccontextmanager
     async def read(
@@ -53,7 +54,8 @@ class LocalObjects:
         async def piece(size: int) -> bytes:
             nonlocal left
             wanted = size if left is None else min(size, left)
-            data = await asyncio.to_thread(file.read, wanted) if wanted > 0 else b""
+            with _mapped(f"reading {key}"):
+                data = await asyncio.to_thread(file.read, wanted) if wanted > 0 else b""
             if left is not None:
                 left -= len(data)
             return data
@@ -81,7 +83,12 @@ class LocalObjects:
     async def check(self) -> None:
         probe = f"probe-{secrets.token_hex(8)}"
         await self.put_bytes(probe, b"campus-gateway")
-        await self.delete(probe)
+        try:
+            async with self.read(probe) as piece:
+                if await piece(100) != b"campus-gateway":
+                    raise Unavailable(f"{self.root} gives back other bytes than it took")
+        finally:
+            await self.delete(probe)
 
     def _prepare(self) -> None:
         with _mapped("preparing the object store"):
@@ -107,6 +114,8 @@ class LocalObjects:
                 part.unlink(missing_ok=True)
 
     def _put(self, key: str, source: Path, sha256: str) -> None:
+        if not source.exists():  # trying again brings it no nearer
+            raise Refused(f"storing {key}: {source} is not there")
         with _mapped(f"storing {key}"):
             part = self._part(key)
             try:

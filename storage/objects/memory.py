@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,11 +19,14 @@ class MemoryObjects:
         self._objects: dict[str, bytes] = {}
 
     async def put(self, key: str, source: Path, *, sha256: str) -> None:
-        data = source.read_bytes()
+        try:
+            data = await asyncio.to_thread(source.read_bytes)
+        except FileNotFoundError as exc:
+            raise Refused(f"storing {key}: {source} is not there") from exc
         if hashlib.sha256(data).hexdigest() != sha256:
             raise Refused(f"{source.name} is not what its digest says")
         await self.put_bytes(key, data)
-        source.unlink()
+        await asyncio.to_thread(source.unlink)
 
     async def put_bytes(self, key: str, data: bytes) -> None:
         if self._objects.setdefault(checked(key), data) != data:

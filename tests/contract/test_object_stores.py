@@ -1,0 +1,133 @@
+"""Every object store runs the one suite; what only files can do is below."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gateway.domain.errors import Refused, Unavailable
+from gateway.ports import ObjectStore
+from storage.objects.local import LocalObjects
+from storage.objects.memory import MemoryObjects
+from tests.contract.object_store import KEY, ObjectStoreContract, digest, whole
+from tests.support.clock import run
+
+
+class TestMemoryObjects(ObjectStoreContract):
+    """In memory."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> ObjectStore:
+        return MemoryObjects()
+
+
+class TestLocalObjects(ObjectStoreContract):
+    """In files, with a place that is not made yet."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> ObjectStore:
+        store = LocalObjects(tmp_path / "not made" / "objects")
+        run(store.start())
+        return store
+
+
+def test_an_object_is_a_plain_file_at_its_key(tmp_path: Path) -> None:
+    """A `file:` store keeps an object at DIR/key, and nothing else beside it."""
+    store = LocalObjects(tmp_path / "objects")
+
+    async def story() -> None:
+        await store.start()
+        await store.put_bytes(KEY, b"data")
+
+    run(story())
+    assert (tmp_path / "objects" / KEY).read_bytes() == b"data"
+    assert [p for p in (tmp_path / "objects").rglob("*") if p.is_file()] == [tmp_path / "objects" / KEY]
+
+
+def test_what_a_crash_left_half_written_is_removed_and_never_listed(tmp_path: Path) -> None:
+    """A temporary file is no object; the next start clears it."""
+    root = tmp_path / "objects"
+    store = LocalObjects(root)
+    torn = root / Path(KEY).parent / ".part-0123456789abcdef"
+
+    async def story() -> None:
+        await store.start()
+        await store.put_bytes(KEY, b"whole")
+        torn.write_bytes(b"ha")
+        assert await store.keys("") == [KEY]
+        await LocalObjects(root).start()
+        assert not torn.exists()
+        assert await whole(store, KEY) == b"whole"
+
+    run(story())
+
+
+def test_a_put_that_fails_leaves_its_source_and_no_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk refuses at the last step: the bytes are still in the spool, the store as it was, and trying again works."""
+    root, source = tmp_path / "objects", tmp_path / "clip.mp4"
+    source.write_bytes(b"the only copy")
+    store = LocalObjects(root)
+    link = os.link
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def story() -> None:
+        await store.start()
+        monkeypatch.setattr(os, "link", full)
+        with pytest.raises(Unavailable, match="No space left"):
+            await store.put(KEY, source, sha256=digest(b"the only copy"))
+        assert source.read_bytes() == b"the only copy"
+        assert [p for p in root.rglob("*") if p.is_file()] == []
+        monkeypatch.setattr(os, "link", link)
+        await store.put(KEY, source, sha256=digest(b"the only copy"))
+        assert await whole(store, KEY) == b"the only copy"
+        assert not source.exists()
+
+    run(story())
+
+
+def test_a_spool_on_another_file_system_is_copied(tmp_path: Path) -> None:
+    """Where a file cannot be moved it is copied, and the source is gone only after that."""
+    shm = Path("/dev/shm")
+    if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev or not os.access(shm, os.W_OK):
+        pytest.skip("no second file system to write to")
+    source = shm / f"campus-test-{os.getpid()}.mp4"
+    source.write_bytes(b"far away")
+    store = LocalObjects(tmp_path / "objects")
+
+    async def story() -> None:
+        await store.start()
+        await store.put_bytes("other", b"first")
+        with pytest.raises(Refused):
+            await store.put("other", source, sha256=digest(b"far away"))
+        assert source.exists()
+        await store.put(KEY, source, sha256=digest(b"far away"))
+        assert await whole(store, KEY) == b"far away"
+
+    try:
+        run(story())
+        assert not source.exists()
+    finally:
+        source.unlink(missing_ok=True)
+
+
+def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    """Where a file stands in the way of the store's folder, the caller may try again and learns why."""
+    (tmp_path / "objects").write_bytes(b"in the way")
+    store = LocalObjects(tmp_path / "objects")
+
+    async def story() -> None:
+        with pytest.raises(Unavailable):
+            await store.start()
+        with pytest.raises(Unavailable):
+            await store.put_bytes(KEY, b"x")
+        with pytest.raises(Unavailable):
+            await store.check()
+        assert await store.size(KEY) is None
+
+    run(story())
