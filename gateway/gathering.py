@@ -47,7 +47,9 @@ class Gathering:
         envelopes: Envelopes,
         spool: Path,
         wake_delivering: Callable[[], None],
+        no_room: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``no_room`` says that the disk is full and what is left is kept for presses: evidence then waits."""
         self._store = store
         self._clock = clock
         self._cameras = cameras
@@ -55,6 +57,7 @@ class Gathering:
         self._envelopes = envelopes
         self._spool = spool
         self._wake_delivering = wake_delivering
+        self._no_room = no_room
         self._changed = asyncio.Event()
         self._last_number = 0
         self.store_cause = ""
@@ -170,6 +173,7 @@ class Gathering:
         )
 
     async def _clip(self, item: Evidence) -> Evidence:
+        self._need_room()
         target = self._spool / f"{item.id}.mp4"
         taken = await self._cameras.cut_clip(item.camera, item.start, item.end, target)
         key = self._key(item)
@@ -197,6 +201,7 @@ class Gathering:
         """Store without end while the store is away: what was captured is not thrown away."""
         while True:
             try:
+                self._need_room()
                 await put()  # type: ignore[misc]
                 self.store_cause = ""
                 return
@@ -205,6 +210,10 @@ class Gathering:
                     log.error("store.unavailable", cause=exc.reason)
                 self.store_cause = exc.reason
                 await self._clock.sleep(STORE_RETRY_S)
+
+    def _need_room(self) -> None:
+        if self._no_room():
+            raise Unavailable("the disk is full, and the little that is left is kept for presses; make room")
 
     def _key(self, item: Evidence) -> str:
         site = self._envelopes.site

@@ -58,6 +58,7 @@ RING_MARGIN_S = 15
 #: Memory all rings may take together: 16 cameras at 4 Mbit/s for 45 s are 360 MB.
 RINGS_BYTES = 1024 * 1024 * 1024
 RESTART_PAUSE_S = 1.0
+BALLAST_EVERY_S = 5.0  # how soon after room was made evidence goes on
 STOP_WITHIN_S = 4.0  # SIGTERM ends everything within 5 s
 
 
@@ -177,6 +178,7 @@ class Gateway:
             envelopes=self.envelopes,
             spool=settings.data_dir / "spool",
             wake_delivering=self.delivering.wake,
+            no_room=lambda: self.store.ballast_spent,
         )
         self.answering = Answering(
             store=self.store,
@@ -270,6 +272,7 @@ class Gateway:
         self._restarted("cameras", self._run_cameras)
         self._restarted("gathering", self._run_gathering)
         self._restarted("supervising", self.supervising.run)
+        self._restarted("ballast", self._keep_ballast)
         self._restarted("plan", self._announce_plan, once=True)
         for number, path in enumerate(self.paths):
             heartbeat = Heartbeat(
@@ -296,6 +299,11 @@ class Gateway:
     async def _run_cameras(self) -> None:
         await self.cameras.start()
         await self.cameras.run()
+
+    async def _keep_ballast(self) -> None:
+        while True:
+            await asyncio.to_thread(self.store.fill_ballast)
+            await self.clock.sleep(BALLAST_EVERY_S)
 
     async def _run_gathering(self) -> None:
         await self.objects.start()

@@ -7,7 +7,9 @@ press is seven statements; here a whole transaction is one round trip. DESIGN.md
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
+import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -114,12 +116,12 @@ class SqlStore:
         return await future
 
     def fill_ballast(self) -> None:
-        """Set the reserve aside again, if there is room for it."""
-        if self._ballast.exists():
+        """Set the reserve aside, at the start and again once somebody has made room: where it leaves a quarter more free."""
+        if self._ballast.exists() or shutil.disk_usage(self.path.parent).free < BALLAST_BYTES * 5 // 4:
             return
         try:
             with self._ballast.open("wb") as file:
-                file.write(b"\0" * BALLAST_BYTES)
+                os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
         except OSError:
             self._ballast.unlink(missing_ok=True)
 
