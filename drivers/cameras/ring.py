@@ -141,6 +141,18 @@ class Ring:
             self._bytes += size + PACKET_OVERHEAD
             self._trim(arrival_s)
 
+    def complete_last(self, packet: Any, size: int) -> None:
+        """Put a packet in place of the newest one, of which it is the whole: its end came apart from its beginning."""
+        with self._lock:
+            group = self._current
+            if group is None:
+                return
+            part = group.frames[-1]
+            group.frames[-1] = Frame(packet, part.pts, part.arrival_s, part.key, size)
+            group.bytes += size - part.size
+            self._bytes += size - part.size
+            self._trim(part.arrival_s)
+
     def end_epoch(self) -> None:
         """The stream ended: nothing that comes later follows on its last group."""
         with self._lock:

@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import av
+from av.packet import Packet
 
 from drivers.cameras.mp4 import VideoFormat, read_format
 from drivers.cameras.ring import Ring
@@ -179,23 +180,48 @@ class Session:
         # *next* frame's first byte, and the least biased statement of its time there is.
         arrival_s = time.monotonic()
         early: list[tuple[Any, float]] = []
+        kept: tuple[Any, int, float] | None = None
+        last_pts: int | None = None
+        in_pieces = False
         for packet in container.demux(stream):
             emitted_s = time.monotonic()
             if packet.size == 0:
                 break
+            came_s, arrival_s = arrival_s, emitted_s
             if packet.pts is None:  # some servers tell the time of their first frames only afterwards
-                early = [*early[-99:], (packet, arrival_s)]
-            else:
-                step = packet.duration or round(0.04 / stream.time_base)
-                for i, (each, came_s) in enumerate(early):
-                    self._lay(each, packet.pts - step * (len(early) - i), came_s, described, stream.time_base)
-                early = []
-                self._lay(packet, packet.pts, arrival_s, described, stream.time_base)
-                self.last_frame_s = emitted_s
-                self._say("" if self.video is not None else "frames come, but no key frame yet")
-                self._on_frame(self)
-            arrival_s = emitted_s
+                early = [*early[-99:], (packet, came_s)]
+                continue
+            arrived = [*_dated(early, packet, stream.time_base), (packet, packet.pts, came_s)]
+            early = []
+            for each, pts, at_s in arrived:
+                if kept is not None and pts == kept[1]:
+                    kept = (_joined(kept[0], each), pts, kept[2])
+                elif kept is None and pts == last_pts:
+                    in_pieces = True
+                    self._complete(each)
+                else:
+                    if kept is not None:
+                        self._lay(*kept, described, stream.time_base)
+                        kept = None
+                    if in_pieces:  # what else belongs to this picture is known when the next one has begun
+                        kept = (each, pts, at_s)
+                    else:
+                        self._lay(each, pts, at_s, described, stream.time_base)
+                    last_pts = pts
+            self.last_frame_s = emitted_s
+            self._say("" if self.video is not None else "frames come, but no key frame yet")
+            self._on_frame(self)
         raise Fallen("the camera ended the session")
+
+    def _complete(self, rest: Any) -> None:
+        """A stream that repeats its parameter sets before each slice of a picture: the parser takes each for a picture.
+
+        The first time this is seen the beginning is in the ring already; from then on pieces are joined before.
+        """
+        groups = self.ring.groups()
+        if groups and self.ring.open_group() is groups[-1]:
+            whole = _joined(groups[-1].frames[-1].packet, rest)
+            self.ring.complete_last(whole, whole.size)
 
     def _lay(self, packet: Any, pts: int, came_s: float, described: bytes, time_base: Any) -> None:
         if packet.is_keyframe:
@@ -211,7 +237,7 @@ class Session:
             self.ring.dropped += 1
             return
         self.ring.append(self.video, packet, pts, came_s, key=packet.is_keyframe, size=packet.size)
-        if packet.is_keyframe and packet.has_sidedata("prft"):
+        if packet.has_sidedata("rtcp_sr") and packet.has_sidedata("prft"):
             self._compare_clocks(packet)
 
     def _compare_clocks(self, packet: Any) -> None:
@@ -220,6 +246,28 @@ class Session:
         newest_s = self.ring.newest_s()
         if newest_s is not None and camera_us > 0:
             self.clock_offset_s = camera_us / 1e6 - self._clock.to_wall(newest_s)
+
+
+def _dated(early: list[tuple[Any, float]], first: Any, time_base: Any) -> list[tuple[Any, int, float]]:
+    """Give packets that came without a time the times before the first one that has one."""
+    step = first.duration or round(0.04 / time_base)
+    dated: list[tuple[Any, int, float]] = []
+    pts, after = first.pts, first
+    for packet, came_s in reversed(early):
+        if not (packet.is_keyframe and after.is_keyframe):  # two key frames in a row are one in pieces
+            pts -= step
+        dated.insert(0, (packet, pts, came_s))
+        after = packet
+    return dated
+
+
+def _joined(first: Any, second: Any) -> Any:
+    """One packet of two pieces of a picture."""
+    data = bytes(first) + bytes(second)
+    whole: Any = Packet(len(data))
+    whole.update(data)
+    whole.is_keyframe = first.is_keyframe
+    return whole
 
 
 def _choose(container: Any) -> Any:

@@ -39,7 +39,7 @@ def parameter_sets(data: bytes) -> bytes:
     found: dict[int, list[bytes]] = {SPS: [], PPS: []}
     for unit in nal_units(data):
         kind = unit[0] & 31
-        if kind in found:
+        if kind in found and unit not in found[kind]:  # some repeat them before every slice
             found[kind].append(unit)
         elif SLICE <= kind <= IDR:
             break
