@@ -97,6 +97,8 @@ class SqlStore:
             self._reads.put(None)
             for thread in threads:
                 await asyncio.to_thread(thread.join)
+            self._fail_rest(self._writes, Unavailable("the database is closed"))
+            self._fail_rest(self._reads, Unavailable("the database is closed"))
 
     async def write(self, work: Callable[[SqlTransaction], T]) -> T:
         return await self._ask(self._writes, work)
@@ -138,6 +140,8 @@ class SqlStore:
                         self._commit(connection, batch)
                     if not going:
                         return
+        except Exception as exc:
+            self._end(jobs, exc)
         finally:
             engine.dispose()
 
@@ -173,6 +177,11 @@ class SqlStore:
             refusal = _refusal(exc)
             for job in batch:
                 job.error = refusal
+        except Exception as exc:
+            for job in batch:
+                job.error = InvariantBroken(f"the database's thread ended: {exc!r}")
+            self._answer(batch)
+            raise
         self._answer(batch)
 
     @staticmethod
@@ -218,8 +227,26 @@ class SqlStore:
                     except BaseException as exc:
                         job.error = exc
                     self._answer([job])
+        except Exception as exc:
+            self._end(jobs, exc)
         finally:
             engine.dispose()
+
+    def _end(self, jobs: queue.SimpleQueue[_Job | None], cause: Exception) -> None:
+        """A thread of the store cannot go on. Everybody who asks is told, so that the process ends and is started again; a
+        caller left waiting would be an alarm that nobody hears."""
+        broken = InvariantBroken(f"the database's thread ended: {cause!r}")
+        broken.__cause__ = cause
+        while (job := jobs.get()) is not None:
+            job.error = broken
+            self._answer([job])
+
+    def _fail_rest(self, jobs: queue.SimpleQueue[_Job | None], error: Exception) -> None:
+        while not jobs.empty():
+            job = jobs.get()
+            if job is not None:
+                job.error = error
+                self._answer([job])
 
     def _answer(self, batch: list[_Job]) -> None:
         assert self._loop is not None

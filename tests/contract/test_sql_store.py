@@ -1,0 +1,447 @@
+"""The database keeps what it says: shared commits, crashes, full disks, and its schema."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
+
+from gateway.domain.contact import Memory
+from gateway.domain.errors import InvariantBroken, Unavailable
+from gateway.domain.fault import Fault, FaultKind
+from gateway.domain.message import MessageType, Outcome
+from gateway.ports import Attempt, InboxEntry, Request
+from storage.sql import store as store_module
+from storage.sql.schema import bring_up_to_date, head
+from storage.sql.store import SqlStore, SqlTransaction
+from storage.sql.tables import metadata
+from tests.support.builders import alarm, envelopes
+from tests.support.clock import MORNING, run
+from tests.support.stores import opened
+
+
+def remember(source: str, closed: bool = True) -> Any:
+    def work(tx: SqlTransaction) -> str:
+        tx.inbox.remember(source, Memory(closed=closed))
+        return source
+
+    return work
+
+
+def known(*sources: str) -> Any:
+    return lambda tx: [tx.inbox.memory(s).closed for s in sources]
+
+
+def test_one_error_among_concurrent_writes_loses_only_that_one(tmp_path: Path) -> None:
+    """Works that share a commit stand alone: the failing one is taken back and told, the others are kept."""
+
+    def bad(tx: SqlTransaction) -> None:
+        tx.inbox.remember("bad", Memory(closed=True))
+        raise KeyError("mine")
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            works = [remember(f"s{n}") for n in range(20)]
+            works[7] = bad
+            done = await asyncio.gather(*(store.write(w) for w in works), return_exceptions=True)
+            assert isinstance(done[7], KeyError)
+            assert done[:7] + done[8:] == [f"s{n}" for n in range(20) if n != 7]
+            assert await store.read(known("s6", "s8", "bad")) == [True, True, None]
+            with pytest.raises(KeyError):
+                await store.write(bad)
+            assert await store.read(known("bad")) == [None]
+
+    run(story())
+
+
+def test_a_reader_sees_every_commit_that_has_returned(tmp_path: Path) -> None:
+    """Read-your-writes, two hundred times over."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            for n in range(200):
+                await store.write(remember("s", closed=n % 2 == 0))
+                assert await store.read(known("s")) == [n % 2 == 0]
+
+    run(story())
+
+
+def test_a_reader_cannot_write(tmp_path: Path) -> None:
+    """A work that writes where it should read is refused, and nothing of it is kept."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            with pytest.raises(Unavailable):
+                await store.read(remember("s"))
+            assert await store.read(known("s")) == [None]
+
+    run(story())
+
+
+def test_deferred_work_is_done_within_its_second_and_at_the_end(tmp_path: Path) -> None:
+    """write_later needs no other write to come, and stopping loses nothing of it."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            store.write_later(remember("later"))
+            deadline = time.monotonic() + 5
+            while await store.read(known("later")) != [True]:
+                assert time.monotonic() < deadline
+            store.write_later(remember("last"))
+        async with opened(tmp_path) as store:
+            assert await store.read(known("last")) == [True]
+
+    run(story())
+
+
+def test_stopping_twice_is_harmless_and_a_closed_store_says_so(tmp_path: Path) -> None:
+    """After the end, nobody waits for ever."""
+
+    async def story() -> None:
+        store = SqlStore(tmp_path / "gateway.db")
+        await store.start()
+        await store.write(remember("s"))
+        await store.stop()
+        await store.stop()
+        with pytest.raises(Unavailable):
+            await store.write(remember("t"))
+
+    run(story())
+
+
+def test_a_thread_that_cannot_go_on_leaves_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the writing thread breaks, every caller is told, so that the process can end and start again."""
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            monkeypatch.setattr(SqlStore, "_run_batch", staticmethod(broken))
+            for _ in range(2):
+                with pytest.raises(InvariantBroken, match="nobody foresaw"):
+                    await asyncio.wait_for(store.write(remember("s")), 5)
+
+    run(story())
+
+
+def test_a_cancelled_caller_does_not_stop_the_store(tmp_path: Path) -> None:
+    """Who asked may go; the work is done or not, and the next one is served."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            task = asyncio.create_task(store.write(remember("s")))
+            await asyncio.sleep(0)
+            task.cancel()
+            assert await store.write(remember("t")) == "t"
+
+    run(story())
+
+
+# What the rows keep.
+
+
+def test_every_row_comes_back_as_it_went_in(tmp_path: Path) -> None:
+    """Instants to the microsecond, texts in Chinese, states, attempts and requests."""
+
+    async def story() -> None:
+        at = MORNING + timedelta(microseconds=7)
+        one = alarm(at=at)
+        fault = Fault(id="flt_1", kind=FaultKind.CAMERA, subject="cam-a", cause="没有画面", since=at)
+        asked = Request(
+            id="req_1",
+            alarm=one.id,
+            request="still",
+            camera="cam-a",
+            operator={"name": "王警官", "unit": "110"},
+            reason="看现场",
+            at=at,
+            evidence=None,
+        )
+        said = envelopes().message(
+            MessageType.ALARM_NOTE, {"注": 1}, at=at, now=at, subject=one.id, sequence=1
+        )
+        tried = Attempt(
+            message=said.id, path="first", at=at, took_ms=3, status=503, outcome=Outcome.FAILED, detail="忙"
+        )
+
+        def work(tx: SqlTransaction) -> None:
+            assert tx.alarms.add(one)
+            assert not tx.alarms.add(alarm("alm_2"))
+            tx.alarms.note(one.id, at, "raised", {"词": "single"})
+            tx.faults.add(fault)
+            tx.requests.add(asked)
+            tx.messages.add(said)
+            tx.messages.attempted(tried, at + timedelta(seconds=1))
+
+        async with opened(tmp_path) as store:
+            await store.write(work)
+        async with opened(tmp_path) as store:
+
+            def look(tx: SqlTransaction) -> tuple[Any, ...]:
+                return (
+                    tx.alarms.get(one.id),
+                    tx.alarms.open_at(one.point),
+                    tx.alarms.timeline(one.id)[0].detail,
+                    tx.faults.find("camera", "cam-a"),
+                    tx.requests.get("req_1"),
+                    tx.messages.about(one.id)[0][1],
+                    tx.messages.body(said.id),
+                )
+
+            assert await store.read(look) == (one, one, {"词": "single"}, fault, asked, [tried], said.body)
+
+    run(story())
+
+
+def test_an_identity_is_admitted_once(tmp_path: Path) -> None:
+    """The second entry of an identity is not kept, whatever else it says; entries without one are."""
+
+    def entry(identity: str | None, mid: int) -> InboxEntry:
+        return InboxEntry(
+            identity=identity, topic="t", digest="d", mid=mid, arrived_at=MORNING, alarm="alm_1"
+        )
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+
+            def work(tx: SqlTransaction) -> list[bool]:
+                return [
+                    tx.inbox.admit(entry(i, n)) is not None for n, i in enumerate(["a", "a", None, None], 1)
+                ]
+
+            assert await store.write(work) == [True, False, True, True]
+            assert await store.read(lambda tx: tx.inbox.unsettled()) == {1, 3, 4}
+            await store.write(lambda tx: tx.inbox.settle(3))
+            assert await store.read(lambda tx: tx.inbox.unsettled()) == {1, 4}
+
+    run(story())
+
+
+# The schema.
+
+
+def test_the_migrations_lead_to_exactly_the_schema_in_the_code(tmp_path: Path) -> None:
+    """Alembic finds no difference between a migrated database and tables.py, indexes and their conditions included."""
+    path = tmp_path / "gateway.db"
+    bring_up_to_date(path)
+    engine = create_engine(f"sqlite:///{path}")
+    try:
+        with engine.connect() as connection:
+            context = MigrationContext.configure(connection, opts={"compare_type": True})
+            assert compare_metadata(context, metadata) == []
+            fresh = create_engine("sqlite://")
+            metadata.create_all(fresh)
+            query = "SELECT name, sql FROM sqlite_master WHERE type='index' AND sql IS NOT NULL ORDER BY name"
+            with closing(sqlite3.connect(path)) as migrated, fresh.connect() as wanted:
+                made = [tuple(row) for row in migrated.execute(query)]
+                assert made == [tuple(row) for row in wanted.exec_driver_sql(query)]
+            fresh.dispose()
+    finally:
+        engine.dispose()
+
+
+def test_a_second_start_finds_the_schema_and_changes_nothing(tmp_path: Path) -> None:
+    """The version is on disk after the first start, and what was kept is still there."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            await store.write(remember("s"))
+        for _ in range(2):
+            async with opened(tmp_path) as store:
+                assert await store.read(known("s")) == [True]
+
+    run(story())
+    with closing(sqlite3.connect(tmp_path / "gateway.db")) as database:
+        assert database.execute("SELECT version_num FROM alembic_version").fetchall() == [(head(),)]
+
+
+def test_a_database_of_a_newer_gateway_is_refused(tmp_path: Path) -> None:
+    """The message names both versions and what to do; the file is not touched."""
+    path = tmp_path / "gateway.db"
+    bring_up_to_date(path)
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("UPDATE alembic_version SET version_num='9999'")
+        database.commit()
+    with pytest.raises(Unavailable, match=r"newer gateway \(schema 9999.*install that version"):
+        run(SqlStore(path).start())
+
+
+@pytest.mark.parametrize("content", [b"this is no database" * 100, os.urandom(4096)])
+def test_a_file_that_is_no_database_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    """The error says which file, and leaves it alone."""
+    path = tmp_path / "gateway.db"
+    path.write_bytes(content)
+    with pytest.raises(Unavailable, match=r"gateway\.db.*not a database"):
+        run(SqlStore(path).start())
+    assert path.read_bytes() == content
+
+
+def test_a_damaged_schema_is_said_and_not_guessed_at(tmp_path: Path) -> None:
+    """Tables without a version are not ours to complete: the start is refused in words."""
+    path = tmp_path / "gateway.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE alarm (id TEXT)")
+        database.commit()
+    with pytest.raises(Unavailable, match=r"gateway\.db.*cannot be brought to schema"):
+        run(SqlStore(path).start())
+
+
+def test_a_kill_in_the_middle_of_the_first_start_costs_nothing(tmp_path: Path) -> None:
+    """The schema is made in one transaction: after a kill between two tables the next start succeeds."""
+    program = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from sqlalchemy import event\n"
+        "from sqlalchemy.engine import Engine\n"
+        "@event.listens_for(Engine, 'before_cursor_execute')\n"
+        "def before(conn, cursor, statement, *rest):\n"
+        "    if 'CREATE TABLE inbox' in statement:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "from storage.sql.schema import bring_up_to_date\n"
+        "bring_up_to_date(Path(sys.argv[1]))\n"
+    )
+    path = tmp_path / "gateway.db"
+    done = subprocess.run([sys.executable, "-c", program, str(path)], check=False, timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    bring_up_to_date(path)
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("SELECT version_num FROM alembic_version").fetchall() == [(head(),)]
+
+
+# Crashes and full disks.
+
+WRITER = """
+import asyncio, sys
+from pathlib import Path
+from gateway.domain.contact import Memory
+from storage.sql.store import SqlStore
+
+async def main():
+    store = SqlStore(Path(sys.argv[1]))
+    await store.start()
+    async def line(k):
+        n = 0
+        while True:
+            await store.write(lambda tx: tx.inbox.remember(f"{k}-{n}", Memory(closed=True)))
+            sys.stdout.write(f"{k}-{n}\\n")
+            sys.stdout.flush()
+            n += 1
+    await asyncio.gather(*(line(k) for k in range(8)))
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("lines", [1, 57, 400])
+def test_a_kill_loses_no_write_that_returned(tmp_path: Path, lines: int) -> None:
+    """kill -9 in the middle of writing: the database opens, is sound, and every write that returned is there."""
+    path = tmp_path / "gateway.db"
+    with subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        returned = [process.stdout.readline().strip() for _ in range(lines)]
+        process.kill()
+        returned += process.stdout.read().split("\n")[:-1]
+    assert len(returned) >= lines
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            assert await store.read(known(*returned)) == [True] * len(returned)
+
+    run(story())
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 4 MB of its own; skipped where it cannot be mounted, except in the strict mode."""
+    place = tmp_path / "small"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
+    if (
+        shutil.which("mount") is None
+        or subprocess.run(command, check=False, capture_output=True).returncode != 0
+    ):
+        if os.environ.get("CAMPUS_TEST_STRICT") == "1":
+            pytest.fail("cannot mount a tmpfs: run the tests as root with CAP_SYS_ADMIN")
+        pytest.skip("cannot mount a tmpfs (needs root); the full disk is not tested here")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def _fill(place: Path) -> Path:
+    filler = place / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (65536, 4096, 512):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError:
+                continue
+    return filler
+
+
+def test_a_full_disk_is_unavailable_costs_the_ballast_first_and_is_survived(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the ballast lasts presses are still committed; then writes are refused whole, reads go on, and with room
+    everything works again: nothing that was refused is half there."""
+    monkeypatch.setattr(store_module, "BALLAST_BYTES", 1024 * 1024)
+
+    async def story() -> None:
+        async with opened(small_disk) as store:
+            await store.write(remember("before"))
+            assert not store.inner.ballast_spent
+            filler = _fill(small_disk)
+
+            def large(n: int) -> Any:
+                def work(tx: SqlTransaction) -> None:
+                    tx.inbox.remember(f"n{n}", Memory(closed=True))
+                    tx.inbox.quarantine("t", os.urandom(1024) * 8, "x" * 60_000, MORNING)
+
+                return work
+
+            kept, refused, reasons = [], [], set()
+            for n in range(60):
+                try:
+                    await store.write(large(n))
+                    kept.append(n)
+                except Unavailable as exc:
+                    refused.append(n)
+                    reasons.add("full" in exc.reason)
+                    if len(refused) == 3:
+                        break
+            assert store.inner.ballast_spent
+            assert len(kept) > 3, "the ballast was no help"
+            assert (len(refused), reasons) == (3, {True})
+            assert await store.read(known(*(f"n{n}" for n in kept))) == [True] * len(kept)
+            assert await store.read(known(*(f"n{n}" for n in refused))) == [None] * 3
+            filler.unlink()
+            await asyncio.gather(*(store.write(large(n)) for n in range(100, 104)))
+            assert await store.read(known("n100", "n103")) == [True, True]
+            store.inner.fill_ballast()
+            assert not store.inner.ballast_spent
+
+    run(story())
