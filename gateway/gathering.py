@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -29,9 +29,18 @@ log = structlog.get_logger(__name__)
 STILL_GIVEN_UP_S = 8.0  # after the instant asked for: a frame that is not there by then has left the chain
 CLIP_GIVEN_UP_S = 10.0  # after the span's end
 RETRY_S = 0.5
+FIRST_WAITED_FOR_S = 1.5  # a camera that hangs must not hold up the others' clips
 STORE_RETRY_S = 2.0
 LATE_ITEMS_TOGETHER_S = 2.0  # late items within this share one revision of the manifest
 MANIFEST_WAITS_S = 15.0  # for items still on their way when the window is over
+
+
+@dataclass(slots=True)
+class _First:
+    """The press stills of one alarm that were not taken yet."""
+
+    missing: set[str] = field(default_factory=set)
+    taken: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Gathering:
@@ -60,6 +69,7 @@ class Gathering:
         self._no_room = no_room
         self._changed = asyncio.Event()
         self._last_number = 0
+        self._first: dict[str, _First] = {}
         self.store_cause = ""
 
     def wake(self) -> None:
@@ -93,6 +103,8 @@ class Gathering:
             for number, _ in wanted:
                 self._last_number = max(self._last_number, number)
             for item in sorted((e for _, e in wanted), key=lambda e: e.rank):
+                if _is_first(item):
+                    self._first.setdefault(item.alarm, _First()).missing.add(item.id)
                 tasks.create_task(self._gather(item), name=f"gather {item.id}")
             for alarm in manifests:
                 await self._make_manifest(alarm, now)
@@ -116,10 +128,10 @@ class Gathering:
 
     async def _gather(self, item: Evidence) -> None:
         early_s = (item.start - self._clock.now()).total_seconds()
-        if (
-            item.kind is Kind.STILL and early_s > 0
-        ):  # else not even a turn is lost: press stills are asked for first
+        if item.kind is Kind.STILL and early_s > 0:
             await self._clock.sleep(early_s)
+        if not _is_first(item):
+            await self._after_first(item.alarm)
         try:
             done = await self._obtain(item)
         except InvariantBroken:
@@ -129,6 +141,27 @@ class Gathering:
             log.exception("evidence.failed", evidence_id=item.id, camera=item.camera)
             done = item.failed(f"the gateway failed: {exc!r}"[:300])
         await self._settle(done)
+
+    async def _after_first(self, alarm: str) -> None:
+        """Let every camera's press still go first: what else is asked for lies in the ring and can wait a moment."""
+        first = self._first.get(alarm)
+        if first is None:
+            return
+        timer = asyncio.ensure_future(self._clock.sleep(FIRST_WAITED_FOR_S))
+        done = asyncio.ensure_future(first.taken.wait())
+        try:
+            await asyncio.wait((timer, done), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+            done.cancel()
+
+    def _was_first(self, item: Evidence) -> None:
+        first = self._first.get(item.alarm)
+        if first is not None:
+            first.missing.discard(item.id)
+            if not first.missing:
+                first.taken.set()
+                del self._first[item.alarm]
 
     async def _obtain(self, item: Evidence) -> Evidence:
         """Try until it is there or can no longer come; the returned item says which."""
@@ -155,7 +188,10 @@ class Gathering:
             offset_ms = round((taken.taken_at - item.start).total_seconds() * 1000)
             taken = replace(taken, offset_ms=offset_ms)
         else:
-            taken = await self._cameras.take_still(item.camera, item.start)
+            try:
+                taken = await self._cameras.take_still(item.camera, item.start)
+            finally:
+                self._was_first(item)
         key = self._key(item)
         await self._stored(lambda: self._objects.put_bytes(key, taken.jpeg))
         return replace(
@@ -339,3 +375,8 @@ class Gathering:
             except Unavailable as exc:
                 log.error("gathering.cannot_record", cause=exc.reason)
                 await self._clock.sleep(STORE_RETRY_S)
+
+
+def _is_first(item: Evidence) -> bool:
+    """Whether it is a camera's press still out of the ring."""
+    return item.kind is Kind.STILL and item.moment is Moment.PRESS and item.source is None
