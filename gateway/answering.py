@@ -100,6 +100,7 @@ class Answering:
         now = self._clock.now()
         self._known(camera)
         result = "this gateway does not move cameras yet; the request is on record"
+        self.last_heard_at = now
 
         def work(tx: Transaction) -> Request:
             found = _alarm(tx, alarm)
@@ -111,6 +112,7 @@ class Answering:
                 found, MessageType.REQUEST_RESULT, data, at=now, now=now
             )
             tx.alarms.save(found)
+            tx.alarms.note(alarm, now, "requested", _requested(asked))
             tx.messages.add(said)
             return asked
 
@@ -183,14 +185,7 @@ class Answering:
                     )
                 ]
             )
-            detail = {
-                "request": asked.id,
-                "what": word,
-                "camera": camera,
-                "by": operator.name,
-                "reason": reason,
-            }
-            tx.alarms.note(alarm, now, "requested", detail)
+            tx.alarms.note(alarm, now, "requested", _requested(asked))
             return asked
 
         asked = await self._store.write(work)
@@ -222,6 +217,17 @@ class Answering:
             at=now,
             evidence=evidence,
         )
+
+
+def _requested(asked: Request) -> dict[str, str]:
+    """A request as a step of the timeline."""
+    return {
+        "request": asked.id,
+        "what": asked.request,
+        "camera": asked.camera,
+        "by": asked.operator["name"],
+        "reason": asked.reason,
+    }
 
 
 def _alarm(tx: Transaction, alarm: str) -> Alarm:
