@@ -28,10 +28,12 @@ TICK_S = 1.0
 CAMERA_GRACE_S = 5.0  # a camera that is back within this was only reconnecting
 BROKER_GRACE_S = 2.0
 PATH_GRACE_S = 5.0
+SETTLED_AFTER_S = 15.0  # after a start: a camera or path that has not been looked at yet is not well again
 NOT_UPLOADED_S = 300  # CONTRACT §3: not uploaded for 5 minutes is a fault
 OPEN_TOO_LONG = timedelta(hours=24)  # CONTRACT §3: an alarm open for 24 h is a fault
 CLOCK_JUMP_S = 2.0
 CLOCK_SETTLED_S = 600.0
+NONSENSE_HELD_S = 60.0  # a good answer in the same second must not hide a bad one
 HEARTBEAT_S = 15.0  # CONTRACT §3; every 2 s until 10 min after the last press, reply or request
 HEARTBEAT_BUSY_S = 2.0
 BUSY_FOR = timedelta(minutes=10)
@@ -81,8 +83,11 @@ class Supervising:
         self._database_full = database_full
         self._standing = standing
         self._open: dict[Found, Fault] = {}
+        self._from_before: frozenset[Found] = frozenset()
+        self._began_at = 0.0
         self._broker_lost_at: float | None = None
         self._nonsense = ""
+        self._nonsense_at = 0.0
         self._drift: float | None = None
         self._jumped_at: float | None = None
         self._jump = ""
@@ -97,19 +102,24 @@ class Supervising:
         try:
             document = understand(answer)
         except ValueError as exc:
-            self._nonsense = f"{exc} (answer to {message})"
+            self._hears_nonsense(f"{exc} (answer to {message})")
             return
         if document and (document.get("replies") or document.get("requests")):
-            self._nonsense = (
+            self._hears_nonsense(
                 f"the centre put replies or requests into its answer to {message}; this version takes them "
                 "by call-back to reply_url only, and nothing was applied"
             )
             return
-        self._nonsense = ""
+        if self._clock.monotonic() - self._nonsense_at >= NONSENSE_HELD_S:
+            self._nonsense = ""
+
+    def _hears_nonsense(self, cause: str) -> None:
+        self._nonsense, self._nonsense_at = cause, self._clock.monotonic()
 
     async def run(self) -> None:
         faults = await self._store.read(lambda tx: tx.faults.open())
         self._open = {(f.kind, f.subject): f for f in faults}
+        self._from_before, self._began_at = frozenset(self._open), self._clock.monotonic()
         while True:
             try:
                 await self.tick()
@@ -123,7 +133,11 @@ class Supervising:
         overdue, unaccepted = await self._store.read(self._from_database(now))
         found = dict(self._observed(now)) | overdue
         new = {key: cause for key, cause in found.items() if key not in self._open}
-        gone = [fault for key, fault in self._open.items() if key not in found]
+        if self._clock.monotonic() - self._began_at >= SETTLED_AFTER_S:
+            self._from_before = frozenset()
+        gone = [
+            fault for key, fault in self._open.items() if key not in found and key not in self._from_before
+        ]
         if new or gone:
             await self._tell(new, gone, now)
         for alarm in unaccepted:
