@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -37,6 +38,12 @@ GAP_S = 1.0
 
 LATE_S = 0.1
 """A clip that begins or ends this far inside the span asked for is still whole."""
+
+NICE = 5
+"""How much the threads that write clips stand back."""
+
+STAND_BACK_S = 2.0
+"""How long a clip waits at most, once, for the stills of a press: by then they are due."""
 
 MUXER = {
     "movflags": "hybrid_fragmented+frag_keyframe+default_base_moof",
@@ -86,6 +93,7 @@ class Cutting:
         self.deadline_s = max(end_s, time.monotonic()) + PATIENCE_S
         self.answer = answer
         self.given_up = False
+        self.stood_back = False
         self._start_s = start_s
         self._target = target
         self._clock = clock
@@ -263,9 +271,10 @@ def _named(video: VideoFormat) -> str:
 
 
 class Clips:
-    """Serves all clips with a few threads."""
+    """Serves all clips with a few threads, which stand back while ``calm`` is not set: stills of a press go first."""
 
-    def __init__(self, *, threads: int = 2) -> None:
+    def __init__(self, calm: threading.Event, *, threads: int = 2) -> None:
+        self._calm = calm
         self._changed = threading.Condition()
         self._queue: deque[Cutting] = deque()
         self._parked: list[Cutting] = []
@@ -322,11 +331,18 @@ class Clips:
             self._wake(late)
 
     def _work(self) -> None:
+        if (
+            sys.platform == "linux"
+        ):  # there priorities are a thread's: stills and the streams themselves go first
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while True:
             with self._changed:
                 while not self._queue:
                     self._changed.wait()
                 cutting = self._queue.popleft()
+            if not cutting.stood_back:
+                self._calm.wait(STAND_BACK_S)
+                cutting.stood_back = True
             self._step(cutting)
 
     def _step(self, cutting: Cutting) -> None:

@@ -10,6 +10,7 @@ for. Without an id: ``cameras`` (configuration, down), ``health`` and ``progress
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import socket
@@ -36,6 +37,9 @@ HEALTH_EVERY_S = 1.0
 FRESH_S = 5.0
 """A camera whose newest frame is older than this is not healthy, whatever its session says."""
 
+TRIM_AFTER_S = 3.0
+"""How long after the last still or clip memory is given back."""
+
 NUMBERS_SINCE = 1_735_689_600
 """2025-01-01 as Unix seconds: counted from there, segments' numbers fit 31 bits until 2059, as some players need."""
 
@@ -51,9 +55,10 @@ class Worker:
         self._clock = HouseClock(time.monotonic(), time.time())
         self._sessions: dict[str, Session] = {}
         self._stills = Stills()
-        self._clips = Clips()
+        self._clips = Clips(self._stills.calm)
         self._under_way: dict[int, Wanted | Cutting] = {}
         self._changed = threading.Event()
+        self._worked = 0.0
 
     def serve(self) -> None:
         """Take messages until the gateway closes its end."""
@@ -141,6 +146,7 @@ class Worker:
     def _still(self, number: int, session: Session, at: float) -> None:
         def answer(still: Still | Unavailable) -> None:
             self._under_way.pop(number, None)
+            self._worked = time.monotonic()
             if isinstance(still, Unavailable):
                 self._send({"id": number, "error": still.reason})
             else:
@@ -153,6 +159,7 @@ class Worker:
     def _clip(self, number: int, session: Session, message: Message) -> None:
         def answer(clip: Clip | Unavailable) -> None:
             self._under_way.pop(number, None)
+            self._worked = time.monotonic()
             if isinstance(clip, Unavailable):
                 self._send({"id": number, "error": clip.reason})
                 return
@@ -216,6 +223,9 @@ class Worker:
             self._changed.clear()
             now = time.monotonic()
             self._clock.observe(now, time.time())
+            if self._worked and not self._under_way and now - self._worked > TRIM_AFTER_S:
+                self._worked = 0.0
+                give_memory_back()
             self._send({"health": [self._health_of(s, now) for s in list(self._sessions.values())]})
 
     def _health_of(self, session: Session, now: float) -> dict[str, Any]:
@@ -241,6 +251,12 @@ class Worker:
             "timing_error_s": error_s,
             "timing_skew": skew,
         }
+
+
+def give_memory_back() -> None:
+    """Hand freed memory to the system, where the C library can: decoding leaves holes between the rings' packets."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def main() -> None:
