@@ -12,22 +12,10 @@ from starlette.requests import Request
 
 from gateway.answering import Operator
 from gateway.api.access import CENTRE, EVERYONE, SCHOOL, RoledRoute, caller_of, parts_of
+from gateway.api.bodies import ClipBody, Instant, NoteBody, OperatorBody, ReplyBody, RequestBody, StillBody
 from gateway.api.describing import roled
 from gateway.api.problems import invalid
-from gateway.api.schemas import (
-    AlarmDetailOut,
-    AlarmsOut,
-    ClipBody,
-    Instant,
-    NoteBody,
-    NotedOut,
-    OperatorBody,
-    RepliedOut,
-    ReplyBody,
-    RequestBody,
-    RequestedOut,
-    StillBody,
-)
+from gateway.api.schemas import AlarmDetailOut, AlarmsOut, NotedOut, RepliedOut, RequestedOut
 from gateway.api.viewing import alarm_detail, alarm_object, gathered
 from gateway.domain.alarm import NEEDS_REASON, Alarm, State
 

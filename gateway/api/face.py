@@ -71,7 +71,12 @@ class Face:
             await self._app(scope, limited, finish)
         except Exception:
             # As text: some renderers print a traceback's local variables, and those hold tokens and signed queries.
-            log.error("http.failed", method=scope["method"], path=path, traceback=traceback.format_exc())
+            log.error(
+                "http.failed",
+                method=scope["method"],
+                path=path,
+                traceback=traceback.format_exc(limit=-8, chain=False),
+            )
             if started:
                 raise  # the server closes the connection, so that half an answer is not taken for a whole one
             await Problem("internal").response()(scope, receive, finish)

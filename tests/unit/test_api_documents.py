@@ -9,10 +9,10 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.api.access import Keyring
+from gateway.api.bodies import Instant
 from gateway.api.live import Epochs, written
 from gateway.api.parts import Caller
 from gateway.api.problems import KINDS, Problem, invalid, unavailable
-from gateway.api.schemas import Instant
 from gateway.ports import LivePlaylist, LiveSegment
 
 AT = datetime(2026, 3, 2, 2, 15, 7, 123000, tzinfo=UTC)
