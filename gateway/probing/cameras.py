@@ -18,7 +18,7 @@ from gateway.wiring import camera_spec
 
 GIVEN_UP_S = 12.0
 SAME_CAUSE_S = 2.5  # a camera that has told the same fault for so long will not mend itself in this probe
-OPENING_S = 4.0  # until then a cause may only say that it is being opened
+OPENING_S = 9.0  # a camera that takes the connection and says nothing is told of after 8 s
 INTERVAL_WAIT_S = 4.0  # after the first picture: two key frames tell how far apart they are
 LONG_INTERVAL_S = 4.5  # a clip begins up to one interval early, and a live picture is as late
 CLOCK_OFF_S = 2.0
@@ -76,7 +76,7 @@ async def _camera(bank: SubprocessCameraBank, camera: str, mapped: bool, tell: T
     snapshot = await _snapshot(bank, camera, health)
     warnings = _camera_warnings(bank.health()[camera], interval_s)
     shown = (
-        f"{health.codec} {health.width}×{health.height}, first picture after {first_s:.1f} s, key frame "
+        f"{_codec(health.codec)} {health.width}×{health.height}, first picture after {first_s:.1f} s, key frame "
         + (f"every {interval_s:.1f} s" if interval_s else f"none again within {INTERVAL_WAIT_S:.0f} s")
         + f", clock {_signed(bank.health()[camera].clock_offset_s)}, {snapshot}"
     )
@@ -92,6 +92,11 @@ def _camera_warnings(health: CameraHealth, interval_s: float | None) -> list[str
     if offset_s is not None and abs(offset_s) > CLOCK_OFF_S:
         warnings.append("its clock is off: point it at an NTP server (times in evidence are the gateway's)")
     return warnings
+
+
+def _codec(codec: str) -> str:
+    """RFC 6381 names the profile and level as well; people know it by its first part."""
+    return f"H.264 ({codec})" if codec.startswith("avc") else codec
 
 
 def _signed(offset_s: float | None) -> str:

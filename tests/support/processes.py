@@ -322,6 +322,27 @@ class Campus:
         return found
 
 
+@contextlib.contextmanager
+def cameras(folder: Path, name: str, count: int, *words: str) -> Iterator[list[dict[str, Any]]]:
+    """So many simulated cameras in one process of their own, as :func:`site_yaml` wants them."""
+    child = Child(
+        [
+            *(sys.executable, "-m", "simulators", "camera", "--with-parent", "--name", name),
+            *("--count", str(count), "--rtsp-port", "0", "--http-port", "0", "--password", CAM_PASSWORD),
+            *words,
+        ],
+        log=folder / f"{name}.log",
+    )
+    try:
+        # One line for each: read unbuffered, since select does not see what a buffer holds.
+        found = [child.first_line()]
+        assert child.process.stdout is not None
+        found += [json.loads(child.process.stdout.readline()) for _ in range(count - 1)]
+        yield [{**camera, "id": camera["name"], "onvif_port": camera["http_port"]} for camera in found]
+    finally:
+        child.terminate()
+
+
 class Gateway:
     """``campus-gateway run`` as a user starts it: one data folder over any number of starts."""
 

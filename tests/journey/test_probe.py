@@ -1,0 +1,137 @@
+"""`check --probe` beside a running gateway and without one: what works, what does not, and what to do."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from simulators.button import SimulatedButton, gateway_payload
+from simulators.centre.signatures import new_secret
+from tests.support.processes import (
+    Broker,
+    Campus,
+    Gateway,
+    free_port,
+    run_gateway,
+    site_yaml,
+    topic,
+    wait_for,
+)
+
+WITHIN_S = 30.0
+
+
+def lines_of(printed: str) -> dict[str, tuple[str, str]]:
+    """What each line of the table says: name to (result, detail)."""
+    found = {}
+    for line in printed.splitlines():
+        for result in ("OK", "WARN", "FAIL"):
+            name, mark, detail = line.partition(f"  {result} ")
+            if mark:
+                found[name.strip()] = (result, detail.strip())
+                break
+    return found
+
+
+@pytest.mark.slow
+def test_probe_beside_a_running_gateway_disturbs_nothing(tmp_path: Path) -> None:
+    """Everything works: exit 0, a line for each thing; the gateway's session, lock and alarms are as before."""
+    with Broker(tmp_path) as broker, Campus(tmp_path, cameras=2) as campus:
+        port = free_port()
+        site = site_yaml(
+            broker=broker.url,
+            centre=campus.centre_url,
+            points=2,
+            cameras=campus.cameras[:1],
+            listen=f"127.0.0.1:{port}",
+        )
+        onvif = campus.cameras[1]
+        site = site.replace(
+            "points:\n",
+            f"  - {{id: cam-2, name: 走廊, zone: b1-301, onvif: {{host: 127.0.0.1, port: {onvif['onvif_port']}, "
+            f"username: {onvif['username']}, password: {{env: CAM_PASSWORD}}}}}}\npoints:\n",
+        )
+        with SimulatedButton(broker.url) as button:
+            button.press(topic(1), gateway_payload(press_id="kept"), retain=True)
+        gateway = Gateway(tmp_path, site)
+        alone = run_gateway(*gateway.command("check", "--probe")[4:])
+        assert alone.returncode == 0, alone.stdout + alone.stderr
+        assert lines_of(alone.stdout)[f"http 127.0.0.1:{port}"] == ("OK", "free")
+        assert not gateway.data.exists(), "a probe makes nothing"
+        with gateway, SimulatedButton(broker.url) as button:
+            began_s = time.monotonic()
+            done = run_gateway(*gateway.command("check", "--probe")[4:])
+            took_s = time.monotonic() - began_s
+            print(f"{took_s:.1f} s\n{done.stdout}")
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert took_s < WITHIN_S
+            table = lines_of(done.stdout)
+            assert table["camera 摄像机 cam-1"][0] == "OK"
+            assert table["camera 摄像机 cam-1"][1].startswith("H.264 (avc1.")
+            assert "640×360" in table["camera 摄像机 cam-1"][1]
+            assert "key frame every 1.0 s" in table["camera 摄像机 cam-1"][1]
+            assert "no snapshot offered" in table["camera 摄像机 cam-1"][1]
+            assert table["camera 摄像机 cam-2"][0] == "OK"
+            assert "snapshot of" in table["camera 摄像机 cam-2"][1]
+            assert table["broker 消息代理"][0] == "OK"
+            assert table["point 触点 p-0"] == ("OK", f"{topic(0)}: QoS 1, nothing retained")
+            assert table["point 触点 p-1"][0] == "WARN"
+            assert "retained" in table["point 触点 p-1"][1]
+            assert table["centre 110 中心 (first path)"][0] == "OK"
+            assert table["objects 证据存储"][0] == "OK"
+            assert table["database 数据库"][0] == "OK"
+            assert f"process {gateway.pid}" in table[f"http 127.0.0.1:{port}"][1]
+            assert gateway.ready()
+            button.press(topic(0))
+            wait_for(campus.alarms, within_s=5, what="a press after the probe")
+            assert len(gateway.alarms()) == 1
+
+
+@pytest.mark.slow
+def test_probe_names_everything_that_does_not_work(tmp_path: Path) -> None:
+    """Wrong password, wrong codec, no broker, wrong secret, a taken port: exit 1 in time, each line says what to do."""
+    with Campus(tmp_path, cameras=3) as campus:
+        campus.camera_fault(0, reject_login=True)
+        campus.camera_fault(1, wrong_codec=True)
+        campus.camera_fault(2, freeze=True)
+        taken = campus.cameras[0]["onvif_port"]
+        site = site_yaml(
+            broker=f"mqtt://127.0.0.1:{free_port()}",
+            centre=campus.centre_url,
+            cameras=campus.cameras,
+            listen=f"127.0.0.1:{taken}",
+            reserve_gb=90_000,
+        )
+        gateway = Gateway(tmp_path, site)
+        began_s = time.monotonic()
+        done = run_gateway(*gateway.command("check", "--probe")[4:], environ={"CENTRE_SECRET": new_secret()})
+        took_s = time.monotonic() - began_s
+        print(f"{took_s:.1f} s\n{done.stdout}")
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert took_s < WITHIN_S
+        table = lines_of(done.stdout)
+        expected = {
+            "camera 摄像机 cam-1": ("FAIL", "401"),
+            "camera 摄像机 cam-2": ("FAIL", "JPEG"),
+            "camera 摄像机 cam-3": ("FAIL", "sends nothing within"),
+            "broker 消息代理": ("FAIL", "is the broker running"),
+            "centre 110 中心 (first path)": ("FAIL", "compare centre.webhook.secret"),
+            f"http 127.0.0.1:{taken}": ("FAIL", "taken by another program"),
+            "disk 磁盘": ("WARN", "make room"),
+        }
+        for name, (result, words) in expected.items():
+            assert table[name][0] == result, (name, table[name])
+            assert words in table[name][1], (name, table[name])
+        assert "an alarm would suffer" in done.stdout
+
+
+def test_check_without_probe_talks_to_nobody(tmp_path: Path) -> None:
+    """Nothing of what it names answers, and plain `check` accepts it all the same."""
+    site = site_yaml(broker="mqtt://127.0.0.1:1", centre="http://127.0.0.1:1/campus")
+    gateway = Gateway(tmp_path, site)
+    done = run_gateway(*gateway.command("check")[4:])
+    assert done.returncode == 0, done.stderr
+    assert "accepted" in done.stdout
+    assert not gateway.data.exists()

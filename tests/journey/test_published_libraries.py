@@ -1,0 +1,102 @@
+"""A centre that knows nothing of us but the standards: signatures, envelopes, and live pictures in FFmpeg."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulators.button import SimulatedButton, gateway_payload
+from tests.support.processes import (
+    CENTRE_SECRET,
+    CENTRE_TOKEN,
+    Broker,
+    Gateway,
+    cameras,
+    site_yaml,
+    tool,
+    topic,
+    wait_for,
+)
+from tests.support.strange_receiver import StrangeReceiver
+
+
+@pytest.mark.slow
+def test_a_strange_centre_takes_every_message_and_watches_live(tmp_path: Path) -> None:
+    """`standardwebhooks` accepts every message of an alarm's life, `cloudevents` parses it, FFmpeg plays the live link."""
+    with (
+        Broker(tmp_path) as broker,
+        StrangeReceiver(CENTRE_SECRET) as centre,
+        cameras(tmp_path, "cam", 2, "--width", "320", "--height", "180") as cams,
+        SimulatedButton(broker.url) as button,
+    ):
+        site = site_yaml(broker=broker.url, centre=centre.url, cameras=cams, points=1)
+        site = site.replace("  media: link", "  media: link\n  accept_within_s: 3")
+        with Gateway(tmp_path, site) as gateway:
+            wait_for(lambda: gateway.rings_hold(5), within_s=40, what="both rings hold 5 s")
+            button.press(topic(0), gateway_payload(press_id="first"))
+            raised = wait_for(lambda: centre.of_type("alarm.raised"), within_s=5, what="alarm.raised")[0]
+            told = raised.get_data()
+            assert isinstance(told, dict)
+            _play_live(told)
+            button.press(topic(0), gateway_payload(press_id="second"))
+            wait_for(lambda: centre.of_type("alarm.repeated"), within_s=5, what="alarm.repeated")
+            wait_for(lambda: centre.of_type("alarm.escalated"), within_s=10, what="alarm.escalated")
+            button.publish(topic(0), b"\xff{").wait()
+            wait_for(lambda: centre.of_type("alarm.manifest"), within_s=30, what="alarm.manifest")
+            _reply(told["reply_url"], "accepted")
+            kinds = {event.get_type() for event in centre.events}
+            assert {"site.plan", "link.heartbeat", "alarm.evidence"} <= kinds
+            wait_for(lambda: gateway.undelivered() == 0, within_s=20, what="nothing undelivered")
+    assert centre.refused == []
+    ids = [event.get_id() for event in centre.events]
+    assert len(set(ids)) == len(ids), "a message that was received came again"
+    of_alarm = [e for e in centre.events if e.get_subject() == told["alarm"]["id"]]
+    sequences = sorted(int(e.get_extension("sequence")) for e in of_alarm)
+    assert sequences == list(range(1, len(of_alarm) + 1))
+    assert {e.get_source() for e in centre.events} == {"/campus/journey"}
+    print(f"{len(centre.events)} messages of {len(kinds)} types: {sorted(kinds)}")
+
+
+def _play_live(told: dict[str, Any]) -> None:
+    """Each camera's live link as it stands in the alert, through ffprobe and two seconds of it through ffmpeg."""
+    ffprobe, ffmpeg = tool("ffprobe", "ffmpeg"), tool("ffmpeg", "ffmpeg")
+    for camera in told["cameras"]:
+        url = camera["live"]["hls"]
+        assert datetime.fromisoformat(camera["live"]["expires_at"]) > datetime.now().astimezone()
+        about = subprocess.run(
+            [ffprobe, "-v", "error", "-of", "json", "-show_streams", url],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert (about.returncode, about.stderr) == (0, ""), about.stderr
+        assert [s["codec_name"] for s in json.loads(about.stdout)["streams"]] == ["h264"]
+        played = subprocess.run(
+            [
+                *(ffmpeg, "-v", "error", "-i", url, "-t", "2", "-fps_mode", "passthrough"),
+                *("-f", "null", "-"),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert (played.returncode, played.stderr) == (0, ""), played.stderr
+
+
+def _reply(url: str, word: str) -> None:
+    body = {"reply": word, "operator": {"name": "王警官", "unit": "110"}}
+    request = urllib.request.Request(
+        url,
+        data=json.dumps(body).encode(),
+        headers={"Content-Type": "application/json", "Authorization": f"Bearer {CENTRE_TOKEN}"},
+    )
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        assert answer.status == 200
