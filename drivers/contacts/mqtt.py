@@ -2,7 +2,7 @@
 
 paho-mqtt runs its own thread; what arrives is handed to the event loop. MQTT 3.1.1 with ``clean_session=False``
 is enough and is what every broker speaks, the embedded one included. A payload far beyond what a contact
-sends is received and judged like any other (PLATFORM: it would be dropped unseen by MQTT 5's packet limit).
+sends is received and judged like any other (MQTT 5's packet limit would have the broker drop it unseen).
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from drivers.contacts.formats.gateway import decode as own
+from drivers.contacts.formats.ours import decode as own
 from drivers.contacts.formats.zigbee2mqtt import decode as z2m
 from gateway.domain.contact import Memory, Signal, SignalKind, heard_by, judge
 from tests.support.clock import MORNING

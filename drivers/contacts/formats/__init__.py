@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from drivers.contacts.formats import gateway, zigbee2mqtt
+from drivers.contacts.formats import ours, zigbee2mqtt
 from gateway.domain.contact import Signal
 
 Codec = Callable[[bytes], list[Signal]]
 
 CODECS: Mapping[str, Codec] = {
-    "gateway": gateway.decode,
+    "gateway": ours.decode,
     "zigbee2mqtt": zigbee2mqtt.decode,
 }

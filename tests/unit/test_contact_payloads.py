@@ -1,0 +1,135 @@
+"""Contact codecs on the payloads that real devices publish (STANDARDS §9)."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+import pytest
+
+from drivers.contacts.formats.document import MAX_PAYLOAD_BYTES
+from drivers.contacts.formats.ours import decode as own
+from drivers.contacts.formats.zigbee2mqtt import decode as z2m
+from gateway.domain.contact import SignalKind
+from gateway.domain.errors import Malformed
+
+
+@pytest.mark.parametrize(
+    ("device", "payload", "kind"),
+    [
+        (
+            "TS0215A_sos",
+            '{"action":"emergency","battery":100,"voltage":3000,"linkquality":120}',
+            SignalKind.GESTURE,
+        ),
+        ("HS1EB", '{"action":"single","battery":51.5,"linkquality":192}', SignalKind.GESTURE),
+        ("HS1EB", '{"action":"double"}', SignalKind.GESTURE),
+        ("HS1EB", '{"action":"hold"}', SignalKind.GESTURE),
+        ("HS1EB", '{"action":"off"}', SignalKind.UP),
+        ("WXKG01LM", '{"action":"single","battery":100,"voltage":3062}', SignalKind.GESTURE),
+        ("WXKG01LM", '{"action":"release","duration":1204}', SignalKind.UP),
+        ("Climax", '{"action":"panic"}', SignalKind.GESTURE),
+        ("contact", '{"contact":false,"battery":97}', SignalKind.OPENED),
+        ("contact", '{"contact":true}', SignalKind.CLOSED),
+        ("any", '{"action":null,"battery":100}', SignalKind.ALIVE),
+        ("any", '{"action":"","battery":100}', SignalKind.ALIVE),
+        ("any", '{"linkquality":80,"battery":3}', SignalKind.ALIVE),
+        ("any", "{}", SignalKind.ALIVE),
+        ("flag", '{"sos":true}', SignalKind.PRESSED),
+        ("flag", '{"emergency":true,"battery":88}', SignalKind.PRESSED),
+        ("flag", '{"panic":true}', SignalKind.PRESSED),
+        ("flag", '{"sos":false,"tamper":false}', SignalKind.ALIVE),
+        ("tamper", '{"tamper":true}', SignalKind.TAMPER),
+    ],
+)
+def test_a_documented_zigbee2mqtt_payload_means_one_thing(
+    device: str, payload: str, kind: SignalKind
+) -> None:
+    """Each device's own words."""
+    (signal,) = z2m(payload.encode())
+    assert signal.kind is kind, device
+
+
+@pytest.mark.parametrize(
+    ("battery", "read"), [(100, 100), (51.5, 51), (-1, None), (101, None), (True, None), ("97", None)]
+)
+def test_a_battery_is_read_or_left_out_and_never_costs_a_press(battery: object, read: int | None) -> None:
+    """Nonsense beside a press is only nonsense."""
+    (signal,) = z2m(json.dumps({"action": "single", "battery": battery}).encode())
+    assert (signal.kind, signal.battery) == (SignalKind.GESTURE, read)
+    (signal,) = own(json.dumps({"event": "pressed", "battery": battery}).encode())
+    assert (signal.kind, signal.battery) == (SignalKind.PRESSED, read)
+
+
+@pytest.mark.parametrize("action", [7, True, ["single"], {"a": 1}])
+def test_an_action_that_is_no_word_is_malformed(action: object) -> None:
+    """It cannot be read, so it is kept to be looked at."""
+    with pytest.raises(Malformed, match="action"):
+        z2m(json.dumps({"action": action}).encode())
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [
+        ("pressed", SignalKind.PRESSED),
+        ("released", SignalKind.ALIVE),
+        ("tamper", SignalKind.TAMPER),
+        ("test", SignalKind.TEST),
+        ("alive", SignalKind.ALIVE),
+    ],
+)
+def test_our_own_events(event: str, kind: SignalKind) -> None:
+    """Only the event is required."""
+    (signal,) = own(json.dumps({"event": event}).encode())
+    assert (signal.kind, signal.event_id, signal.at) == (kind, None, None)
+
+
+def test_our_own_format_with_everything() -> None:
+    """Identity, the contact's own time with its offset, battery."""
+    payload = {"event": "pressed", "id": "a-1", "at": "2026-03-02T10:15:07.123+08:00", "battery": 97}
+    (signal,) = own(json.dumps(payload).encode())
+    assert signal.event_id == "a-1"
+    assert signal.at == datetime.fromisoformat("2026-03-02T10:15:07.123+08:00")
+
+
+@pytest.mark.parametrize("id_", [None, "", True, 1.5, [], "x" * 201])
+def test_an_identity_that_is_none_is_left_out(id_: object) -> None:
+    """The press counts without it."""
+    (signal,) = own(json.dumps({"event": "pressed", "id": id_}).encode())
+    assert (signal.kind, signal.event_id) == (SignalKind.PRESSED, None)
+
+
+@pytest.mark.parametrize("at", ["now", "2026-03-02T10:15:07", "2026-13-40T00:00:00Z", 1772417707, None, ""])
+def test_a_time_that_is_none_is_left_out(at: object) -> None:
+    """No offset, no date, no text: the arrival stands in."""
+    (signal,) = own(json.dumps({"event": "pressed", "at": at}).encode())
+    assert (signal.kind, signal.at) == (SignalKind.PRESSED, None)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"pressed",
+        b"[]",
+        b"null",
+        b'"pressed"',
+        b"\xff\xfe\x00",
+        b'{"event":',
+        b"[" * 60_000,
+        b"1" * 5000,
+        b'{"a":"' + b"x" * MAX_PAYLOAD_BYTES + b'"}',
+    ],
+)
+@pytest.mark.parametrize("decode", [own, z2m], ids=["gateway", "zigbee2mqtt"])
+def test_what_is_no_json_object_is_malformed_and_says_so(decode: object, payload: bytes) -> None:
+    """Truncated, deep, huge, another type: one documented error with words in it."""
+    with pytest.raises(Malformed, match=r"\w"):
+        decode(payload)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("payload", [b"{}", b'{"event":"PRESSED"}', b'{"event":7}', b'{"Event":"pressed"}'])
+def test_an_event_nobody_knows_is_malformed(payload: bytes) -> None:
+    """Our own format is exact, and the error names what was expected."""
+    with pytest.raises(Malformed, match="expected one of pressed"):
+        own(payload)
