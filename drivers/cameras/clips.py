@@ -45,6 +45,8 @@ NICE = 5
 STAND_BACK_S = 2.0
 """How long a clip waits at most, once, for the stills of a press: by then they are due."""
 
+OUT_OF_ORDER = "the camera sends frames out of order (B-frames): all are here, but shown at the wrong moments"
+
 MUXER = {
     "movflags": "hybrid_fragmented+frag_keyframe+default_base_moof",
     "video_track_timescale": str(TICKS),
@@ -180,8 +182,10 @@ class Cutting:
         elif time_s - self._last_s > max(GAP_S, 4 * group.run.interval_s):
             self._gap(time_s, "no frames came")
         ticks = self._base[1] + round((frame.pts - self._base[0]) * video.tick_s * TICKS)
-        if self._held is not None:
-            ticks = max(ticks, self._held[1] + 1)  # a file's times only go forward
+        if self._held is not None and ticks <= self._held[1]:  # a file's times only go forward
+            ticks = self._held[1] + 1
+            if OUT_OF_ORDER not in self._missing:
+                self._missing.append(OUT_OF_ORDER)
         self._flush_held(ticks)
         self._held = (frame, ticks)
         self._last_s = time_s

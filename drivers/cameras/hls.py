@@ -1,14 +1,16 @@
 """Live picture: fragmented MP4 for HLS out of the ring, made when asked for and not before.
 
-A segment is one or more whole groups of pictures; its number was given when they came in, so the same name is the same bytes
-for everybody, and nothing has to be kept between two requests. Only whole groups are shown: the delay is one group and what
-the player adds.
+A segment is one or more whole groups of pictures; its number was given when they came in, so the same name is the same
+bytes for everybody, and what is kept between two requests is kept for speed alone. Only whole groups are shown: the
+delay is one group and what the player adds.
 """
 
 from __future__ import annotations
 
 import io
 import re
+import struct
+from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -24,9 +26,13 @@ NAME = re.compile(
 )
 
 MUXER = {
-    "movflags": "empty_moov+default_base_moof+frag_custom+frag_discont+skip_trailer",
+    "movflags": "empty_moov+default_base_moof+frag_custom+skip_trailer",
     "video_track_timescale": str(TICKS),
 }
+
+
+KEPT_BYTES = 8 << 20
+"""Parts kept for the next viewer: the newest segment of each of 16 cameras at 4 Mbit/s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +51,25 @@ class Playlist:
     codec: str
     epoch: int
     segments: list[Segment]
+
+
+class Parts:
+    """Makes parts, and keeps the last ones while somebody looks. For one thread."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()
+
+    def part(self, camera: str, ring: Ring, name: str) -> bytes:
+        """See :func:`part`."""
+        data = self._kept.pop((camera, name), None) or part(ring, name)
+        self._kept[camera, name] = data
+        while sum(len(kept) for kept in self._kept.values()) > KEPT_BYTES:
+            self._kept.popitem(last=False)
+        return data
+
+    def forget(self) -> None:
+        """Nobody looks any more."""
+        self._kept.clear()
 
 
 def playlist(ring: Ring) -> Playlist | None:
@@ -91,14 +116,40 @@ def part(ring: Ring, name: str) -> bytes:
     header = sink.tell()
     if asked["segment"] is None:
         return sink.getvalue()
+    begins = _ticks(groups[0].frames[0].pts, groups[0])
     for group in groups:
         frames = list(group.frames)
         for frame, next_pts in zip(frames, [*(f.pts for f in frames[1:]), _end_pts(group)], strict=True):
-            mp4.write(
-                frame, _ticks(frame.pts, group), max(1, _ticks(next_pts, group) - _ticks(frame.pts, group))
-            )
+            at = _ticks(frame.pts, group)
+            mp4.write(frame, at - begins, max(1, _ticks(next_pts, group) - at))
     mp4.close()
-    return sink.getvalue()[header:]
+    return _placed(sink.getvalue()[header:], number=groups[0].segment, begins=begins)
+
+
+def _placed(fragment: bytes, *, number: int, begins: int) -> bytes:
+    """The fragment with its number and its time in the stream: the muxer, which made no other, counts both from the start.
+
+    ISO/IEC 14496-12 §8.8.5 (``mfhd``) and §8.8.12 (``tfdt``, whose version 1 has 64 bits of time).
+    """
+    data = bytearray(fragment)
+    moof = _box(data, b"moof", 0)
+    mfhd = _box(data, b"mfhd", moof + 8)
+    tfdt = _box(data, b"tfdt", _box(data, b"traf", moof + 8) + 8)
+    if data[tfdt + 8] != 1:
+        raise Unavailable(f"the muxer wrote version {data[tfdt + 8]} of a fragment's time; 1 was expected")
+    struct.pack_into(">I", data, mfhd + 12, number & 0xFFFFFFFF)
+    struct.pack_into(">Q", data, tfdt + 12, begins)
+    return bytes(data)
+
+
+def _box(data: bytearray, kind: bytes, at: int) -> int:
+    """Where the first box of this kind begins, looking from ``at`` on along one level."""
+    while at + 8 <= len(data):
+        size, found = struct.unpack_from(">I4s", data, at)
+        if found == kind:
+            return at
+        at += max(8, size)
+    raise Unavailable(f"the muxer wrote a fragment without {kind.decode()}")
 
 
 def _ticks(pts: int, group: Group) -> int:

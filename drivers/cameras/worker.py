@@ -17,6 +17,7 @@ import socket
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,8 @@ HEALTH_EVERY_S = 1.0
 FRESH_S = 5.0
 """A camera whose newest frame is older than this is not healthy, whatever its session says."""
 
-TRIM_AFTER_S = 3.0
-"""How long after the last still or clip memory is given back."""
+TRIM_AFTER_S = 8.0
+"""How long after the last still, clip or look memory is given back; players come again every second or two."""
 
 NUMBERS_SINCE = 1_735_689_600
 """2025-01-01 as Unix seconds: counted from there, segments' numbers fit 31 bits until 2059, as some players need."""
@@ -56,6 +57,8 @@ class Worker:
         self._sessions: dict[str, Session] = {}
         self._stills = Stills()
         self._clips = Clips(self._stills.calm)
+        self._live = ThreadPoolExecutor(1, thread_name_prefix="live")
+        self._parts = hls.Parts()
         self._under_way: dict[int, Wanted | Cutting] = {}
         self._changed = threading.Event()
         self._worked = 0.0
@@ -100,10 +103,8 @@ class Worker:
                 self._still(number, self._session(message), message["at"])
             elif op == "clip":
                 self._clip(number, self._session(message), message)
-            elif op == "playlist":
-                self._playlist(number, self._session(message))
-            elif op == "part":
-                self._send({"id": number, "ok": True}, hls.part(self._session(message).ring, message["name"]))
+            elif op in ("playlist", "part"):
+                self._live.submit(self._show, number, self._session(message), message.get("name"))
             elif op == "cancel":
                 self._cancel(message["of"])
             else:
@@ -204,16 +205,26 @@ class Worker:
         elif under_way is not None:
             self._stills.forget(under_way)
 
-    def _playlist(self, number: int, session: Session) -> None:
+    def _show(self, number: int, session: Session, name: str | None) -> None:
+        """A live playlist, or one of its parts, in the thread for that: many viewers hold up no evidence."""
+        self._worked = time.monotonic()
+        try:
+            if name is not None:
+                self._send({"id": number, "ok": True}, self._parts.part(session.id, session.ring, name))
+            else:
+                self._send({"id": number, "ok": True, **self._playlist(session)})
+        except Unavailable as exc:
+            self._send({"id": number, "error": exc.reason})
+        except Exception as exc:  # whatever a stream can do to the muxer costs this request only
+            log.exception("the live picture of camera %s failed", session.id)
+            self._send({"id": number, "error": f"no live picture can be made of this stream: {exc}"})
+
+    def _playlist(self, session: Session) -> Message:
         found = hls.playlist(session.ring)
-        if found is None:
+        if found is None or session.cause:
             raise Unavailable(session.cause or "no whole segment yet")
-        if session.cause:
-            raise Unavailable(session.cause)
         segments = [[s.number, s.duration_s, self._clock.to_wall(s.begins_s)] for s in found.segments]
-        self._send(
-            {"id": number, "ok": True, "codec": found.codec, "epoch": found.epoch, "segments": segments}
-        )
+        return {"codec": found.codec, "epoch": found.epoch, "segments": segments}
 
     # ------------------------------------------------------------------ health
 
@@ -225,6 +236,7 @@ class Worker:
             self._clock.observe(now, time.time())
             if self._worked and not self._under_way and now - self._worked > TRIM_AFTER_S:
                 self._worked = 0.0
+                self._live.submit(self._parts.forget)
                 give_memory_back()
             self._send({"health": [self._health_of(s, now) for s in list(self._sessions.values())]})
 

@@ -24,6 +24,17 @@ from tests.support.camera_bank import (
     needed,
     started,
 )
+from tests.support.signals import wait_until
+
+
+async def wait_until_moved_on(bank: SubprocessCameraBank) -> None:
+    """Wait until the ring's first segment, whose time is 0, has left it."""
+    first = (await bank.live_playlist("cam")).segments[0].sequence
+    for _ in range(500):
+        if (await bank.live_playlist("cam")).segments[0].sequence != first:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("the ring keeps its first segment")
 
 
 async def serve(bank: SubprocessCameraBank) -> tuple[web.AppRunner, str]:
@@ -86,14 +97,21 @@ def test_ffmpeg_plays_the_live_picture_without_a_seam(tmp_path: Path) -> None:
     assert samples == [stream.nals(number + i) for i in range(len(samples))]
 
 
+def place(fragment: bytes) -> tuple[int, int]:
+    """A fragment's number and its time in the stream, in ticks."""
+    mfhd, tfdt = fragment.index(b"mfhd"), fragment.index(b"tfdt")
+    return int.from_bytes(fragment[mfhd + 8 : mfhd + 12]), int.from_bytes(fragment[tfdt + 8 : tfdt + 16])
+
+
 def test_a_part_is_the_same_for_everybody_and_strange_names_are_refused(tmp_path: Path) -> None:
-    """The same name gives the same bytes again; other names, also those that look like paths, give nothing."""
+    """A name gives the same bytes again, with its place in the stream; other names, also such like paths, give nothing."""
     camera = SimulatedCamera(name="cam")
 
     async def run() -> None:
         async with started(camera), banked([by_stream(camera)], tmp_path, ring_s=3) as bank:
             await healthy(bank)
-            await covering(bank, 3)
+            await wait_until(lambda: bank.health()["cam"].ring_s > 3)
+            await wait_until_moved_on(bank)
             live = await bank.live_playlist("cam")
             assert live.codec.startswith("avc1.")
             assert [s.sequence for s in live.segments] == sorted(s.sequence for s in live.segments)
@@ -102,6 +120,12 @@ def test_a_part_is_the_same_for_everybody_and_strange_names_are_refused(tmp_path
             assert first[4:8] in (b"styp", b"moof")
             assert b"moov" in await bank.live_part("cam", live.init)
             gone = f"{live.epoch}-{live.segments[0].sequence - 100}.m4s"
+            listed = [await bank.live_part("cam", s.name) for s in live.segments]
+            places = [place(data) for data in listed]
+            assert [number for number, _ in places] == [s.sequence for s in live.segments]
+            for (_, begins), (_, after), segment in zip(places, places[1:], live.segments, strict=False):
+                assert begins > 0
+                assert (after - begins) / 90_000 == pytest.approx(segment.duration_s)
             for name in (gone, "init-1.mp4", "../secret", "init-x.mp4", "1-2.m4s\n", "", "١-٢.m4s"):
                 with pytest.raises(Unavailable):
                     await bank.live_part("cam", name)

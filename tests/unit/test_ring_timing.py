@@ -56,6 +56,15 @@ def test_burst_on_connect_is_laid_back_to_where_it_was() -> None:
     assert run.offset_at(9.0) == pytest.approx(1000 + LATENCY_S, abs=0.002)
 
 
+def test_long_burst_is_not_taken_for_a_wrong_rate() -> None:
+    """Eight buffered seconds at once and eight live ones: a rate is read from the live ones only."""
+    run = Run()
+    feed(run, stream(16, delay=lambda i: max(0.0, 8.0 - i * 0.04)))
+    assert run.quality()[1] == 0.0
+    for media_s in (0.0, 4.0, 8.0, 15.0):
+        assert run.offset_at(media_s) == pytest.approx(1000 + LATENCY_S, abs=0.002)
+
+
 def test_stall_of_the_network_is_delay_and_no_jump() -> None:
     """Three seconds in which nothing comes and then everything at once do not break the run."""
     run = Run()
