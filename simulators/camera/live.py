@@ -146,8 +146,11 @@ class LiveSource:
                     if self._stopping.wait(due_s - taken_at_s):
                         break
                     taken_at_s = time.time()
-                # Behind by more than a frame: leave frames out as a camera does, never run after the clock.
-                due_s = max(due_s + interval_s, taken_at_s)
+                due_s += interval_s
+                if due_s < taken_at_s + interval_s / 10:
+                    # Behind by a frame: leave frames out as a camera does. Run after the clock, and two of a small
+                    # picture fall into one millisecond, have one time stamp, and are one picture to every receiver.
+                    due_s = taken_at_s + interval_s
                 unix_ms = int(taken_at_s * 1000)
                 image = self._canvas.draw(unix_ms=unix_ms, frame=number, out=image)
                 key = self._key_wanted.is_set()
