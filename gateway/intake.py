@@ -76,7 +76,8 @@ class Intake:
         for point in points:
             if point.source is not None:
                 self._at_topic.setdefault(point.source.topic, []).append(point)
-        self._arrived: asyncio.Queue[ContactMessage] = asyncio.Queue()
+        self._early: list[ContactMessage] = []
+        self._admissions: asyncio.TaskGroup | None = None
         # Packet ids under which a message is kept. An acknowledgement can be lost on the way, so a DUP is only known to be
         # another message once the broker has used the id again.
         self._kept_mids: set[int] = set()
@@ -91,21 +92,22 @@ class Intake:
         return list(self._at_topic)
 
     def receive(self, message: ContactMessage) -> None:
-        """Take a message for admission; never blocks. The broker's in-flight limit bounds the queue."""
-        self._arrived.put_nowait(message)
+        """Take a message for admission; never blocks. The broker's in-flight limit bounds how many are under way."""
+        if self._admissions is None:
+            self._early.append(message)
+        else:
+            self._admissions.create_task(self._admit(message))
 
     async def run(self) -> None:
         """Admit messages in their order. Several admissions may wait for the disk together and share a commit."""
         self._kept_mids = await self._store.read(lambda tx: tx.inbox.unsettled())
         async with asyncio.TaskGroup() as admissions:
+            admissions.create_task(self._settle(), name="settle")  # never ends, and so neither does this
             admissions.create_task(self._rehearse(), name="rehearse")
-            admissions.create_task(self._settle(), name="settle")
-            slots = asyncio.Semaphore(256)
-            while True:
-                message = await self._arrived.get()
-                await slots.acquire()
-                task = admissions.create_task(self._admit(message), name=f"admit {message.topic}")
-                task.add_done_callback(lambda _: slots.release())
+            early, self._early = self._early, []
+            self._admissions = admissions
+            for message in early:
+                self.receive(message)
 
     async def _rehearse(self) -> None:
         """Go the way of a press once and take it back, so that the first real one does not wait for statements to be

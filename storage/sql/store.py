@@ -285,7 +285,8 @@ def _engine(path: Path, *, writing: bool) -> Engine:
 
     def begin(connection: Connection) -> None:
         # pysqlite would begin too late and without the write lock.
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+        driver: Any = connection.connection.driver_connection
+        driver.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
 
     event.listen(engine, "connect", prepare)
     event.listen(engine, "begin", begin)
