@@ -20,7 +20,8 @@ from pathlib import Path
 from benchmarks import rig
 
 RATE = 50.0
-PRESSES = 500
+PRESSES = 250
+ROUNDS = 3
 BURST = 1000
 
 
@@ -28,13 +29,20 @@ def main() -> None:
     with rig.folder() as folder, rig.broker(folder) as port:
         receiver = rig.Receiver()
         try:
-            floor = _floor(folder, port, receiver)
-            print(rig.line("floor at 50/s", floor))
-            ours = _gateway(folder, port, receiver)
-            print(rig.line("gateway at 50/s", ours))
+            floor: list[float] = []
+            ours: list[float] = []
+            # In turn, since a shared machine is faster in one minute than in the next.
+            for number in range(ROUNDS):
+                floor += (one := _floor(folder, port, receiver))
+                print(rig.line(f"round {number + 1}: floor at 50/s", one))
+                ours += (two := _at_rate(folder, port, receiver))
+                print(rig.line(f"round {number + 1}: gateway at 50/s", two))
+            print(rig.line("all rounds: floor", floor))
+            print(rig.line("all rounds: gateway", ours))
             for name, part, goal in (("p50", 0.5, 2.0), ("p99", 0.99, 5.0)):
                 ratio = rig.percentile(ours, part) / rig.percentile(floor, part)
                 print(f"  {name}: {ratio:.2f} times the floor (goal: at most {goal:.0f})")
+            _burst(folder, port, receiver)
         finally:
             receiver.close()
 
@@ -48,7 +56,8 @@ def _floor(folder: Path, port: int, receiver: rig.Receiver) -> list[float]:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(
-        target=_floor_process, args=(str(folder / "floor.db"), port, receiver.port, there)
+        target=_floor_process,
+        args=(str(folder / f"floor-{time.monotonic_ns()}.db"), port, receiver.port, there),
     )
     process.start()
     here.recv()
@@ -103,40 +112,48 @@ def _raised(receiver: rig.Receiver) -> list[tuple[float, str]]:
     return found
 
 
-def _gateway(folder: Path, port: int, receiver: rig.Receiver) -> list[float]:
-    site = rig.site_yaml(broker_port=port, centre_url=receiver.url, points=BURST)
+def _at_rate(folder: Path, port: int, receiver: rig.Receiver) -> list[float]:
+    site = rig.site_yaml(broker_port=port, centre_url=receiver.url, points=PRESSES)
+    _forget(folder)
     with rig.RunningGateway(folder, site):
-        time.sleep(1.0)
+        time.sleep(2.0)  # until nothing but the presses keeps it busy
         receiver.taken()
         sent = rig.publish(port, _presses(PRESSES), RATE)
-        time.sleep(2.0)
-        arrivals = _raised(receiver)
-        ours = [at - sent[f"b/{point}"] for at, point in arrivals]
-        if len(ours) != PRESSES or len({p for _, p in arrivals}) != PRESSES:
-            raise SystemExit(f"{len(ours)} of {PRESSES} presses arrived")
-    (folder / "data" / "gateway.db").unlink()
-    for left in folder.glob("data/gateway.db-*"):
-        left.unlink()
-    with rig.RunningGateway(folder, site):
         time.sleep(1.0)
+        arrivals = _raised(receiver)
+    if len(arrivals) != PRESSES or len({p for _, p in arrivals}) != PRESSES:
+        raise SystemExit(f"{len(arrivals)} of {PRESSES} presses arrived")
+    return [at - sent[f"b/{point}"] for at, point in arrivals]
+
+
+def _burst(folder: Path, port: int, receiver: rig.Receiver) -> None:
+    site = rig.site_yaml(broker_port=port, centre_url=receiver.url, points=BURST)
+    _forget(folder)
+    with rig.RunningGateway(folder, site):
+        time.sleep(2.0)
         receiver.taken()
         sent = rig.publish(port, _presses(BURST), None)
         first = min(sent.values())
-        arrivals = []
+        arrivals: list[tuple[float, str]] = []
         deadline = time.monotonic() + 20
         while len(arrivals) < BURST and time.monotonic() < deadline:
             time.sleep(0.1)
             arrivals += _raised(receiver)
         time.sleep(1.0)
         arrivals += _raised(receiver)
-        points = {p for _, p in arrivals}
-        spread = max(at for at, _ in arrivals) - first
-        print(
-            f"burst of {BURST}: {len(points)} delivered, {len(arrivals) - len(points)} twice, "
-            f"the last after {spread:.2f} s (goal: 2 s), published within {max(sent.values()) - first:.2f} s, "
-            f"median {statistics.median(at - sent[f'b/{p}'] for at, p in arrivals):.2f} s"
-        )
-    return ours
+    points = {p for _, p in arrivals}
+    spread = max(at for at, _ in arrivals) - first
+    print(
+        f"burst of {BURST}: {len(points)} delivered, {len(arrivals) - len(points)} twice, "
+        f"the last after {spread:.2f} s (goal: 2 s), published within {max(sent.values()) - first:.2f} s, "
+        f"median {statistics.median(at - sent[f'b/{p}'] for at, p in arrivals):.2f} s"
+    )
+
+
+def _forget(folder: Path) -> None:
+    """An empty database: every point is pressed for the first time."""
+    for left in folder.glob("data/gateway.db*"):
+        left.unlink()
 
 
 if __name__ == "__main__":
