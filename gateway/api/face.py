@@ -62,9 +62,7 @@ class Face:
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > BODY_BYTES:
-                raise HTTPException(
-                    413
-                )  # the one exception that the framework lets through while it reads a body
+                raise HTTPException(413)  # what the framework lets through while it reads a body
             return message
 
         try:
