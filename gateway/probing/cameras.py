@@ -16,9 +16,9 @@ from gateway.ports import CameraHealth
 from gateway.probing.table import Line, Result, Tell
 from gateway.wiring import camera_spec
 
-GIVEN_UP_S = 12.0
+GIVEN_UP_S = 13.5
 SAME_CAUSE_S = 2.5  # a camera that has told the same fault for so long will not mend itself in this probe
-OPENING_S = 9.0  # a camera that takes the connection and says nothing is told of after 8 s
+OPENING_S = 12.0  # a camera that answers and sends no picture is known after two waits of 5 s
 INTERVAL_WAIT_S = 4.0  # after the first picture: two key frames tell how far apart they are
 LONG_INTERVAL_S = 4.5  # a clip begins up to one interval early, and a live picture is as late
 CLOCK_OFF_S = 2.0

@@ -14,9 +14,9 @@ import pytest
 from simulators.button import SimulatedButton
 from simulators.centre.signatures import new_secret
 from tests.support.processes import (
-    Broker,
     Campus,
     Gateway,
+    any_broker,
     memory_mb,
     missing,
     run_gateway,
@@ -60,8 +60,8 @@ def test_a_wrong_site_file_is_refused_with_its_place(
 
 def test_a_wrong_secret_is_tried_for_ever_and_loses_nothing(tmp_path: Path) -> None:
     """The centre refuses every signature: a path fault says so; with the right secret the press is delivered, once."""
-    with Broker(tmp_path) as broker, Campus(tmp_path) as campus, SimulatedButton(broker.url) as button:
-        site = site_yaml(broker=broker.url, centre=campus.centre_url)
+    with any_broker(tmp_path) as broker, Campus(tmp_path) as campus, SimulatedButton(broker) as button:
+        site = site_yaml(broker=broker, centre=campus.centre_url)
         wrong = Gateway(tmp_path, site, environ={"CENTRE_SECRET": new_secret()})
         with wrong:
             button.press(topic(0))
@@ -86,9 +86,9 @@ def test_a_wrong_secret_is_tried_for_ever_and_loses_nothing(tmp_path: Path) -> N
 @pytest.mark.slow
 def test_a_payload_of_100_mb_is_quarantined_and_the_next_press_counts(tmp_path: Path) -> None:
     """It is kept as unreadable with its size, does not hold up the queue, and its memory is given back."""
-    with Broker(tmp_path) as broker, Campus(tmp_path) as campus:
-        site = site_yaml(broker=broker.url, centre=campus.centre_url, points=2)
-        with Gateway(tmp_path, site) as gateway, SimulatedButton(broker.url) as button:
+    with any_broker(tmp_path) as broker, Campus(tmp_path) as campus:
+        site = site_yaml(broker=broker, centre=campus.centre_url, points=2)
+        with Gateway(tmp_path, site) as gateway, SimulatedButton(broker) as button:
             wait_for(lambda: campus.state()["plan"], within_s=10, what="the plan at the centre")
             before_mb = memory_mb(gateway.pid)
             with sampled(lambda: memory_mb(gateway.pid)) as seen_mb:
@@ -114,13 +114,13 @@ def test_a_payload_of_100_mb_is_quarantined_and_the_next_press_counts(tmp_path: 
 def test_cameras_that_refuse_or_lie_are_named_and_left_alone(tmp_path: Path) -> None:
     """401 is asked once and not again; JPEG for H.264 is told as such; the third camera's evidence is whole."""
     with (
-        Broker(tmp_path) as broker,
+        any_broker(tmp_path) as broker,
         Campus(tmp_path, cameras=3) as campus,
-        SimulatedButton(broker.url) as button,
+        SimulatedButton(broker) as button,
     ):
         campus.camera_fault(0, reject_login=True)
         campus.camera_fault(1, wrong_codec=True)
-        site = site_yaml(broker=broker.url, centre=campus.centre_url, cameras=campus.cameras)
+        site = site_yaml(broker=broker, centre=campus.centre_url, cameras=campus.cameras)
         with Gateway(tmp_path, site) as gateway:
             wait_for(
                 lambda: {("camera", "cam-1"), ("camera", "cam-2")} <= set(gateway.faults()),
@@ -151,9 +151,9 @@ def test_cameras_that_refuse_or_lie_are_named_and_left_alone(tmp_path: Path) -> 
 
 def test_a_centre_that_answers_garbage_has_received_and_is_told_of(tmp_path: Path) -> None:
     """200 with JSON that cannot be understood: received, not sent again, no state changed, and a fault says so."""
-    with Broker(tmp_path) as broker, Campus(tmp_path) as campus:
-        site = site_yaml(broker=broker.url, centre=campus.centre_url)
-        with Gateway(tmp_path, site) as gateway, SimulatedButton(broker.url) as button:
+    with any_broker(tmp_path) as broker, Campus(tmp_path) as campus:
+        site = site_yaml(broker=broker, centre=campus.centre_url)
+        with Gateway(tmp_path, site) as gateway, SimulatedButton(broker) as button:
             wait_for(lambda: gateway.undelivered() == 0, within_s=10, what="the plan is out")
             campus.misbehave(answer="truncated")
             button.press(topic(0))
@@ -174,8 +174,8 @@ def test_a_centre_that_answers_garbage_has_received_and_is_told_of(tmp_path: Pat
 def test_a_centre_that_was_away_gets_everything_at_once(tmp_path: Path) -> None:
     """Twenty presses while nobody listens are delivered within seconds of its return, none twice, in their order."""
     presses = 20
-    with Broker(tmp_path) as broker, Campus(tmp_path) as campus, SimulatedButton(broker.url) as button:
-        site = site_yaml(broker=broker.url, centre=campus.centre_url, points=presses)
+    with any_broker(tmp_path) as broker, Campus(tmp_path) as campus, SimulatedButton(broker) as button:
+        site = site_yaml(broker=broker, centre=campus.centre_url, points=presses)
         with Gateway(tmp_path, site) as gateway:
             wait_for(lambda: gateway.undelivered() == 0, within_s=10, what="the plan is out")
             campus.misbehave(refuse=True)
@@ -203,9 +203,9 @@ def test_a_site_in_a_path_with_spaces_and_chinese_works(tmp_path: Path) -> None:
     """Site file and data in `三中 的 网关 (new)`: armed, a press delivered, a still fetched by its link."""
     folder = tmp_path / "三中 的 网关 (new)"
     folder.mkdir()
-    with Broker(tmp_path) as broker, Campus(tmp_path, cameras=1) as campus:
-        site = site_yaml(broker=broker.url, centre=campus.centre_url, cameras=campus.cameras)
-        with Gateway(folder, site) as gateway, SimulatedButton(broker.url) as button:
+    with any_broker(tmp_path) as broker, Campus(tmp_path, cameras=1) as campus:
+        site = site_yaml(broker=broker, centre=campus.centre_url, cameras=campus.cameras)
+        with Gateway(folder, site) as gateway, SimulatedButton(broker) as button:
             wait_for(lambda: gateway.rings_hold(1), within_s=30, what="the camera delivers")
             button.press(topic(0))
             fetched = wait_for(
@@ -241,11 +241,11 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_full_disk_delays_evidence_and_no_alert(tmp_path: Path, small_disk: Path) -> None:
     """Presses on a full disk alert as ever; what was captured waits and is stored once there is room; a fault says so."""
     with (
-        Broker(tmp_path) as broker,
+        any_broker(tmp_path) as broker,
         Campus(tmp_path, cameras=1) as campus,
-        SimulatedButton(broker.url) as button,
+        SimulatedButton(broker) as button,
     ):
-        site = site_yaml(broker=broker.url, centre=campus.centre_url, points=6, cameras=campus.cameras)
+        site = site_yaml(broker=broker, centre=campus.centre_url, points=6, cameras=campus.cameras)
         gateway = Gateway(tmp_path, site, data=small_disk / "data")
         with gateway:
             wait_for(lambda: gateway.rings_hold(5), within_s=40, what="the ring holds 5 s")

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from simulators.button import SimulatedButton
-from tests.support.processes import Broker, Campus, Gateway, alive, children, site_yaml, topic, wait_for
+from tests.support.processes import Campus, Gateway, alive, any_broker, children, site_yaml, topic, wait_for
 
 NORMAL_ALERT_S = 0.5  # a few milliseconds on a quiet machine; far from any retry or restart
 BACK_WITHIN_S = 3.0
@@ -23,11 +23,11 @@ BACK_WITHIN_S = 3.0
 def school(tmp_path: Path) -> Iterator[tuple[Gateway, Campus, SimulatedButton]]:
     """A running gateway with two cameras whose rings are full enough for an alarm."""
     with (
-        Broker(tmp_path) as broker,
+        any_broker(tmp_path) as broker,
         Campus(tmp_path, cameras=2) as campus,
-        SimulatedButton(broker.url) as button,
+        SimulatedButton(broker) as button,
     ):
-        site = site_yaml(broker=broker.url, centre=campus.centre_url, points=2, cameras=campus.cameras)
+        site = site_yaml(broker=broker, centre=campus.centre_url, points=2, cameras=campus.cameras)
         with Gateway(tmp_path, site) as gateway:
             wait_for(lambda: gateway.rings_hold(5), within_s=40, what="both rings hold 5 s")
             yield gateway, campus, button

@@ -19,7 +19,7 @@ from simulators.button import SimulatedButton
 from simulators.camera.encoded import EncodedStream
 from simulators.camera.h264 import read_frame_stamp
 from simulators.camera.picture import Reading, read
-from tests.support.processes import Broker, Campus, Gateway, cameras, site_yaml, tool, topic, wait_for
+from tests.support.processes import Campus, Gateway, any_broker, cameras, site_yaml, tool, topic, wait_for
 
 LIVE_CAMERAS = 8
 FRAME_MS = 40
@@ -35,14 +35,14 @@ def alarm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     size = ["--width", "320", "--height", "180"]
     encoded = ["--source", "encoded", "--cache", str(folder / "loop"), "--width", "640", "--height", "360"]
     with (
-        Broker(folder) as broker,
+        any_broker(folder) as broker,
         Campus(folder, "--media-dir", str(folder / "media")) as campus,
         cameras(folder, "live", LIVE_CAMERAS, *size) as live,
         cameras(folder, "encoded", 1, *encoded) as loop,
-        SimulatedButton(broker.url) as button,
+        SimulatedButton(broker) as button,
     ):
         site = site_yaml(
-            broker=broker.url,
+            broker=broker,
             centre=campus.centre_url,
             cameras=[*live, *loop],
             before_s=BEFORE_S,

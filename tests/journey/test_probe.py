@@ -10,9 +10,9 @@ import pytest
 from simulators.button import SimulatedButton, gateway_payload
 from simulators.centre.signatures import new_secret
 from tests.support.processes import (
-    Broker,
     Campus,
     Gateway,
+    any_broker,
     free_port,
     run_gateway,
     site_yaml,
@@ -38,10 +38,10 @@ def lines_of(printed: str) -> dict[str, tuple[str, str]]:
 @pytest.mark.slow
 def test_probe_beside_a_running_gateway_disturbs_nothing(tmp_path: Path) -> None:
     """Everything works: exit 0, a line for each thing; the gateway's session, lock and alarms are as before."""
-    with Broker(tmp_path) as broker, Campus(tmp_path, cameras=2) as campus:
+    with any_broker(tmp_path) as broker, Campus(tmp_path, cameras=2) as campus:
         port = free_port()
         site = site_yaml(
-            broker=broker.url,
+            broker=broker,
             centre=campus.centre_url,
             points=2,
             cameras=campus.cameras[:1],
@@ -53,14 +53,14 @@ def test_probe_beside_a_running_gateway_disturbs_nothing(tmp_path: Path) -> None
             f"  - {{id: cam-2, name: 走廊, zone: b1-301, onvif: {{host: 127.0.0.1, port: {onvif['onvif_port']}, "
             f"username: {onvif['username']}, password: {{env: CAM_PASSWORD}}}}}}\npoints:\n",
         )
-        with SimulatedButton(broker.url) as button:
+        with SimulatedButton(broker) as button:
             button.press(topic(1), gateway_payload(press_id="kept"), retain=True)
         gateway = Gateway(tmp_path, site)
         alone = run_gateway(*gateway.command("check", "--probe")[4:])
         assert alone.returncode == 0, alone.stdout + alone.stderr
         assert lines_of(alone.stdout)[f"http 127.0.0.1:{port}"] == ("OK", "free")
         assert not gateway.data.exists(), "a probe makes nothing"
-        with gateway, SimulatedButton(broker.url) as button:
+        with gateway, SimulatedButton(broker) as button:
             began_s = time.monotonic()
             done = run_gateway(*gateway.command("check", "--probe")[4:])
             took_s = time.monotonic() - began_s
@@ -115,7 +115,7 @@ def test_probe_names_everything_that_does_not_work(tmp_path: Path) -> None:
         expected = {
             "camera 摄像机 cam-1": ("FAIL", "401"),
             "camera 摄像机 cam-2": ("FAIL", "JPEG"),
-            "camera 摄像机 cam-3": ("FAIL", "sends nothing within"),
+            "camera 摄像机 cam-3": ("FAIL", "the picture stands still"),
             "broker 消息代理": ("FAIL", "is the broker running"),
             "centre 110 中心 (first path)": ("FAIL", "compare centre.webhook.secret"),
             f"http 127.0.0.1:{taken}": ("FAIL", "taken by another program"),

@@ -11,10 +11,10 @@ import pytest
 
 from simulators.button import SimulatedButton
 from tests.support.processes import (
-    Broker,
     Campus,
     Gateway,
     alive,
+    any_broker,
     children,
     run_gateway,
     site_yaml,
@@ -29,11 +29,11 @@ ENDS_WITHIN_S = 5.0
 def test_sigterm_ends_everything_also_in_an_alarm(tmp_path: Path) -> None:
     """At rest and with clips under way it ends within 5 s with exit 0 and leaves no process; then it goes on."""
     with (
-        Broker(tmp_path) as broker,
+        any_broker(tmp_path) as broker,
         Campus(tmp_path, cameras=2) as campus,
-        SimulatedButton(broker.url) as button,
+        SimulatedButton(broker) as button,
     ):
-        site = site_yaml(broker=broker.url, centre=campus.centre_url, cameras=campus.cameras)
+        site = site_yaml(broker=broker, centre=campus.centre_url, cameras=campus.cameras)
         gateway = Gateway(tmp_path, site)
         gateway.start()
         wait_for(lambda: len(gateway.healthy_cameras()) == 2, within_s=30, what="both cameras deliver")
@@ -72,8 +72,8 @@ def test_sigterm_ends_everything_also_in_an_alarm(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_gateway_leaves_no_camera_process(tmp_path: Path) -> None:
     """kill -9 of the gateway ends its camera process within seconds, so a restart finds the cameras free."""
-    with Broker(tmp_path) as broker, Campus(tmp_path, cameras=1) as campus:
-        site = site_yaml(broker=broker.url, centre=campus.centre_url, cameras=campus.cameras)
+    with any_broker(tmp_path) as broker, Campus(tmp_path, cameras=1) as campus:
+        site = site_yaml(broker=broker, centre=campus.centre_url, cameras=campus.cameras)
         gateway = Gateway(tmp_path, site)
         gateway.start()
         wait_for(gateway.healthy_cameras, within_s=30, what="the camera delivers")
@@ -99,8 +99,8 @@ def test_ctrl_c_is_an_ordinary_end(tmp_path: Path) -> None:
 
 def test_a_refused_site_file_does_not_disarm_the_school(tmp_path: Path) -> None:
     """A new file that is refused: it runs on the last accepted copy, with a fault that names the key, and takes presses."""
-    with Broker(tmp_path) as broker, Campus(tmp_path) as campus, SimulatedButton(broker.url) as button:
-        good = site_yaml(broker=broker.url, centre=campus.centre_url)
+    with any_broker(tmp_path) as broker, Campus(tmp_path) as campus, SimulatedButton(broker) as button:
+        good = site_yaml(broker=broker, centre=campus.centre_url)
         gateway = Gateway(tmp_path, good)
         gateway.start()
         assert gateway.stop()[0] == 0
@@ -132,9 +132,9 @@ def test_without_an_accepted_copy_a_refused_file_ends_it(tmp_path: Path) -> None
 
 def test_a_second_gateway_on_the_same_data_is_refused(tmp_path: Path) -> None:
     """It says so and ends with 2; the first goes on."""
-    with Broker(tmp_path) as broker, Campus(tmp_path) as campus:
-        site = site_yaml(broker=broker.url, centre=campus.centre_url)
-        with Gateway(tmp_path, site) as gateway, SimulatedButton(broker.url) as button:
+    with any_broker(tmp_path) as broker, Campus(tmp_path) as campus:
+        site = site_yaml(broker=broker, centre=campus.centre_url)
+        with Gateway(tmp_path, site) as gateway, SimulatedButton(broker) as button:
             done = run_gateway(*gateway.command("run")[4:])
             assert done.returncode == 2, done.stderr
             assert "another gateway runs on" in done.stderr

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import shutil
 import subprocess
 import urllib.request
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 
 from simulators.button import SimulatedButton, gateway_payload
+from simulators.camera.picture import read
 from tests.support.processes import (
     CENTRE_SECRET,
     CENTRE_TOKEN,
-    Broker,
     Gateway,
+    any_broker,
     cameras,
     site_yaml,
     tool,
@@ -30,12 +35,12 @@ from tests.support.strange_receiver import StrangeReceiver
 def test_a_strange_centre_takes_every_message_and_watches_live(tmp_path: Path) -> None:
     """`standardwebhooks` accepts every message of an alarm's life, `cloudevents` parses it, FFmpeg plays the live link."""
     with (
-        Broker(tmp_path) as broker,
+        any_broker(tmp_path) as broker,
         StrangeReceiver(CENTRE_SECRET) as centre,
         cameras(tmp_path, "cam", 2, "--width", "320", "--height", "180") as cams,
-        SimulatedButton(broker.url) as button,
+        SimulatedButton(broker) as button,
     ):
-        site = site_yaml(broker=broker.url, centre=centre.url, cameras=cams, points=1)
+        site = site_yaml(broker=broker, centre=centre.url, cameras=cams, points=1)
         site = site.replace("  media: link", "  media: link\n  accept_within_s: 3")
         with Gateway(tmp_path, site) as gateway:
             wait_for(lambda: gateway.rings_hold(5), within_s=40, what="both rings hold 5 s")
@@ -64,31 +69,28 @@ def test_a_strange_centre_takes_every_message_and_watches_live(tmp_path: Path) -
 
 
 def _play_live(told: dict[str, Any]) -> None:
-    """Each camera's live link as it stands in the alert, through ffprobe and two seconds of it through ffmpeg."""
-    ffprobe, ffmpeg = tool("ffprobe", "ffmpeg"), tool("ffmpeg", "ffmpeg")
+    """Each camera's live link as it stands in the alert, for two seconds: in PyAV's FFmpeg and in the installed one."""
     for camera in told["cameras"]:
         url = camera["live"]["hls"]
         assert datetime.fromisoformat(camera["live"]["expires_at"]) > datetime.now().astimezone()
-        about = subprocess.run(
-            [ffprobe, "-v", "error", "-of", "json", "-show_streams", url],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        assert (about.returncode, about.stderr) == (0, ""), about.stderr
-        assert [s["codec_name"] for s in json.loads(about.stdout)["streams"]] == ["h264"]
-        played = subprocess.run(
-            [
-                *(ffmpeg, "-v", "error", "-i", url, "-t", "2", "-fps_mode", "passthrough"),
-                *("-f", "null", "-"),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        assert (played.returncode, played.stderr) == (0, ""), played.stderr
+        with av.open(url, timeout=10) as container:
+            frames = list(itertools.islice(container.decode(video=0), 50))
+        shown = [read(frame.to_ndarray(format="gray")).frame for frame in frames]
+        assert shown == list(range(shown[0], shown[0] + 50))
+    if shutil.which("ffmpeg") is None and os.environ.get("CAMPUS_TEST_STRICT") != "1":
+        return  # PyAV's own has played it; the other program is asked for in strict mode
+    ffprobe, ffmpeg = tool("ffprobe", "ffmpeg"), tool("ffmpeg", "ffmpeg")
+    for camera in told["cameras"]:
+        url = camera["live"]["hls"]
+        about = _quiet(ffprobe, "-v", "error", "-of", "json", "-show_streams", url)
+        assert [s["codec_name"] for s in json.loads(about)["streams"]] == ["h264"]
+        _quiet(ffmpeg, "-v", "error", "-i", url, "-t", "2", "-fps_mode", "passthrough", "-f", "null", "-")
+
+
+def _quiet(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), (words, done.stderr)
+    return done.stdout
 
 
 def _reply(url: str, word: str) -> None:

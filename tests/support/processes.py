@@ -39,6 +39,8 @@ SECRETS = {
     "CAM_PASSWORD": CAM_PASSWORD,
 }
 
+_PATH = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
+
 T = TypeVar("T")
 
 
@@ -56,7 +58,7 @@ def missing(what: str) -> None:
 
 def tool(name: str, package: str) -> str:
     """The path of an outside program; skips (or fails, strictly) where it is not installed."""
-    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+    found = shutil.which(name, path=_PATH)
     if found is None:
         missing(f"{name} is not installed (Debian: {package})")
     assert found is not None
@@ -240,6 +242,26 @@ class Broker:
         assert self.child is not None
         assert self.child.process.poll() is None, self._log.read_text("utf-8", "replace")
         return False
+
+
+@contextlib.contextmanager
+def any_broker(folder: Path) -> Iterator[str]:
+    """Where a broker is: mosquitto where it is installed, else the embedded one's library in a process of its own.
+
+    For tests in which the broker is only the way of a press, and does not have to survive anything.
+    """
+    strict = os.environ.get("CAMPUS_TEST_STRICT") == "1"
+    if strict or shutil.which("mosquitto", path=_PATH) is not None:
+        with Broker(folder) as broker:
+            yield broker.url
+        return
+    port = free_port()
+    child = Child([sys.executable, "-m", "tests.support.amqtt_process", str(port)], log=folder / "amqtt.log")
+    try:
+        child.first_line()
+        yield f"mqtt://127.0.0.1:{port}"
+    finally:
+        child.terminate()
 
 
 class Campus:
