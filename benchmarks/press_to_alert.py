@@ -47,9 +47,11 @@ def main() -> None:
             receiver.close()
 
 
-def _presses(count: int) -> list[tuple[str, bytes]]:
+def _presses(count: int, root: str = "b") -> list[tuple[str, bytes]]:
     at = int(time.time() * 1000)
-    return [(f"b/p-{n}", json.dumps({"event": "pressed", "id": f"{at}-{n}"}).encode()) for n in range(count)]
+    return [
+        (f"{root}/p-{n}", json.dumps({"event": "pressed", "id": f"{at}-{n}"}).encode()) for n in range(count)
+    ]
 
 
 def _floor(folder: Path, port: int, receiver: rig.Receiver) -> list[float]:
@@ -62,7 +64,8 @@ def _floor(folder: Path, port: int, receiver: rig.Receiver) -> list[float]:
     process.start()
     here.recv()
     receiver.taken()
-    sent = rig.publish(port, _presses(PRESSES), RATE)
+    # Topics of its own: the broker would keep the others for the gateway's session.
+    sent = rig.publish(port, _presses(PRESSES, "floor"), RATE)
     time.sleep(1.0)
     here.send("stop")
     process.join()
@@ -90,14 +93,14 @@ def _floor_process(database: str, port: int, receiver_port: int, pipe: Connectio
         centre.getresponse().read()
 
     client.on_message = on_message
-    client.on_connect = lambda *_: client.subscribe("b/#", 1)
+    client.on_connect = lambda *_: client.subscribe("floor/#", 1)
     client.on_subscribe = lambda *_: subscribed.set()
     client.connect("127.0.0.1", port)
     client.loop_start()
     subscribed.wait(10)
     pipe.send("ready")
     pipe.recv()
-    client.unsubscribe("b/#")
+    client.unsubscribe("floor/#")
     client.disconnect()
     client.loop_stop()
     db.close()
