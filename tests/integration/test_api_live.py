@@ -132,7 +132,11 @@ async def test_the_page_loads_nothing_from_elsewhere(face: Face) -> None:
     assert found is not None
     playlist = urljoin(link, found[1].replace("&amp;", "&"))
     assert (await face.ask(playlist)).status == 200
-    assert parse_qs(urlsplit(playlist).query)["expires"] == parse_qs(urlsplit(link).query)["expires"]
+    for lives_s in (600, 86_400):
+        page = face.live_link(f"/live/{CAMERA}", seconds=lives_s)
+        found = re.search(r"expires=(\d+)", (await face.ask(page)).body.decode())
+        assert found is not None
+        assert [found[1]] == parse_qs(urlsplit(page).query)["expires"]
 
 
 @on_face
