@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+
+from gateway.ports import CameraHealth, PathHealth
 
 # structlog would import rich, which another library brought, for colours that a box in a cupboard shows nobody; it costs a
 # quarter of the time until the gateway is armed.
@@ -40,6 +42,68 @@ def set_up_logging(level: str = "info", *, pretty: bool = False) -> None:
 
 
 Sample = tuple[str, str, str, list[tuple[dict[str, str], float]]]
+
+
+def samples(
+    *,
+    armed: bool,
+    presses: int,
+    quarantined: int,
+    undelivered: int,
+    paths: Sequence[PathHealth],
+    cameras: Mapping[str, CameraHealth],
+    fault_kinds: Sequence[str],
+) -> list[Sample]:
+    """What ``/metrics`` tells. No label holds anything secret or unbounded."""
+    return [
+        ("campus_armed", "gauge", "1 while a press would be committed.", [({}, float(armed))]),
+        ("campus_presses", "counter", "Presses admitted.", [({}, float(presses))]),
+        (
+            "campus_quarantined",
+            "counter",
+            "Contact messages nobody could read.",
+            [({}, float(quarantined))],
+        ),
+        (
+            "campus_undelivered",
+            "gauge",
+            "Messages the centre has not received.",
+            [({}, float(undelivered))],
+        ),
+        (
+            "campus_received",
+            "counter",
+            "Messages received by the centre, by path.",
+            [({"path": p.name}, float(p.received_total)) for p in paths],
+        ),
+        (
+            "campus_attempts_failed",
+            "counter",
+            "Attempts that failed, by path.",
+            [({"path": p.name}, float(p.failed_total)) for p in paths],
+        ),
+        (
+            "campus_camera_healthy",
+            "gauge",
+            "1 while frames arrive.",
+            [({"camera": c}, float(h.healthy)) for c, h in cameras.items()],
+        ),
+        (
+            "campus_camera_ring_bytes",
+            "gauge",
+            "Bytes of video the ring holds.",
+            [({"camera": c}, float(h.ring_bytes)) for c, h in cameras.items()],
+        ),
+        (
+            "campus_faults",
+            "gauge",
+            "Open faults, by kind.",
+            [
+                ({"kind": k}, float(sum(1 for kind in fault_kinds if kind == k)))
+                for k in sorted(set(fault_kinds))
+            ],
+        ),
+    ]
 
 
 def prometheus_text(samples: Iterable[Sample]) -> bytes:

@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
-import os
 import random
-import secrets
 import socket
-import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -27,16 +24,14 @@ from typing import IO, Any
 import structlog
 
 from config.settings import Settings
-from config.site import Camera
 from drivers.cameras.bank import SubprocessCameraBank
-from drivers.cameras.spec import CameraSpec, OnvifAddress, StreamAddress
 from drivers.contacts.formats import CODECS
 from drivers.contacts.mqtt import BrokerAddress, MqttFeed
-from drivers.uplinks.webhook import WebhookPath
 from gateway.answering import Answering
 from gateway.api.opening import Opening
 from gateway.api.parts import ApiParts, Caller
 from gateway.clock import SystemClock
+from gateway.connecting import broker_address, camera_spec, centre_paths, own_key
 from gateway.delivering import Delivering
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Refused, Unavailable
@@ -44,10 +39,9 @@ from gateway.domain.fault import FaultKind
 from gateway.domain.links import LinkSigner
 from gateway.gathering import Gathering
 from gateway.intake import Intake
-from gateway.ports import Clock
 from gateway.siteplan import compile_plan
 from gateway.supervising import Heartbeat, Standing, Supervising, announce_plan
-from gateway.telemetry import Sample, prometheus_text
+from gateway.telemetry import prometheus_text, samples
 from storage.objects.local import LocalObjects
 from storage.sql.store import SqlStore
 
@@ -105,7 +99,7 @@ class Gateway:
         await self.store.start()
         http_url = self._bind()
         public_url = (site.http.public_url or http_url).rstrip("/")
-        self.links = LinkSigner(_own_key(settings.data_dir / "link.key"), public_url)
+        self.links = LinkSigner(own_key(settings.data_dir / "link.key"), public_url)
         self.envelopes = Envelopes(
             site=self.plan,
             links=self.links,
@@ -360,7 +354,7 @@ class Gateway:
             tokens=tokens,
             readiness=self.readiness,
             last_seen=lambda: self.intake.last_seen,
-            metrics=lambda: prometheus_text(self._samples()),
+            metrics=self._metrics,
             version=version("campus-gateway"),
         )
         opening = Opening(parts)
@@ -396,135 +390,20 @@ class Gateway:
         degraded = sorted(f"{kind.value}:{subject}" for kind, subject in self.supervising.open_faults)
         return self.feed.armed, degraded
 
-    def _samples(self) -> list[Sample]:
-        health = self.cameras.health()
-        paths = self.delivering.health
-        faults = self.supervising.open_faults
-        kinds = sorted({kind.value for kind, _ in faults})
-        return [
-            ("campus_armed", "gauge", "1 while a press would be committed.", [({}, float(self.feed.armed))]),
-            ("campus_presses", "counter", "Presses admitted.", [({}, float(self.intake.admitted_total))]),
-            (
-                "campus_quarantined",
-                "counter",
-                "Contact messages nobody could read.",
-                [({}, float(self.intake.quarantined_total))],
-            ),
-            (
-                "campus_undelivered",
-                "gauge",
-                "Messages the centre has not received.",
-                [({}, float(self.delivering.undelivered))],
-            ),
-            (
-                "campus_received",
-                "counter",
-                "Messages received by the centre, by path.",
-                [({"path": p.name}, float(p.received_total)) for p in paths],
-            ),
-            (
-                "campus_attempts_failed",
-                "counter",
-                "Attempts that failed, by path.",
-                [({"path": p.name}, float(p.failed_total)) for p in paths],
-            ),
-            (
-                "campus_camera_healthy",
-                "gauge",
-                "1 while frames arrive.",
-                [({"camera": c}, float(h.healthy)) for c, h in health.items()],
-            ),
-            (
-                "campus_camera_ring_bytes",
-                "gauge",
-                "Bytes of video the ring holds.",
-                [({"camera": c}, float(h.ring_bytes)) for c, h in health.items()],
-            ),
-            (
-                "campus_faults",
-                "gauge",
-                "Open faults, by kind.",
-                [({"kind": k}, float(sum(1 for kind, _ in faults if kind.value == k))) for k in kinds],
-            ),
-        ]
+    def _metrics(self) -> bytes:
+        return prometheus_text(
+            samples(
+                armed=self.feed.armed,
+                presses=self.intake.admitted_total,
+                quarantined=self.intake.quarantined_total,
+                undelivered=self.delivering.undelivered,
+                paths=self.delivering.health,
+                cameras=self.cameras.health(),
+                fault_kinds=[kind.value for kind, _ in self.supervising.open_faults],
+            )
+        )
 
 
 def _host_port(listen: str) -> tuple[str, int]:
     host, _, port = listen.rpartition(":")
     return host.strip("[]"), int(port)
-
-
-def _own_key(path: Path) -> bytes:
-    """The key that signs links: made once, kept by this box alone."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        key = secrets.token_bytes(32)
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(key)
-            file.flush()
-            os.fsync(file.fileno())
-        return key
-
-
-def broker_address(settings: Settings) -> BrokerAddress:
-    """The broker of the site file, with its certificates read. Raises ``Refused`` where they cannot be used."""
-    mqtt = settings.site.mqtt
-    client_id = settings.mqtt_client_id
-    if mqtt.address is None:
-        # The embedded broker's private port is known once it has started; see Gateway._arm.
-        return BrokerAddress(host="127.0.0.1", port=0, client_id=client_id)
-    return BrokerAddress(
-        host=mqtt.address.host,
-        port=mqtt.address.port,
-        client_id=client_id,
-        username=mqtt.username,
-        password=mqtt.password.reveal() if mqtt.password else None,
-        tls=tls_context(settings, mqtt.ca, mqtt.cert, mqtt.key) if mqtt.address.scheme == "mqtts" else None,
-    )
-
-
-def centre_paths(settings: Settings, clock: Clock) -> list[WebhookPath]:
-    """The ways to the 110 centre, first and second, not opened. Raises ``Refused`` for certificates that cannot be used."""
-    hook = settings.site.centre.webhook
-    urls = [("first", hook.url)] + ([("second", hook.backup_url)] if hook.backup_url else [])
-    secure = any(url.startswith("https:") for _, url in urls)
-    tls = tls_context(settings, hook.ca, hook.cert, hook.key) if secure else None
-    return [WebhookPath(name, url, hook.secret.reveal(), clock, tls) for name, url in urls]
-
-
-def tls_context(settings: Settings, ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:
-    """What a client needs for TLS, its files taken from beside the site file. Raises ``Refused`` naming them."""
-    beside = settings.beside_site_file
-    try:
-        context = ssl.create_default_context(cafile=str(beside(ca)) if ca else None)
-        if cert:
-            context.load_cert_chain(str(beside(cert)), str(beside(key)) if key else None)
-    except (OSError, ssl.SSLError) as exc:
-        raise Refused(f"the certificates {ca}, {cert}, {key} cannot be used: {exc}") from exc
-    return context
-
-
-def camera_spec(camera: Camera) -> CameraSpec:
-    """How the camera process reaches a camera of the site file."""
-    onvif, stream = camera.onvif, camera.stream
-    return CameraSpec(
-        id=camera.id,
-        onvif=OnvifAddress(
-            host=onvif.host,
-            port=onvif.port,
-            username=onvif.username or "",
-            password=onvif.password.reveal() if onvif.password else "",
-        )
-        if onvif
-        else None,
-        stream=StreamAddress(
-            url=stream.url,
-            username=stream.username or "",
-            password=stream.password.reveal() if stream.password else "",
-        )
-        if stream
-        else None,
-        audio=camera.audio,
-    )

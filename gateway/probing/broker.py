@@ -13,8 +13,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 from config.settings import Settings
 from drivers.contacts.formats import CODECS
 from gateway.clock import SystemClock
+from gateway.connecting import broker_address
 from gateway.probing.table import Line, Result, Tell
-from gateway.wiring import broker_address
 
 CONNECT_S = 5.0
 ANSWER_S = 8.0

@@ -11,10 +11,10 @@ from pathlib import Path
 from config.settings import Settings
 from drivers.cameras.bank import SubprocessCameraBank
 from gateway.clock import SystemClock
+from gateway.connecting import camera_spec
 from gateway.domain.errors import Unavailable
 from gateway.ports import CameraHealth
 from gateway.probing.table import Line, Result, Tell
-from gateway.wiring import camera_spec
 
 GIVEN_UP_S = 13.5
 SAME_CAUSE_S = 2.5  # a camera that has told the same fault for so long will not mend itself in this probe

@@ -9,13 +9,13 @@ from config.settings import Settings
 from drivers.contacts.formats import CODECS
 from drivers.uplinks.webhook import WebhookPath
 from gateway.clock import SystemClock
+from gateway.connecting import centre_paths
 from gateway.domain.envelope import Envelopes
 from gateway.domain.links import LinkSigner
 from gateway.domain.message import MessageType
 from gateway.probing.table import Line, Result, Tell
 from gateway.siteplan import compile_plan
 from gateway.supervising import HEARTBEAT_S
-from gateway.wiring import centre_paths
 
 
 async def probe_centre(settings: Settings, tell: Tell) -> None:
