@@ -2,7 +2,7 @@
 
 The outbox in the database is the truth; what is kept here is only when each waiting message is due, on the clock that never
 jumps: a wall clock set back must not silence an alarm. Attempts do not wait for one another: a message whose first attempt
-hangs is tried again on time. Where more is due than there are slots, the higher class goes first (CONTRACT §3).
+hangs is tried again on time. Where more is due than there are slots, the higher class goes first (API.md, "Messages").
 """
 
 from __future__ import annotations

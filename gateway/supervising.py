@@ -29,12 +29,12 @@ CAMERA_GRACE_S = 5.0  # a camera that is back within this was only reconnecting
 BROKER_GRACE_S = 2.0
 PATH_GRACE_S = 5.0
 SETTLED_AFTER_S = 15.0  # after a start: a camera or path that has not been looked at yet is not well again
-NOT_UPLOADED_S = 300  # CONTRACT §3: not uploaded for 5 minutes is a fault
-OPEN_TOO_LONG = timedelta(hours=24)  # CONTRACT §3: an alarm open for 24 h is a fault
+NOT_UPLOADED_S = 300  # API.md, "Messages": not uploaded for 5 minutes is a fault
+OPEN_TOO_LONG = timedelta(hours=24)  # API.md, "Messages": an alarm open for 24 h is a fault
 CLOCK_JUMP_S = 2.0
 CLOCK_SETTLED_S = 600.0
 NONSENSE_HELD_S = 60.0  # a good answer in the same second must not hide a bad one
-HEARTBEAT_S = 15.0  # CONTRACT §3; every 2 s until 10 min after the last press, reply or request
+HEARTBEAT_S = 15.0  # API.md, "Messages"; every 2 s until 10 min after the last press, reply or request
 HEARTBEAT_BUSY_S = 2.0
 BUSY_FOR = timedelta(minutes=10)
 

@@ -14,7 +14,7 @@ from gateway.ports import Clock
 if TYPE_CHECKING:
     import aiohttp
 
-CONNECT_S = 3.0  # CONTRACT §3
+CONNECT_S = 3.0  # API.md, "Messages"
 WHOLE_ATTEMPT_S = 10.0
 MOST_CONNECTIONS = 256
 KEPT_ANSWER_BYTES = 64 * 1024

@@ -1,4 +1,4 @@
-"""Who may do what: bearer tokens with roles, and signed links (CONTRACT §4)."""
+"""Who may do what: bearer tokens with roles, and signed links (API.md)."""
 
 from __future__ import annotations
 

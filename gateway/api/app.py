@@ -1,4 +1,4 @@
-"""The HTTP face (CONTRACT §4): built from parts, served by whoever built it.
+"""The HTTP face (API.md): built from parts, served by whoever built it.
 
 Importing this imports the web framework, which takes most of a second on a small box: the wiring does it beside or after
 arming the contacts, never before.

@@ -10,9 +10,9 @@ from gateway.domain.errors import NotAllowed
 from gateway.domain.evidence import DURING_CLIP_S, DURING_ENDS_S
 from gateway.domain.plan import Severity
 
-HARDWARE_CLOCK_TRUSTED_FOR = timedelta(hours=24)  # CONTRACT §2: an older `at` is not plausible
+HARDWARE_CLOCK_TRUSTED_FOR = timedelta(hours=24)  # API.md, "Presses": an older `at` is not plausible
 HARDWARE_CLOCK_AHEAD = timedelta(seconds=2)  # what a contact's clock may run ahead of ours before we doubt it
-LIVE_AFTER_CLOSE = timedelta(minutes=10)  # CONTRACT §3: live links are revoked 10 min after closing
+LIVE_AFTER_CLOSE = timedelta(minutes=10)  # API.md, "Messages": live links are revoked 10 min after closing
 
 
 class State(StrEnum):
@@ -112,7 +112,7 @@ def plausible(hardware_at: datetime | None, arrived_at: datetime) -> datetime:
     """When the press happened: the contact's own time if it can be true, else the arrival.
 
     A contact's clock that runs a little ahead is taken as "now"; one further ahead, or a time more than 24 h back
-    (CONTRACT §2), is not believed.
+    (API.md, "Presses"), is not believed.
     """
     if hardware_at is None or not (
         arrived_at - HARDWARE_CLOCK_TRUSTED_FOR <= hardware_at <= arrived_at + HARDWARE_CLOCK_AHEAD

@@ -1,4 +1,4 @@
-"""What a contact said, and whether it was a press: CONTRACT §2, "One press, one alarm", as pure functions.
+"""What a contact said, and whether it was a press: API.md, "Presses", as pure functions.
 
 A codec turns a payload into :class:`Signal` values without knowing what was said before. :func:`judge` adds what is remembered
 of the source and decides. The memory is kept in the database in the same transaction as the alarm, so an edge
@@ -23,7 +23,7 @@ FREED = timedelta(seconds=10)
 #: a contact whose last release never arrived must not be deaf to its next gesture.
 LONGEST_PUSH = timedelta(seconds=60)
 
-#: CONTRACT §2: where the hardware gives no identity, the same topic and payload within 1 s is the same press.
+#: API.md, "Presses": where the hardware gives no identity, the same topic and payload within 1 s is the same press.
 BOUNCE = timedelta(seconds=1)
 
 

@@ -1,4 +1,4 @@
-"""The bodies of all messages to the 110 centre: CloudEvents 1.0, structured JSON (CONTRACT §3)."""
+"""The bodies of all messages to the 110 centre: CloudEvents 1.0, structured JSON (API.md, "Messages")."""
 
 from __future__ import annotations
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-STILL_BEFORE_S = 2  # CONTRACT §3, "Evidence": stills of the press, then 2 s before and after
+STILL_BEFORE_S = 2  # API.md, "Messages": stills of the press, then 2 s before and after
 STILL_AFTER_S = 2
-DURING_CLIP_S = 30  # CONTRACT §3: `during` clips are 30 s each
+DURING_CLIP_S = 30  # API.md, "Messages": `during` clips are 30 s each
 DURING_ENDS_S = 30 * 60  # … ending 30 min after the last press
 
 

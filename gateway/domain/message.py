@@ -9,12 +9,12 @@ from datetime import datetime
 from enum import IntEnum, StrEnum
 from typing import Any
 
-RETRY_AT_S = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # CONTRACT §3, after the first attempt
+RETRY_AT_S = (0.0, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)  # API.md, "Messages", after the first attempt
 RETRY_EVERY_S = 30.0  # … then every 30 s, without end
 RETRY_AFTER_MAX_S = 30.0  # a centre's Retry-After is honoured up to this
 JITTER = 0.1  # of the step to the next attempt, so that a thousand messages do not return in one instant
 SOONEST_AGAIN_S = 0.5  # half the schedule's smallest step
-SECOND_PATH_AFTER_S = 20.0  # CONTRACT §3: the first path has failed for so long
+SECOND_PATH_AFTER_S = 20.0  # API.md, "Messages": the first path has failed for so long
 
 
 class MessageClass(IntEnum):
@@ -29,7 +29,7 @@ class MessageClass(IntEnum):
 
 
 class MessageType(StrEnum):
-    """The CloudEvents ``type`` of every message of CONTRACT §3 that is built."""
+    """The CloudEvents ``type`` of every message of API.md, "Messages" that is built."""
 
     ALARM_RAISED = "alarm.raised"
     ALARM_REPEATED = "alarm.repeated"
@@ -100,7 +100,7 @@ class Answer:
 
 
 def judge(answer: Answer, attempts_on_record: int) -> Outcome:
-    """Received is any 2xx, or 409 where an earlier attempt is on record (CONTRACT §3)."""
+    """Received is any 2xx, or 409 where an earlier attempt is on record (API.md, "Messages")."""
     status = answer.status
     if status is not None and (200 <= status < 300 or (status == 409 and attempts_on_record > 0)):
         return Outcome.RECEIVED
@@ -138,7 +138,7 @@ def understand(answer: Answer) -> dict[str, Any] | None:
     """The JSON object in a 2xx answer; ``None`` for a body that is not JSON, which is ignored.
 
     Raises ``ValueError`` for JSON that cannot be understood: a centre that means to say something must not be
-    misheard in silence (CONTRACT §3).
+    misheard in silence (API.md, "Messages").
     """
     claims_json = "json" in answer.content_type.lower()
     try:

@@ -18,6 +18,7 @@ from gateway.probing.table import Line, Result, Tell
 
 GIVEN_UP_S = 13.5
 SAME_CAUSE_S = 2.5  # a camera that has told the same fault for so long will not mend itself in this probe
+OPENING_CAUSES = 2  # the camera process is starting, the camera is being asked: what comes after is a result
 OPENING_S = 12.0  # a camera that answers and sends no picture is known after two waits of 5 s
 INTERVAL_WAIT_S = 4.0  # after the first picture: two key frames tell how far apart they are
 LONG_INTERVAL_S = 4.5  # a clip begins up to one interval early, and a live picture is as late
@@ -58,15 +59,15 @@ async def _running(bank: SubprocessCameraBank) -> AsyncIterator[None]:
 async def _camera(bank: SubprocessCameraBank, camera: str, mapped: bool, tell: Tell) -> None:
     clock, what = SystemClock(), f"camera 摄像机 {camera}"
     began = clock.monotonic()
-    same_since, cause = began, ""
+    same_since, cause, causes = began, "", 0
     while True:
         health = bank.health()[camera]
         now = clock.monotonic()
         if health.healthy and health.codec:
             break
         if health.cause != cause:
-            same_since, cause = now, health.cause
-        told = health.sessions > 0 or "401" in cause or now - began > OPENING_S
+            same_since, cause, causes = now, health.cause, causes + 1
+        told = causes > OPENING_CAUSES or now - began > OPENING_S
         if now - began > GIVEN_UP_S or (told and now - same_since > SAME_CAUSE_S):
             tell(Line(what, Result.FAIL, cause or "no picture; check its address and network", mapped))
             return

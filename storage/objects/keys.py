@@ -1,4 +1,4 @@
-"""What a legal object key is, and how evidence is named (CONTRACT §5)."""
+"""What a legal object key is, and how evidence is named (DESIGN.md)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ OPERATOR = {"name": "王警官", "unit": "110"}
 REPLY = {"reply": "accepted", "operator": OPERATOR}
 STILL = {"request": "still", "camera": CAMERA, "operator": OPERATOR, "reason": "看一下"}
 
-#: method, path, body, roles that are let in: CONTRACT §4, "Roles".
+#: method, path, body, roles that are let in: API.md.
 TABLE = [
     ("GET", "/api/v1/site", None, EVERYONE),
     ("GET", "/api/v1/cameras", None, EVERYONE),

@@ -1,4 +1,4 @@
-"""Contact codecs on the payloads that real devices publish (STANDARDS §9)."""
+"""Contact codecs on the payloads that real devices publish."""
 
 from __future__ import annotations
 

@@ -164,7 +164,7 @@ def test_garbage_in_an_answer_is_understood_ignored_or_refused(body: bytes, cont
 
 
 def test_the_published_vector() -> None:
-    """STANDARDS §7.1: the vector of the reference libraries."""
+    """The vector that the reference libraries share."""
     headers = signed_headers(
         secret_bytes("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"),
         "msg_p5jXN8AQM9LWM0D4loKWxJek",

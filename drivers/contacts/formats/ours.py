@@ -1,4 +1,4 @@
-"""Our own format, for contact hardware that can be programmed (CONTRACT §2)."""
+"""Our own format, for contact hardware that can be programmed (API.md, "Presses")."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Zigbee2MQTT: ``action`` events of buttons, ``contact`` states of sensors, ``sos``-like flags.
 
-Payloads: STANDARDS §9 and the project's converters. ``contact: false`` means *open* there. ``action: null`` and
+Payloads: the converters of Zigbee2MQTT itself. ``contact: false`` means *open* there. ``action: null`` and
 ``""`` are published when the action is reset and mean nothing.
 """
 
