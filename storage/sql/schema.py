@@ -23,6 +23,16 @@ def bring_up_to_date(path: Path) -> None:
     there is something to migrate, since a gateway that starts again must be armed within a second.
     Raises :class:`Unavailable` if the file is not ours, or was written by a newer program.
     """
+    _make(path)
+    # Before anybody else opens it: two connections that both turn a database to WAL lock each other out, without waiting.
+    try:
+        with closing(sqlite3.connect(path, timeout=5)) as database:
+            database.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.Error as exc:
+        raise Unavailable(f"{path}: cannot be opened for writing: {exc}") from exc
+
+
+def _make(path: Path) -> None:
     try:
         with closing(sqlite3.connect(path, timeout=5)) as database:
             known = database.execute("SELECT name FROM sqlite_master WHERE name='alembic_version'").fetchone()

@@ -275,7 +275,6 @@ def _engine(path: Path, *, writing: bool) -> Engine:
 
     def prepare(dbapi: Any, _record: object) -> None:
         for pragma in (
-            "journal_mode=WAL",
             "synchronous=FULL",
             "busy_timeout=5000",
             "wal_autocheckpoint=1000",

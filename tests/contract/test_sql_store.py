@@ -10,14 +10,16 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
@@ -27,7 +29,7 @@ from gateway.domain.fault import Fault, FaultKind
 from gateway.domain.message import MessageType, Outcome
 from gateway.ports import Attempt, InboxEntry, Request
 from storage.sql import store as store_module
-from storage.sql.schema import bring_up_to_date, head
+from storage.sql.schema import MIGRATIONS, bring_up_to_date, head
 from storage.sql.store import SqlStore, SqlTransaction
 from storage.sql.tables import metadata
 from tests.support.builders import alarm, envelopes
@@ -238,24 +240,50 @@ def test_an_identity_is_admitted_once(tmp_path: Path) -> None:
 # The schema.
 
 
-def test_the_migrations_lead_to_exactly_the_schema_in_the_code(tmp_path: Path) -> None:
-    """Alembic finds no difference between a migrated database and tables.py, indexes and their conditions included."""
+def migrate(path: Path) -> None:
+    """Make a database by the migrations alone, as one that an earlier version left is brought up."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("sqlalchemy.url", f"sqlite:///{path}")
+    command.upgrade(config, "head")
+
+
+@pytest.mark.parametrize("make", [migrate, bring_up_to_date])
+def test_the_migrations_lead_to_exactly_the_schema_in_the_code(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    """Neither Alembic nor the text of the indexes shows a difference to tables.py, however the database was made."""
     path = tmp_path / "gateway.db"
-    bring_up_to_date(path)
-    engine = create_engine(f"sqlite:///{path}")
+    make(path)
+    engine, fresh = create_engine(f"sqlite:///{path}"), create_engine("sqlite://")
+    metadata.create_all(fresh)
+    query = "SELECT name, sql FROM sqlite_master WHERE type='index' AND sql IS NOT NULL ORDER BY name"
     try:
-        with engine.connect() as connection:
-            context = MigrationContext.configure(connection, opts={"compare_type": True})
+        with engine.connect() as made, fresh.connect() as wanted:
+            context = MigrationContext.configure(made, opts={"compare_type": True})
             assert compare_metadata(context, metadata) == []
-            fresh = create_engine("sqlite://")
-            metadata.create_all(fresh)
-            query = "SELECT name, sql FROM sqlite_master WHERE type='index' AND sql IS NOT NULL ORDER BY name"
-            with closing(sqlite3.connect(path)) as migrated, fresh.connect() as wanted:
-                made = [tuple(row) for row in migrated.execute(query)]
-                assert made == [tuple(row) for row in wanted.exec_driver_sql(query)]
-            fresh.dispose()
+            indexes = [[tuple(row) for row in c.exec_driver_sql(query)] for c in (made, wanted)]
+            assert indexes[0] == indexes[1]
+            assert made.exec_driver_sql("SELECT version_num FROM alembic_version").scalar() == head()
     finally:
         engine.dispose()
+        fresh.dispose()
+
+
+@pytest.mark.parametrize("was", ["absent", "kept with a journal", "migrated"])
+def test_a_database_is_in_wal_before_two_threads_open_it(tmp_path: Path, was: str) -> None:
+    """Two connections that both turn a database to WAL lock each other out without waiting: it is turned before they exist,
+    also one that was copied back in another mode."""
+    path = tmp_path / "gateway.db"
+    if was == "migrated":
+        migrate(path)
+    bring_up_to_date(path)
+    if was == "kept with a journal":
+        with closing(sqlite3.connect(path)) as database:
+            assert database.execute("PRAGMA journal_mode=DELETE").fetchone() == ("delete",)
+        bring_up_to_date(path)
+    with closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 def test_a_second_start_finds_the_schema_and_changes_nothing(tmp_path: Path) -> None:
@@ -304,22 +332,31 @@ def test_a_damaged_schema_is_said_and_not_guessed_at(tmp_path: Path) -> None:
         run(SqlStore(path).start())
 
 
-def test_a_kill_in_the_middle_of_the_first_start_costs_nothing(tmp_path: Path) -> None:
+KILLED_MIDWAY = """
+import os, signal, sys
+from pathlib import Path
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+from storage.sql import schema
+
+@event.listens_for(Engine, "before_cursor_execute")
+def before(connection, cursor, statement, *rest):
+    if "CREATE TABLE message" in statement:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if sys.argv[2] == "migrations":
+    from tests.contract.test_sql_store import migrate
+    migrate(Path(sys.argv[1]))
+schema.bring_up_to_date(Path(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize("way", ["migrations", "new"])
+def test_a_kill_in_the_middle_of_making_the_schema_costs_nothing(tmp_path: Path, way: str) -> None:
     """The schema is made in one transaction: after a kill between two tables the next start succeeds."""
-    program = (
-        "import os, signal, sys\n"
-        "from pathlib import Path\n"
-        "from sqlalchemy import event\n"
-        "from sqlalchemy.engine import Engine\n"
-        "@event.listens_for(Engine, 'before_cursor_execute')\n"
-        "def before(conn, cursor, statement, *rest):\n"
-        "    if 'CREATE TABLE inbox' in statement:\n"
-        "        os.kill(os.getpid(), signal.SIGKILL)\n"
-        "from storage.sql.schema import bring_up_to_date\n"
-        "bring_up_to_date(Path(sys.argv[1]))\n"
-    )
     path = tmp_path / "gateway.db"
-    done = subprocess.run([sys.executable, "-c", program, str(path)], check=False, timeout=60)
+    command_ = [sys.executable, "-c", KILLED_MIDWAY, str(path), way]
+    done = subprocess.run(command_, check=False, timeout=60, cwd=Path(__file__).parents[2])
     assert done.returncode == -signal.SIGKILL
     bring_up_to_date(path)
     with closing(sqlite3.connect(path)) as database:
@@ -327,6 +364,23 @@ def test_a_kill_in_the_middle_of_the_first_start_costs_nothing(tmp_path: Path) -
 
 
 # Crashes and full disks.
+
+
+def test_a_commit_is_on_the_disk_when_it_returns(tmp_path: Path) -> None:
+    """A kill cannot tell a write that the system still holds from one on the disk; the setting that makes the difference to a
+    power cut is therefore read from the writing connection itself: FULL is 2."""
+
+    def settings(tx: Any) -> tuple[Any, Any]:
+        connection = tx.alarms._c
+        pragmas = ("PRAGMA synchronous", "PRAGMA journal_mode")
+        return tuple(connection.exec_driver_sql(p).scalar() for p in pragmas)  # type: ignore[return-value]
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            assert await store.write(settings) == (2, "wal")
+
+    run(story())
+
 
 WRITER = """
 import asyncio, sys
