@@ -61,12 +61,6 @@ def _centre(site: Site) -> Iterator[Complaint]:
             "nothing is PUT to media_url: messages carry signed links to this gateway instead, and public_url must be "
             "reachable from the centre",
         )
-    if webhook.backup_url is not None:
-        yield _later(
-            ("centre", "webhook", "backup_url"),
-            "a second path",
-            "messages go to url only, again and again until received",
-        )
     if webhook.answer_secret is not None:
         yield _later(
             ("centre", "webhook", "answer_secret"),

@@ -229,7 +229,6 @@ def test_what_is_not_built_is_said_with_its_line(tmp_path: Path) -> None:
         "points[0].mqtt.format",
         "points[1].onvif_input",
         "centre.media",
-        "centre.webhook.backup_url",
         "centre.webhook.answer_secret",
         "storage.when_full",
     }
