@@ -189,6 +189,25 @@ def test_a_packet_id_used_again_is_another_message(tmp_path: Path, between: dict
     run(story())
 
 
+@pytest.mark.parametrize(("stands", "presses"), [(True, 2), (False, 1)])
+def test_a_connection_that_stood_long_after_has_carried_the_acknowledgement(
+    tmp_path: Path, stands: bool, presses: int
+) -> None:
+    """Then a DUP under the id is another message (the broker lost count); if it broke, it is the same one, days later too."""
+
+    async def story() -> None:
+        async with door(tmp_path) as d:
+            await d.send(mid=5, connected=lambda: stands)
+            await d.clock.advance(200)
+            # Deferred work is done beside other work: give it some.
+            await d.send({"event": "alive"}, mid=6)
+            await d.clock.advance(86400)
+            await d.send(mid=5, redelivered=True)
+            assert sum(await d.presses()) == presses
+
+    run(story())
+
+
 def test_a_redelivered_state_does_not_move_the_memory_back(tmp_path: Path) -> None:
     """Opened and closed, both unacknowledged, are sent again: no edge, and none at the next telemetry either."""
 

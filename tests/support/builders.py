@@ -106,6 +106,7 @@ def contact_message(
     retained: bool = False,
     redelivered: bool = False,
     acknowledge: Callable[[], None] = lambda: None,
+    connected: Callable[[], bool] = lambda: False,
 ) -> ContactMessage:
     """A message as the broker brought it; by default a press in the gateway's own format."""
     if payload is None:
@@ -118,4 +119,5 @@ def contact_message(
         mid=mid,
         arrived_at=at,
         acknowledge=acknowledge,
+        connected=connected,
     )
