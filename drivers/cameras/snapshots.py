@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-
-import aiohttp
+from typing import TYPE_CHECKING
 
 from drivers.cameras.spec import OnvifAddress
 from gateway.domain.errors import Unavailable
+
+if TYPE_CHECKING:
+    import aiohttp
 
 DEADLINE_S = 3.0
 """For the whole exchange: there are cameras whose snapshot never ends."""
@@ -44,6 +46,8 @@ class Snapshots:
 
     async def fetch(self, url: str, address: OnvifAddress) -> Snapshot:
         """Fetch one picture. Raises ``Unavailable`` with the reason."""
+        import aiohttp  # long there when a first picture is asked for, and not wanted while the gateway arms
+
         if self._session is None:
             self._session = aiohttp.ClientSession(auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar())
         login = self._logins.get(url)
