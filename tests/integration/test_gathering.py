@@ -48,6 +48,7 @@ class Yard:
     objects: MovableStore
     gathering: Gathering
     spool: Path
+    task: asyncio.Task[None]
 
     async def press(self, id_: str = "alm_1", *, snapshots: tuple[str, ...] = (), **changes: Any) -> Alarm:
         """Commit an alarm with what it asks for, as intake does."""
@@ -120,7 +121,7 @@ async def yard(
         task = asyncio.create_task(gathering.run())
         try:
             await clock.settle()
-            yield Yard(store, clock, cameras, objects, gathering, folder / "spool")
+            yield Yard(store, clock, cameras, objects, gathering, folder / "spool", task)
         finally:
             task.cancel()
             await asyncio.wait([task])
@@ -384,6 +385,8 @@ def test_a_stage_started_again_alone_takes_up_what_was_under_way(tmp_path: Path)
         async with yard(tmp_path) as y:
             y.cameras.hang |= {"cam-a", "cam-b"}
             await y.press(during_next_at=None)
+            y.task.cancel()
+            await asyncio.wait([y.task])
             y.cameras.hang.clear()
             again = asyncio.create_task(y.gathering.run())
             await y.clock.advance(40)
