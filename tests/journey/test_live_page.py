@@ -91,7 +91,7 @@ def test_a_signed_link_is_a_moving_picture(tmp_path: Path) -> None:
         size = await page.evaluate("[video.videoWidth, video.videoHeight]")
         assert size == [640, 360]
         told = datetime.fromisoformat(await page.locator("#clock").get_attribute("datetime"))
-        assert abs((datetime.now(UTC) - told).total_seconds()) < 8, (
+        assert abs((datetime.now(UTC) - told).total_seconds()) < 15, (
             "the picture's own time, a few seconds ago"
         )
         assert await page.locator("h1").inner_text() == "三层走廊"
