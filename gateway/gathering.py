@@ -69,6 +69,7 @@ class Gathering:
         self._no_room = no_room
         self._changed = asyncio.Event()
         self._last_number = 0
+        self._afresh = True
         self._first: dict[str, _First] = {}
         self.store_cause = ""
 
@@ -78,6 +79,7 @@ class Gathering:
 
     async def run(self) -> None:
         self._last_number = 0  # started again alone: what was under way is taken up with the rest
+        self._afresh = True
         self._spool.mkdir(parents=True, exist_ok=True)
         for left in self._spool.iterdir():
             left.unlink()  # of a run that ended in the middle: its items are still wanted
@@ -105,7 +107,8 @@ class Gathering:
             for item in sorted((e for _, e in wanted), key=lambda e: e.rank):
                 if _is_first(item):
                     self._first.setdefault(item.alarm, _First()).missing.add(item.id)
-                tasks.create_task(self._gather(item), name=f"gather {item.id}")
+                tasks.create_task(self._gather(item, adopt=self._afresh), name=f"gather {item.id}")
+            self._afresh = False
             for alarm in manifests:
                 await self._make_manifest(alarm, now)
             for alarm in during:
@@ -126,14 +129,16 @@ class Gathering:
 
     # One item.
 
-    async def _gather(self, item: Evidence) -> None:
+    async def _gather(self, item: Evidence, *, adopt: bool) -> None:
         early_s = (item.start - self._clock.now()).total_seconds()
         if item.kind is Kind.STILL and early_s > 0:
             await self._clock.sleep(early_s)
         if not _is_first(item):
             await self._after_first(item.alarm)
         try:
-            done = await self._obtain(item)
+            done = await self._adopted(item) if adopt else None
+            if done is None:
+                done = await self._obtain(item)
         except InvariantBroken:
             raise
         except Exception as exc:
@@ -141,6 +146,32 @@ class Gathering:
             log.exception("evidence.failed", evidence_id=item.id, camera=item.camera)
             done = item.failed(f"the gateway failed: {exc!r}"[:300])
         await self._settle(done)
+
+    async def _adopted(self, item: Evidence) -> Evidence | None:
+        """The item, if its bytes are in the store already: the process ended between the object and its row."""
+        key = self._key(item)
+        digest, size = hashlib.sha256(), 0
+        try:
+            if await self._objects.size(key) is None:
+                return None
+            async with self._objects.read(key) as piece:
+                while data := await piece(1 << 20):
+                    digest.update(data)
+                    size += len(data)
+        except Unavailable:
+            return None
+        return replace(
+            item,
+            state=EvidenceState.STORED,
+            wanted_start=item.start,
+            wanted_end=item.end,
+            media_type="image/jpeg" if item.kind is Kind.STILL else "video/mp4",
+            bytes=size,
+            sha256=digest.hexdigest(),
+            key=key,
+            stored_at=self._clock.now(),
+            reason="kept over a restart of the gateway, which lost the exact instants; the picture's own clock tells them",
+        )
 
     async def _after_first(self, alarm: str) -> None:
         """Let every camera's press still go first: what else is asked for lies in the ring and can wait a moment."""

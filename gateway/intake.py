@@ -31,6 +31,7 @@ log = structlog.get_logger(__name__)
 
 MANIFEST_GRACE = timedelta(milliseconds=200)  # for the last clip to be closed and stored after the window
 RETRY_COMMIT_S = 1.0
+LATE = timedelta(seconds=5)  # a press that took longer to arrive tells of the past
 HEARD_AFTER_S = (
     60.0  # a connection that stands so long after an acknowledgement has carried it: keep-alive is 15 s
 )
@@ -349,8 +350,9 @@ class Intake:
             window_ends_at=window_ends_at,
             cameras=point.cameras,
             manifest_due_at=max(window_ends_at, now) + MANIFEST_GRACE,
-            during_next_at=pressed_at if point.cameras else None,
-            during_until=pressed_at + timedelta(seconds=DURING_ENDS_S),
+            # What is to be filmed *while* the alarm is open begins no earlier than the alarm itself.
+            during_next_at=max(pressed_at, now - LATE) if point.cameras else None,
+            during_until=max(pressed_at, now - LATE) + timedelta(seconds=DURING_ENDS_S),
         )
 
     def _raise(

@@ -225,6 +225,9 @@ class Inbox(Protocol):
     def quarantine(self, topic: str, payload: bytes, reason: str, at: datetime) -> None:
         """Keep an unreadable message: its reason, its size and digest, and the first KiB of it."""
 
+    def forget(self, before: datetime) -> None:
+        """Drop what arrived before then: admitted presses (their alarms stay) and quarantined messages."""
+
     def quarantined(self, limit: int) -> list[Mapping[str, Any]]:
         """The newest of them."""
 
@@ -339,6 +342,10 @@ class Messages(Protocol):
 
     def about(self, subject: str) -> list[tuple[Message, list[Attempt]]]:
         """All messages about one alarm with their attempts, by sequence."""
+
+    def overdue(self, type_: str, created_before: datetime) -> list[tuple[str, str]]:
+        """Subjects of messages of that type, created before then and received by nobody, each with what its last attempt
+        came to; at most 100."""
 
     def supersede(self, type_: str) -> None:
         """A newer plan replaces those of this type that nobody has received."""

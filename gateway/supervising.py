@@ -31,6 +31,9 @@ PATH_GRACE_S = 5.0
 SETTLED_AFTER_S = 15.0  # after a start: a camera or path that has not been looked at yet is not well again
 NOT_UPLOADED_S = 300  # API.md, "Messages": not uploaded for 5 minutes is a fault
 OPEN_TOO_LONG = timedelta(hours=24)  # API.md, "Messages": an alarm open for 24 h is a fault
+UNDELIVERED_S = 20  # by then the second path is tried as well; now a person has to know
+REMEMBERED_FOR = timedelta(days=30)  # contacts' messages; no hardware is known to send one again after that
+FORGET_EVERY_S = 3600.0
 CLOCK_JUMP_S = 2.0
 CLOCK_SETTLED_S = 600.0
 NONSENSE_HELD_S = 60.0  # a good answer in the same second must not hide a bad one
@@ -91,6 +94,7 @@ class Supervising:
         self._drift: float | None = None
         self._jumped_at: float | None = None
         self._jump = ""
+        self._forgot_s = clock.monotonic()
 
     @property
     def open_faults(self) -> Mapping[Found, Fault]:
@@ -142,6 +146,9 @@ class Supervising:
             await self._tell(new, gone, now)
         for alarm in unaccepted:
             await self._escalate(alarm, now)
+        if self._clock.monotonic() - self._forgot_s >= FORGET_EVERY_S and not self._jump_lasts():
+            self._forgot_s = self._clock.monotonic()
+            await self._store.write(lambda tx: tx.inbox.forget(now - REMEMBERED_FOR))
 
     def _observed(self, now: datetime) -> Iterator[tuple[Found, str]]:
         yield from self._standing.causes.items()
@@ -193,8 +200,12 @@ class Supervising:
             self._jump = f"the clock jumped by {drift - self._drift:+.1f} s at {self._envelopes.stamp(now)}"
             log.warning("clock.jumped", cause=self._jump)
         self._drift = drift
-        if self._jumped_at is not None and monotonic - self._jumped_at < CLOCK_SETTLED_S:
+        if self._jump_lasts():
             yield (FaultKind.CLOCK, "gateway"), self._jump
+
+    def _jump_lasts(self) -> bool:
+        """Nothing is forgotten on the word of a clock that has just jumped."""
+        return self._jumped_at is not None and self._clock.monotonic() - self._jumped_at < CLOCK_SETTLED_S
 
     def _from_database(self, now: datetime) -> Callable[[Transaction], tuple[dict[Found, str], list[str]]]:
         accept_within = timedelta(seconds=self._envelopes.site.accept_within_s)
@@ -211,6 +222,11 @@ class Supervising:
                     and now - alarm.raised_at >= accept_within
                 ):
                     unaccepted.append(alarm.id)
+            raised = MessageType.ALARM_RAISED.value
+            for subject, detail in tx.messages.overdue(raised, now - timedelta(seconds=UNDELIVERED_S)):
+                found[FaultKind.ALARM, f"{subject} undelivered"] = (
+                    f"the centre has not received it for {UNDELIVERED_S} s; the last attempt: {detail}; call the centre"
+                )
             for item in tx.evidence.not_uploaded(now - timedelta(seconds=NOT_UPLOADED_S)):
                 cause = "evidence stored and not fetched by the centre for 5 minutes"
                 found.setdefault((FaultKind.EVIDENCE, item.alarm), cause)
@@ -297,37 +313,50 @@ class Heartbeat:
         self._heard_at = heard_at
 
     async def run(self) -> None:
+        """Beat until cancelled. What there is to tell is looked at every 2 s, so that a press is followed by the quick beat
+        at once and not when the slow one comes round."""
+        last_s = self._clock.monotonic() - HEARTBEAT_S
+        every_s = HEARTBEAT_S
         while True:
-            now = self._clock.now()
             try:
-                open_alarms, last_press = await self._store.read(_activity)
+                every_s, open_alarms = await self._pace()
+                now_s = self._clock.monotonic()
+                if now_s >= last_s + every_s:
+                    last_s = now_s
+                    await self._beat(every_s, open_alarms)
             except Unavailable as exc:
                 log.error("heartbeat.cannot_read", cause=exc.reason)
-                await self._clock.sleep(HEARTBEAT_BUSY_S)
-                continue
-            last = max((at for at in (last_press, self._heard_at()) if at is not None), default=None)
-            every_s = HEARTBEAT_BUSY_S if last is not None and now - last < BUSY_FOR else HEARTBEAT_S
-            data = {
-                "next_within_s": every_s,
-                "open_alarms": open_alarms,
-                "faults": len(self._supervising.open_faults),
-                "undelivered": self._undelivered(),
-                "path": self._path.name,
-            }
-            said = self._envelopes.message(MessageType.LINK_HEARTBEAT, data, at=now, now=now)
-            answer = await self._path.deliver(said.id, said.body)
-            self._answered(self._number, answer)
-            if answer.status is not None and 200 <= answer.status < 300:
-                self._supervising.answered(said.id, answer)
-            took_s = (self._clock.now() - now).total_seconds()
-            await self._clock.sleep(max(0.5, every_s - max(0.0, took_s)))
+            wait_s = last_s + every_s - self._clock.monotonic()
+            await self._clock.sleep(min(HEARTBEAT_BUSY_S, max(0.1, wait_s)))
+
+    async def _pace(self) -> tuple[float, int]:
+        """Seconds between beats now, and how many alarms are open."""
+        open_alarms, last_press = await self._store.read(_activity)
+        last = max((at for at in (last_press, self._heard_at()) if at is not None), default=None)
+        busy = last is not None and self._clock.now() - last < BUSY_FOR
+        return (HEARTBEAT_BUSY_S if busy else HEARTBEAT_S), open_alarms
+
+    async def _beat(self, every_s: float, open_alarms: int) -> None:
+        now = self._clock.now()
+        data = {
+            "next_within_s": every_s,
+            "open_alarms": open_alarms,
+            "faults": len(self._supervising.open_faults),
+            "undelivered": self._undelivered(),
+            "path": self._path.name,
+        }
+        said = self._envelopes.message(MessageType.LINK_HEARTBEAT, data, at=now, now=now)
+        answer = await self._path.deliver(said.id, said.body)
+        self._answered(self._number, answer)
+        if answer.status is not None and 200 <= answer.status < 300:
+            self._supervising.answered(said.id, answer)
 
 
-def _activity(tx: Transaction) -> tuple[list[str], datetime | None]:
+def _activity(tx: Transaction) -> tuple[int, datetime | None]:
     newest = tx.alarms.listed(limit=1)
     opened = tx.alarms.open()
     presses = [a.last_press_at for a in (*newest, *opened)]
-    return [a.id for a in opened], max(presses, default=None)
+    return len(opened), max(presses, default=None)
 
 
 async def announce_plan(

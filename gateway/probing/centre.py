@@ -35,7 +35,7 @@ async def _path(settings: Settings, clock: SystemClock, path: WebhookPath, tell:
     now = clock.now()
     data = {
         "next_within_s": HEARTBEAT_S,
-        "open_alarms": [],
+        "open_alarms": 0,
         "faults": 0,
         "undelivered": 0,
         "path": path.name,

@@ -120,6 +120,10 @@ class SqlInbox:
             },
         )
 
+    def forget(self, before: datetime) -> None:
+        self._c.execute(delete(inbox).where(inbox.c.arrived_at < before))
+        self._c.execute(delete(quarantine).where(quarantine.c.at < before))
+
     def quarantined(self, limit: int) -> list[Mapping[str, Any]]:
         rows = self._c.execute(select(quarantine).order_by(quarantine.c.n.desc()).limit(limit))
         return [dict(row._mapping) for row in rows]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
@@ -114,6 +115,26 @@ class SqlMessages:
                 )
             )
         return [(m, attempts[m.id]) for m in messages]
+
+    def overdue(self, type_: str, created_before: datetime) -> list[tuple[str, str]]:
+        last = (
+            select(attempt_table.c.detail)
+            .where(attempt_table.c.message == table.c.id)
+            .order_by(attempt_table.c.n.desc())
+            .limit(1)
+            .scalar_subquery()
+        )
+        query = (
+            select(table.c.subject, last)
+            .where(
+                table.c.received_at.is_(None),
+                table.c.superseded.is_(False),
+                table.c.type == type_,
+                table.c.created_at < created_before,
+            )
+            .limit(100)
+        )
+        return [(subject, detail or "not tried yet") for subject, detail in self._c.execute(query)]
 
     def supersede(self, type_: str) -> None:
         self._c.execute(

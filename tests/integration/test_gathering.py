@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -374,6 +374,32 @@ def test_a_restart_takes_up_what_is_still_wanted_and_cleans_the_spool(tmp_path: 
             asked = [(what, camera) for what, camera, _ in y.cameras.calls]
             assert sorted(asked) == [("clip", "cam-a"), ("clip", "cam-b")]
             assert [m["revision"] for m in await y.said("alarm.manifest")] == [1]
+
+    run(story())
+
+
+def test_bytes_stored_before_a_kill_are_not_lost_for_want_of_their_row(tmp_path: Path) -> None:
+    """Object first, row second: what the kill left between the two is found again, and the camera is not asked."""
+
+    async def story() -> None:
+        objects = MovableStore()
+        async with yard(tmp_path, objects=objects) as y:
+            y.cameras.hang |= {"cam-a", "cam-b"}
+            await y.press(during_next_at=None)
+            still = next(i for i in await y.items() if i.kind is Kind.STILL and i.moment is Moment.PRESS)
+        day = MORNING.astimezone(UTC).strftime("%Y/%m/%d")
+        key = f"jms-no3-middle/alarms/{day}/alm_1/{still.camera}/{still.id}.jpg"
+        await objects.put_bytes(key, b"the picture")
+        async with yard(tmp_path, clock=ManualClock(MORNING + timedelta(seconds=3600)), objects=objects) as y:
+            await y.clock.advance(1)
+            found = next(i for i in await y.items() if i.id == still.id)
+            assert found.state is EvidenceState.STORED
+            assert (found.key, found.bytes) == (key, 11)
+            assert found.sha256 == hashlib.sha256(b"the picture").hexdigest()
+            assert "restart" in (found.reason or "")
+            assert not [
+                c for c in y.cameras.calls if c[0] == "still" and c[1] == still.camera and c[2] == still.start
+            ]
 
     run(story())
 

@@ -338,6 +338,23 @@ def test_a_late_press_does_not_shorten_what_is_recorded_of_a_newer_one(tmp_path:
     run(story())
 
 
+def test_a_press_that_arrives_hours_late_films_no_past(tmp_path: Path) -> None:
+    """Its stills and clips are of its own instant; what is filmed while the alarm is open begins with the alarm."""
+
+    async def story() -> None:
+        async with door(tmp_path) as d:
+            late = MORNING - timedelta(hours=3)
+            await d.send({"event": "pressed", "id": "late", "at": late.isoformat()})
+            (raised,) = await d.alarms()
+            assert raised.pressed_at == late
+            assert raised.during_next_at is not None
+            assert raised.during_next_at >= MORNING - timedelta(seconds=5)
+            assert raised.during_until is not None
+            assert raised.during_until > MORNING + timedelta(minutes=29)
+
+    run(story())
+
+
 def test_what_nobody_can_read_is_kept_visibly_and_blocks_nothing(tmp_path: Path) -> None:
     """Garbage is quarantined and acknowledged, and the press behind it counts."""
 

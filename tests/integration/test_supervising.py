@@ -8,7 +8,8 @@ from collections import namedtuple
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ from gateway import supervising
 from gateway.domain.alarm import State
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.fault import FaultKind
-from gateway.domain.message import Answer
-from gateway.ports import CameraHealth, PathHealth
+from gateway.domain.message import Answer, MessageType, Outcome
+from gateway.ports import Attempt, CameraHealth, PathHealth
 from gateway.supervising import Heartbeat, Standing, Supervising
 from tests.support.builders import alarm, envelopes
 from tests.support.cameras import ScriptedCameras
@@ -262,6 +263,55 @@ def test_evidence_not_uploaded_for_five_minutes_is_a_fault_until_it_is(tmp_path:
     run(story())
 
 
+def test_an_alert_the_centre_does_not_take_is_a_fault_of_its_own(tmp_path: Path) -> None:
+    """Even while the path answers everything else: somebody has to pick up the telephone."""
+
+    async def story() -> None:
+        async with watch(tmp_path) as w:
+            _, said = envelopes().about_alarm(
+                alarm(), MessageType.ALARM_RAISED, {}, at=MORNING, now=w.clock.now()
+            )
+            refused = _attempt(said.id, w.clock.now(), 400, Outcome.FAILED)
+            await w.store.write(lambda tx: tx.messages.add(said))
+            await w.store.write(lambda tx: tx.messages.attempted(refused, w.clock.now()))
+            await w.clock.advance(19)
+            assert await w.told() == []
+            await w.clock.advance(3)
+            assert [t[:2] for t in await w.told()] == [("fault.raised", "alarm:alm_1 undelivered")]
+            received = _attempt(said.id, w.clock.now(), 204, Outcome.RECEIVED)
+            await w.store.write(lambda tx: tx.messages.attempted(received, None))
+            await w.clock.advance(1)
+            assert [t[0] for t in await w.told()] == ["fault.raised", "fault.cleared"]
+
+    run(story())
+
+
+def _attempt(message: str, at: datetime, status: int, outcome: Outcome) -> Attempt:
+    return Attempt(
+        message=message, path="first", at=at, took_ms=1, status=status, outcome=outcome, detail="Bad Request"
+    )
+
+
+def test_what_contacts_said_is_forgotten_after_thirty_days(tmp_path: Path) -> None:
+    """Quarantine and admitted ids do not fill the disk for ever; nothing younger goes."""
+
+    async def story() -> None:
+        async with watch(tmp_path) as w:
+            now = w.clock.now()
+            for age_days in (31, 29):
+                at = now - timedelta(days=age_days)
+                await w.store.write(partial(_keep, topic=f"old-{age_days}", at=at))
+            await w.clock.advance(3602)
+            rows = await w.store.read(lambda tx: tx.inbox.quarantined(10))
+            assert [r["topic"] for r in rows] == ["old-29"]
+
+    run(story())
+
+
+def _keep(tx: Any, *, topic: str, at: datetime) -> None:
+    tx.inbox.quarantine(topic, b"?", "unreadable", at)
+
+
 @pytest.mark.parametrize("step_s", [3600.0, -3600.0, 2.5])
 def test_a_clock_that_jumps_is_a_fault_for_ten_minutes(tmp_path: Path, step_s: float) -> None:
     """The jump and its size are said; a clock that goes on quietly clears it."""
@@ -387,7 +437,7 @@ def test_a_heartbeat_goes_every_15_s_and_says_so(tmp_path: Path) -> None:
             data = path.documents()[0]["data"]
             assert (data["next_within_s"], data["open_alarms"], data["faults"], data["undelivered"]) == (
                 15,
-                [],
+                0,
                 0,
                 3,
             )
@@ -415,7 +465,21 @@ def test_a_heartbeat_goes_every_2_s_until_ten_minutes_after_the_last_sign(tmp_pa
             await w.clock.advance(60)
             assert _gaps(path)[-2:] == [15, 15]
             if cause == "press":
-                assert path.documents()[-1]["data"]["open_alarms"] == ["alm_1"]
+                assert path.documents()[-1]["data"]["open_alarms"] == 1
+
+    run(story())
+
+
+def test_a_press_is_followed_by_the_quick_beat_at_once(tmp_path: Path) -> None:
+    """A centre that can only answer is heard within seconds of the press, not when the slow beat comes round."""
+
+    async def story() -> None:
+        async with beating(tmp_path) as (w, path, _):
+            await w.clock.advance(4)
+            path.tried.clear()
+            await w.store.write(lambda tx: tx.alarms.add(alarm(at=w.clock.now())))
+            await w.clock.advance(2)
+            assert len(path.tried) == 1
 
     run(story())
 

@@ -29,6 +29,7 @@ from gateway.domain.errors import Malformed
         ("WXKG01LM", '{"action":"single","battery":100,"voltage":3062}', SignalKind.GESTURE),
         ("WXKG01LM", '{"action":"release","duration":1204}', SignalKind.UP),
         ("Climax", '{"action":"panic"}', SignalKind.GESTURE),
+        ("before 1.20", '{"click":"single"}', SignalKind.GESTURE),
         ("contact", '{"contact":false,"battery":97}', SignalKind.OPENED),
         ("contact", '{"contact":true}', SignalKind.CLOSED),
         ("any", '{"action":null,"battery":100}', SignalKind.ALIVE),

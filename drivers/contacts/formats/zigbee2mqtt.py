@@ -29,7 +29,8 @@ def decode(payload: bytes) -> list[Signal]:
     document = read_object(payload)
     battery = whole_number(document.get("battery"), 0, 100)
     signals: list[Signal] = []
-    action = document.get("action")
+    # Up to Zigbee2MQTT 1.x some buttons told their gesture in `click`.
+    action = document.get("action") or document.get("click")
     if isinstance(action, str) and action:
         signals.append(_action(text(action), battery))
     for flag in _FLAGS:
