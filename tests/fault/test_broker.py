@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from simulators.button import SimulatedButton, gateway_payload
-from tests.support.processes import Broker, Campus, Gateway, site_yaml, topic, wait_for
+from tests.support.processes import FAULT_GONE_S, Broker, Campus, Gateway, site_yaml, topic, wait_for
 
 
 def test_what_the_broker_keeps_and_repeats_raises_nothing(tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_what_the_broker_keeps_and_repeats_raises_nothing(tmp_path: Path) -> Non
             assert [a["raised"]["data"]["point"]["id"] for a in campus.alarms()] == ["p-1"]
             wait_for(
                 lambda: not [f for f in gateway.faults() if f[0] == "broker"],
-                within_s=5,
+                within_s=FAULT_GONE_S,
                 what="fault cleared",
             )
         assert "broker" in {fault["kind"] for fault in campus.faults()}

@@ -11,6 +11,7 @@ import pytest
 
 from simulators.button import SimulatedButton
 from tests.support.processes import (
+    FAULT_GONE_S,
     Campus,
     Gateway,
     alive,
@@ -118,7 +119,11 @@ def test_a_refused_site_file_does_not_disarm_the_school(tmp_path: Path) -> None:
             assert [f["kind"] for f in campus.faults()] == ["site"]
         gateway.config.write_text(good)
         with gateway:
-            wait_for(lambda: not gateway.faults(), within_s=10, what="the fault is gone with the right file")
+            wait_for(
+                lambda: not gateway.faults(),
+                within_s=FAULT_GONE_S,
+                what="the fault is gone with the right file",
+            )
 
 
 def test_without_an_accepted_copy_a_refused_file_ends_it(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 START_WITHIN_S = 40.0  # on a busy machine; a gateway alone is armed in about a second
+FAULT_GONE_S = 30.0  # a fault of before a restart stays until everything has been looked at again
 ARMED = '"event": "mqtt.armed"'
 CENTRE_SECRET = "whsec_" + b64encode(secrets.token_bytes(32)).decode()
 DRILL_SECRET = "whsec_" + b64encode(secrets.token_bytes(32)).decode()
