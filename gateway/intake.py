@@ -103,12 +103,15 @@ class Intake:
         """Admit messages in their order. Several admissions may wait for the disk together and share a commit."""
         self._kept_mids = await self._store.read(lambda tx: tx.inbox.unsettled())
         async with asyncio.TaskGroup() as admissions:
-            admissions.create_task(self._settle(), name="settle")  # never ends, and so neither does this
             admissions.create_task(self._rehearse(), name="rehearse")
             early, self._early = self._early, []
             self._admissions = admissions
             for message in early:
                 self.receive(message)
+            try:
+                await self._settle()
+            finally:
+                self._admissions = None  # what comes now is not acknowledged, and so comes again
 
     async def _rehearse(self) -> None:
         """Go the way of a press once and take it back, so that the first real one does not wait for statements to be
