@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import time
 from collections.abc import Iterator
@@ -190,13 +191,14 @@ def test_a_centre_that_was_away_gets_everything_at_once(tmp_path: Path) -> None:
             took_s = time.monotonic() - back_s
             print(f"{presses} alarms {took_s:.2f} s after the centre's return")
             wait_for(lambda: gateway.undelivered() == 0, within_s=10, what="nothing undelivered")
-            # Attempts start in order of class and are answered side by side: what counts is that the last alert does not
-            # wait for anything of a lower class.
-            order = [
-                kind for kind in _in_order(campus) if kind.startswith(("alarm.raised", "alarm.manifest"))
-            ]
-            ahead = order[: presses + 2].count("alarm.raised")
-            assert ahead >= presses - 2, order
+            # The first to come is whatever was due next; its answer makes all the rest due, alerts before all else. Attempts
+            # are answered side by side, so a few of a lower class may overtake, and most must not.
+            taken = [(e["at_s"], e["about"]["type"]) for e in campus.events() if e["what"] == "received"]
+            back = [(at_s, kind) for at_s, kind in taken if kind in ("alarm.raised", "alarm.manifest")]
+            alerts_s = [at_s - back[0][0] for at_s, kind in back if kind == "alarm.raised"]
+            others_s = [at_s - back[0][0] for at_s, kind in back if kind == "alarm.manifest"]
+            assert max(alerts_s) < 1.0, back
+            assert statistics.median(alerts_s) <= statistics.median(others_s), back
             assert campus.state()["problems"] == []
 
 
@@ -314,8 +316,3 @@ def _raised(gateway: Gateway, alarm: str) -> dict[str, Any]:
     deliveries = gateway.get(f"/api/v1/alarms/{alarm}")["deliveries"]
     found: dict[str, Any] = next(d for d in deliveries if d["type"] == "alarm.raised")
     return found
-
-
-def _in_order(campus: Campus) -> list[str]:
-    """Types of the messages in the order in which the centre took them, repeats left out."""
-    return [e["about"]["type"] for e in campus.events() if e["what"] == "received"]
