@@ -2,6 +2,7 @@
 
 Cameras, buttons and the 110 centre are the bundled simulators, started as processes of their own; the gateway is
 ``campus-gateway run`` itself. ``--once`` presses one button and exits 0 only if every step of the chain was seen.
+One file, though long: a script told from top to bottom, used by nothing else.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ class Gathering:
                 self._changed.clear()
                 next_at = await self._look(tasks)
                 wait_s = 3600.0 if next_at is None else (next_at - self._clock.now()).total_seconds()
-                await self._pause(max(0.0, wait_s))
+                await self._pause(max(0.0, wait_s), self._changed)
 
     async def _look(self, tasks: asyncio.TaskGroup) -> datetime | None:
         """Start what is wanted and not under way, make what manifests are due; returns when to look again."""
@@ -118,9 +118,10 @@ class Gathering:
             return now + timedelta(seconds=STORE_RETRY_S)
         return next_at
 
-    async def _pause(self, seconds: float) -> None:
+    async def _pause(self, seconds: float, event: asyncio.Event) -> None:
+        """Wait for the event, but no longer than that."""
         timer = asyncio.ensure_future(self._clock.sleep(seconds))
-        change = asyncio.ensure_future(self._changed.wait())
+        change = asyncio.ensure_future(event.wait())
         try:
             await asyncio.wait((timer, change), return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -176,15 +177,8 @@ class Gathering:
     async def _after_first(self, alarm: str) -> None:
         """Let every camera's press still go first: what else is asked for lies in the ring and can wait a moment."""
         first = self._first.get(alarm)
-        if first is None:
-            return
-        timer = asyncio.ensure_future(self._clock.sleep(FIRST_WAITED_FOR_S))
-        done = asyncio.ensure_future(first.taken.wait())
-        try:
-            await asyncio.wait((timer, done), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            done.cancel()
+        if first is not None:
+            await self._pause(FIRST_WAITED_FOR_S, first.taken)
 
     def _was_first(self, item: Evidence) -> None:
         first = self._first.get(item.alarm)

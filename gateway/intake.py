@@ -12,26 +12,23 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import partial
 
 import structlog
 
-from gateway.domain.alarm import Alarm, State, plausible
+from gateway.domain.alarm import Alarm, plausible
 from gateway.domain.contact import BOUNCE, Signal, SignalKind, heard_by, judge
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import InvariantBroken, Malformed, Unavailable
-from gateway.domain.evidence import DURING_ENDS_S, Evidence, Kind, Moment, press_evidence
-from gateway.domain.ids import new_id
 from gateway.domain.message import Message, MessageType
+from gateway.domain.opening import open_alarm, wanted_evidence
 from gateway.domain.plan import Point
 from gateway.ports import CameraBank, Clock, ContactMessage, InboxEntry, Store, Transaction
 
 log = structlog.get_logger(__name__)
 
-MANIFEST_GRACE = timedelta(milliseconds=200)  # for the last clip to be closed and stored after the window
 RETRY_COMMIT_S = 1.0
-LATE = timedelta(seconds=5)  # a press that took longer to arrive tells of the past
 HEARD_AFTER_S = (
     60.0  # a connection that stands so long after an acknowledgement has carried it: keep-alive is 15 s
 )
@@ -301,7 +298,7 @@ class Intake:
         source = point.source
         identity = None if press.event_id is None else f"{source.key}\n{press.event_id}"
         now = message.arrived_at
-        alarm = self._new_alarm(point, plausible(press.at, now), now)
+        alarm = open_alarm(self._envelopes.site, point, plausible(press.at, now), now)
         # The database's own unique indexes decide whether it is a new press and a new alarm: nothing is asked first.
         number = tx.inbox.admit(self._entry(message, digest, identity, alarm.id))
         if number is None:
@@ -339,25 +336,6 @@ class Intake:
         tx.messages.add(said)
         return alarm, said
 
-    def _new_alarm(self, point: Point, pressed_at: datetime, now: datetime) -> Alarm:
-        site = self._envelopes.site
-        window_ends_at = pressed_at + timedelta(seconds=site.after_s)
-        return Alarm(
-            id=new_id("alm", now),
-            point=point.id,
-            severity=point.severity,
-            state=State.RAISED,
-            pressed_at=pressed_at,
-            raised_at=now,
-            last_press_at=pressed_at,
-            window_ends_at=window_ends_at,
-            cameras=point.cameras,
-            manifest_due_at=max(window_ends_at, now) + MANIFEST_GRACE,
-            # What is to be filmed *while* the alarm is open begins no earlier than the alarm itself.
-            during_next_at=max(pressed_at, now - LATE) if point.cameras else None,
-            during_until=max(pressed_at, now - LATE) + timedelta(seconds=DURING_ENDS_S),
-        )
-
     def _raise(
         self, tx: Transaction, alarm: Alarm, point: Point, press: Signal, topic: str
     ) -> Message | None:
@@ -374,29 +352,8 @@ class Intake:
         tx.messages.add(said)
         tx.alarms.note(alarm.id, now, "raised", {"point": point.id, "word": press.word, "topic": topic})
         snapshots = [id_ for id_ in point.cameras if id_ in health and health[id_].offers_snapshot]
-        tx.evidence.add(self._wanted(alarm, snapshots))
+        tx.evidence.add(wanted_evidence(self._envelopes.site, alarm, snapshots))
         return said
-
-    def _wanted(self, alarm: Alarm, snapshots: Sequence[str]) -> list[Evidence]:
-        site = self._envelopes.site
-        asked = press_evidence(
-            before_s=site.before_s, after_s=site.after_s, pressed_at=alarm.pressed_at, cameras=alarm.cameras
-        )
-        p = alarm.pressed_at
-        own = [(camera, Kind.STILL, Moment.PRESS, p, p) for camera in snapshots]
-        return [
-            Evidence(
-                id=new_id("evd", alarm.raised_at),
-                alarm=alarm.id,
-                camera=camera,
-                kind=kind,
-                moment=moment,
-                start=start,
-                end=end,
-                source="onvif" if number >= len(asked) else None,
-            )
-            for number, (camera, kind, moment, start, end) in enumerate(asked + own)
-        ]
 
     def _see(self, points: Sequence[Point], signal: Signal, message: ContactMessage) -> None:
         if message.retained:

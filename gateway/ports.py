@@ -1,4 +1,7 @@
-"""The seams of the gateway. Each docstring is the contract that every implementation keeps."""
+"""The seams of the gateway. Each docstring is the contract that every implementation keeps.
+
+Longer than a file should be, because it is that contract: one page to read before writing a driver or a store.
+"""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ HTTP face, so that nothing slow stands between a reboot and an armed gateway.
 What dies takes down no more than it must. Contacts, intake, delivering and HTTP are vital: if one ends,
 the process ends and its supervisor starts it again, since start-up recovery is the ordinary path. The others are started
 again alone, with a fault raised.
+
+All of it in one file, since the order of start and end is the point of it.
 """
 
 from __future__ import annotations
