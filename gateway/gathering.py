@@ -31,7 +31,7 @@ CLIP_GIVEN_UP_S = 10.0  # after the span's end
 RETRY_S = 0.5
 FIRST_WAITED_FOR_S = 1.5  # a camera that hangs must not hold up the others' clips
 STORE_RETRY_S = 2.0
-LATE_ITEMS_TOGETHER_S = 2.0  # late items within this share one revision of the manifest
+LATE_ITEMS_TOGETHER_S = 3.0  # late items within this share one revision; longer than a retry of the store
 MANIFEST_WAITS_S = 15.0  # for items still on their way when the window is over
 
 
