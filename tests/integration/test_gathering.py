@@ -32,6 +32,13 @@ class MovableStore(MemoryObjects):
         super().__init__()
         self.away = False
 
+    async def put(self, key: str, source: Path, *, sha256: str) -> None:
+        # On the loop's own thread: the hand-driven clock knows nothing of others and would not wait for them.
+        data = source.read_bytes()
+        assert hashlib.sha256(data).hexdigest() == sha256
+        await self.put_bytes(key, data)
+        source.unlink()
+
     async def put_bytes(self, key: str, data: bytes) -> None:
         if self.away:
             raise Unavailable("the store is away")
