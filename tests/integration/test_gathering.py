@@ -25,6 +25,12 @@ from tests.support.clock import MORNING, ManualClock, run
 from tests.support.stores import WatchedStore, opened
 
 
+def _taken(source: Path) -> bytes:
+    data = source.read_bytes()
+    source.unlink()
+    return data
+
+
 class MovableStore(MemoryObjects):
     """Objects in memory that can be away."""
 
@@ -34,10 +40,9 @@ class MovableStore(MemoryObjects):
 
     async def put(self, key: str, source: Path, *, sha256: str) -> None:
         # On the loop's own thread: the hand-driven clock knows nothing of others and would not wait for them.
-        data = source.read_bytes()
+        data = _taken(source)
         assert hashlib.sha256(data).hexdigest() == sha256
         await self.put_bytes(key, data)
-        source.unlink()
 
     async def put_bytes(self, key: str, data: bytes) -> None:
         if self.away:
