@@ -25,10 +25,12 @@ from tests.support.clock import MORNING, ManualClock, run
 from tests.support.stores import WatchedStore, opened
 
 
-def _taken(source: Path) -> bytes:
-    data = source.read_bytes()
+def _bytes_of(source: Path) -> bytes:
+    return source.read_bytes()
+
+
+def _remove(source: Path) -> None:
     source.unlink()
-    return data
 
 
 class MovableStore(MemoryObjects):
@@ -40,9 +42,10 @@ class MovableStore(MemoryObjects):
 
     async def put(self, key: str, source: Path, *, sha256: str) -> None:
         # On the loop's own thread: the hand-driven clock knows nothing of others and would not wait for them.
-        data = _taken(source)
+        data = _bytes_of(source)
         assert hashlib.sha256(data).hexdigest() == sha256
         await self.put_bytes(key, data)
+        _remove(source)
 
     async def put_bytes(self, key: str, data: bytes) -> None:
         if self.away:
