@@ -17,7 +17,7 @@ import fcntl
 import random
 import socket
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -54,6 +54,7 @@ RING_MARGIN_S = 15
 #: Memory all rings may take together: 16 cameras at 4 Mbit/s for 45 s are 360 MB.
 RINGS_BYTES = 1024 * 1024 * 1024
 RESTART_PAUSE_S = 1.0
+ARMED_FIRST_S = 0.5
 BALLAST_EVERY_S = 5.0  # how soon after room was made evidence goes on
 STOP_WITHIN_S = 4.0  # SIGTERM ends everything within 5 s
 
@@ -338,7 +339,9 @@ class Gateway:
         self._tasks.append(asyncio.create_task(guarded(), name=name))
 
     async def _serve_http(self) -> None:
-        import uvicorn  # not needed before the contacts are armed
+        with suppress(TimeoutError):  # a broker that is away keeps nobody from the HTTP face
+            await asyncio.wait_for(self.feed.wait_armed(), ARMED_FIRST_S)
+        import uvicorn  # a tenth of a second in which a press would have to wait
 
         site = self._settings.site
         tokens = {
