@@ -54,7 +54,7 @@ RING_MARGIN_S = 15
 #: Memory all rings may take together: 16 cameras at 4 Mbit/s for 45 s are 360 MB.
 RINGS_BYTES = 1024 * 1024 * 1024
 RESTART_PAUSE_S = 1.0
-ARMED_FIRST_S = 0.5
+HTTP_UP_WITHIN_S = 2.0
 BALLAST_EVERY_S = 5.0  # how soon after room was made evidence goes on
 STOP_WITHIN_S = 4.0  # SIGTERM ends everything within 5 s
 
@@ -83,6 +83,7 @@ class Gateway:
         self._broker: Any = None
         self._server: Any = None
         self._socket: socket.socket | None = None
+        self._http_up = asyncio.Event()
         self.addresses = Addresses("", "")
 
     async def start(self) -> Addresses:
@@ -119,7 +120,7 @@ class Gateway:
         self.objects = LocalObjects(objects_dir)
         self._build_stages()
         broker_url = await self._arm()
-        self._start_rest()
+        await self._start_rest()
         self.addresses = Addresses(http_url, broker_url)
         return self.addresses
 
@@ -263,8 +264,11 @@ class Gateway:
         host, port = await self._broker.open(*_host_port(mqtt.listen))
         return f"mqtt://{host}:{port}"
 
-    def _start_rest(self) -> None:
+    async def _start_rest(self) -> None:
         self._vital("http", self._serve_http())
+        # What follows imports much, in threads; whoever waits for /readyz should not wait for that.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._http_up.wait(), HTTP_UP_WITHIN_S)
         self._vital("delivering", self._run_delivering())
         self._restarted("cameras", self._run_cameras)
         self._restarted("gathering", self._run_gathering)
@@ -339,9 +343,7 @@ class Gateway:
         self._tasks.append(asyncio.create_task(guarded(), name=name))
 
     async def _serve_http(self) -> None:
-        with suppress(TimeoutError):  # a broker that is away keeps nobody from the HTTP face
-            await asyncio.wait_for(self.feed.wait_armed(), ARMED_FIRST_S)
-        import uvicorn  # a tenth of a second in which a press would have to wait
+        import uvicorn  # not needed before the contacts are armed
 
         site = self._settings.site
         tokens = {
@@ -387,8 +389,11 @@ class Gateway:
         )
         assert self._socket is not None
         async with asyncio.TaskGroup() as group:
-            group.create_task(opening.load(), name="http face")
             group.create_task(self._server.serve(sockets=[self._socket]), name="http server")
+            while not self._server.started and not self._server.should_exit:
+                await self.clock.sleep(0.005)
+            self._http_up.set()
+            await opening.load()
 
     def readiness(self) -> tuple[bool, list[str]]:
         """Whether a press would be committed now, and what is not as it should be."""
