@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -34,6 +35,9 @@ log = structlog.get_logger(__name__)
 
 SLOTS_PRESS = 192  # of a path's 256 connections; presses never wait for anything but presses
 SLOTS_OTHER = 32
+#: When a path is back and much is due, a class begins when the higher ones are through: for this long, since a centre that
+#: hangs on one alert must not hold up all else.
+IN_ORDER_S = 2.0
 READ_AT_ONCE = 1000
 REMEMBERED = 4096
 BACK_SPACING_S = 1.0  # a path that comes and goes must not make a storm of attempts
@@ -83,10 +87,11 @@ class Delivering:
         self._changed = asyncio.Event()
         self._new = True
         self._attempts: asyncio.TaskGroup | None = None
-        self._in_use = {True: 0, False: 0}
+        self._in_use: Counter[MessageClass] = Counter()
         self._failing_since_s: list[float | None] = [None for _ in paths]
         self._answered_s = [self._clock.monotonic() for _ in paths]
         self._further_paths = False
+        self._in_order_until_s = 0.0
         self.health = [PathHealth(path.name) for path in paths]
         self.gone: dict[str, str] = {}
 
@@ -171,8 +176,9 @@ class Delivering:
     def _start(self, attempts: asyncio.TaskGroup, waiting: _Waiting, now_s: float) -> None:
         """Begin the attempts a message is due for, if its class has slots left."""
         message = waiting.message
-        is_press = CLASS_OF[message.type] is MessageClass.PRESS
-        if self._in_use[is_press] >= (SLOTS_PRESS if is_press else SLOTS_OTHER):
+        class_ = CLASS_OF[message.type]
+        in_order = now_s < self._in_order_until_s
+        if not self._has_slot(class_) or (in_order and self._higher_under_way(class_)):
             return
         both = self._further_paths or message.type is MessageType.ALARM_ESCALATED
         numbers = range(len(self._paths) if both else 1)
@@ -187,10 +193,18 @@ class Delivering:
         waiting.further_too = False
         for number in numbers:
             path = self._paths[number]
-            self._in_use[is_press] += 1
+            self._in_use[class_] += 1
             attempts.create_task(
-                self._attempt(waiting, number, path, is_press), name=f"deliver {message.id} {path.name}"
+                self._attempt(waiting, number, path, class_), name=f"deliver {message.id} {path.name}"
             )
+
+    def _higher_under_way(self, class_: MessageClass) -> bool:
+        return any(self._in_use[other] for other in MessageClass if other < class_)
+
+    def _has_slot(self, class_: MessageClass) -> bool:
+        if class_ is MessageClass.PRESS:
+            return self._in_use[class_] < SLOTS_PRESS
+        return self._in_use.total() - self._in_use[MessageClass.PRESS] < SLOTS_OTHER
 
     def _count_in_further_paths(self, now_s: float) -> None:
         """Once the first path has failed for 20 s, the second is tried as well: at once, not at the next turn."""
@@ -206,7 +220,10 @@ class Delivering:
         self._changed.clear()
         if self._new:
             return
-        soonest_s = min((w.due_s for w in self._waiting.values() if w.due_s > now_s), default=None)
+        turns = [w.due_s for w in self._waiting.values()]
+        if turns:
+            turns.append(self._in_order_until_s)
+        soonest_s = min((turn for turn in turns if turn > now_s), default=None)
         if soonest_s is None:
             await self._changed.wait()
             return
@@ -221,7 +238,7 @@ class Delivering:
             timer.cancel()
             change.cancel()
 
-    async def _attempt(self, waiting: _Waiting, number: int, path: Uplink, is_press: bool) -> None:
+    async def _attempt(self, waiting: _Waiting, number: int, path: Uplink, class_: MessageClass) -> None:
         message = waiting.message
         try:
             body = waiting.body
@@ -248,7 +265,7 @@ class Delivering:
         except Unavailable as exc:
             log.error("delivering.cannot_record", message_id=message.id, cause=exc.reason)
         finally:
-            self._in_use[is_press] -= 1
+            self._in_use[class_] -= 1
             waiting.body = None
             self._changed.set()
 
@@ -328,6 +345,7 @@ class Delivering:
     def _all_due(self, now_s: float) -> None:
         """A path answers again: everything waiting is due at once, in order of class. That an attempt is under way is no
         reason to wait: it may hang on a connection of before."""
+        self._in_order_until_s = now_s + IN_ORDER_S
         for waiting in self._waiting.values():
             if not waiting.refused:
                 earliest_s = now_s if waiting.started_s is None else waiting.started_s + BACK_SPACING_S

@@ -212,6 +212,23 @@ def test_when_a_path_answers_again_everything_is_due_at_once_in_order_of_class(t
     run(story())
 
 
+def test_after_an_outage_no_class_overtakes_a_higher_one(tmp_path: Path) -> None:
+    """More alerts wait than there are slots: evidence stands back until the last of them has begun."""
+
+    async def story() -> None:
+        async with post(tmp_path, answer=REFUSED) as p:
+            await p.put(*[MessageType.ALARM_EVIDENCE] * 5, *[MessageType.ALARM_RAISED] * 250)
+            await p.clock.advance(40)
+            p.paths[0].tried.clear()
+            p.paths[0].answer = lambda _: OK
+            p.delivering.heartbeat_answered(0, OK)
+            await p.clock.settle()
+            assert p.paths[0].types() == ["alarm.raised"] * 250 + ["alarm.evidence"] * 5
+            assert await p.undelivered() == 0
+
+    run(story())
+
+
 def test_both_paths_failing_does_not_keep_a_message_from_being_due(tmp_path: Path) -> None:
     """After rounds over two dead paths, the answer of either makes everything due at once."""
 
