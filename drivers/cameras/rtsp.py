@@ -112,8 +112,10 @@ class Session:
         """Use this address from the next opening on; ``None`` with a cause while there is none."""
         changed = address != self._address
         self._address = address
-        if address is None and self.sessions == 0:
+        if self.sessions == 0 and address is None:
             self._say(cause)
+        elif self.sessions == 0 and changed:
+            self._say("being opened; no frame has come yet")
         if changed:
             self._woken.set()
 
