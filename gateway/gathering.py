@@ -105,7 +105,7 @@ class Gathering:
             for number, _ in wanted:
                 self._last_number = max(self._last_number, number)
             for item in sorted((e for _, e in wanted), key=lambda e: e.rank):
-                if _is_first(item):
+                if item.first:
                     self._first.setdefault(item.alarm, _First()).missing.add(item.id)
                 tasks.create_task(self._gather(item, adopt=self._afresh), name=f"gather {item.id}")
             self._afresh = False
@@ -134,7 +134,7 @@ class Gathering:
         early_s = (item.start - self._clock.now()).total_seconds()
         if item.kind is Kind.STILL and early_s > 0:
             await self._clock.sleep(early_s)
-        if not _is_first(item):
+        if not item.first:
             await self._after_first(item.alarm)
         try:
             done = await self._adopted(item) if adopt else None
@@ -400,8 +400,3 @@ class Gathering:
             except Unavailable as exc:
                 log.error("gathering.cannot_record", cause=exc.reason)
                 await self._clock.sleep(STORE_RETRY_S)
-
-
-def _is_first(item: Evidence) -> bool:
-    """Whether it is a camera's press still out of the ring."""
-    return item.kind is Kind.STILL and item.moment is Moment.PRESS and item.source is None

@@ -84,6 +84,11 @@ class Evidence:
         return order.index(wanted) if wanted in order else len(order)
 
     @property
+    def first(self) -> bool:
+        """Whether it is a camera's press still out of the ring, which goes before everything else."""
+        return self.kind is Kind.STILL and self.moment is Moment.PRESS and self.source is None
+
+    @property
     def suffix(self) -> str:
         return "jpg" if self.kind is Kind.STILL else "mp4"
 
