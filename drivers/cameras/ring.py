@@ -242,11 +242,8 @@ class Ring:
         with self._lock:
             best: Found | None = None
             for group in self._groups:
+                # Every frame is looked at: a camera may count its time back within a group. A second of video costs some 10 µs.
                 offset = group.offset_s()
-                first, last = (group.frames[i].pts * group.stream.tick_s + offset for i in (0, -1))
-                distance = max(first - at_s, at_s - last, 0.0)
-                if best is not None and distance >= abs(best.time_s - at_s):
-                    continue
                 for index, frame in enumerate(group.frames):
                     time_s = frame.pts * group.stream.tick_s + offset
                     if best is None or abs(time_s - at_s) < abs(best.time_s - at_s):
