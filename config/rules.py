@@ -10,7 +10,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from config.findings import Complaint, Path
-from config.site import Access, Camera, Centre, Evidence, Http, Mqtt, Point, School, Site, Storage, Zone
+from config.site import (
+    Access,
+    Camera,
+    Centre,
+    Evidence,
+    Http,
+    Mqtt,
+    Point,
+    School,
+    SelfTest,
+    Site,
+    Storage,
+    Zone,
+)
 
 # 公共安全视频图像信息系统管理条例, Art. 8: (二) inside student dormitory rooms; (三) baths, toilets, changing rooms; (四)
 # any other privacy area.
@@ -30,6 +43,7 @@ class Parts:
     mqtt: Mqtt | None = None
     storage: Storage | None = None
     evidence: Evidence | None = None
+    self_test: SelfTest | None = None
     http: Http | None = None
     access: dict[int, Access] = field(default_factory=dict)
     known_ids: dict[str, set[str]] = field(default_factory=dict)
@@ -47,6 +61,7 @@ class Parts:
             mqtt=site.mqtt,
             storage=site.storage,
             evidence=site.evidence,
+            self_test=site.self_test,
             http=site.http,
             access=dict(enumerate(site.access)),
             known_ids={
@@ -66,6 +81,7 @@ def entry_rules(parts: Parts) -> Iterator[Complaint]:
     yield from _onvif_sources(parts)
     yield from _unseen_points(parts)
     yield from _same_addresses(parts)
+    yield from _self_test(parts)
 
 
 def _duplicates(parts: Parts) -> Iterator[Complaint]:
@@ -222,6 +238,20 @@ def _same_addresses(parts: Parts) -> Iterator[Complaint]:
                 "is it one camera, twice?",
             )
         first.setdefault(address, index)
+
+
+def _self_test(parts: Parts) -> Iterator[Complaint]:
+    if parts.self_test is None:
+        return
+    if parts.self_test.point not in parts.known_ids.get("points", set()):
+        yield _dangling(("self_test", "point"), parts.self_test.point, "points")
+    if parts.centre is not None and parts.centre.webhook.drill_secret is None:
+        yield _wrong(
+            ("self_test",),
+            "a self-test and no centre.webhook.drill_secret",
+            "a drill secret",
+            "the self-test is a drill, signed with a secret of its own: agree one with the centre",
+        )
 
 
 def _dangling(path: Path, reference: str, where: str) -> Complaint:

@@ -29,6 +29,7 @@ from config.kinds import (
     RetentionDays,
     StreamAddress,
     Text,
+    TimeOfDay,
     Timezone,
     Topic,
     WebAddress,
@@ -292,6 +293,16 @@ class Evidence(Section):
     )
 
 
+class SelfTest(Section):
+    """A scheduled drill that the centre answers by itself: it proves the chain while nobody presses."""
+
+    point: Id = Field(description="Id of the point as which the self-test is raised.")
+    at: TimeOfDay = Field(default="07:00", description="When, every day, in the school's own time.")
+    answered_within_s: Annotated[int, Field(ge=10, le=3600)] = Field(
+        default=120, description="Seconds within which the centre has to answer it; later is a fault."
+    )
+
+
 class Tls(Section):
     cert: FilePath = Field(description="PEM file of the gateway's server certificate, chain included.")
     key: FilePath = Field(description="PEM file of the certificate's key.")
@@ -344,6 +355,7 @@ class Site(Section):
         default=Storage(), description="Where evidence and records are kept, and for how long."
     )
     evidence: Evidence = Field(default=Evidence(), description="How much video around a press is evidence.")
+    self_test: SelfTest | None = Field(default=None, description="The daily self-test; none if absent.")
     http: Http = Field(default=Http(), description="The gateway's own HTTP service.")
     access: tuple[Access, ...] = Field(default=(), max_length=256, description="Who may call it.")
 

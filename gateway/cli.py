@@ -28,6 +28,8 @@ _EPILOG = """examples:
   campus-gateway check --config school.yaml --probe
                                                … and does everything it names answer?
   campus-gateway run --config school.yaml      the gateway itself
+  campus-gateway drill --config school.yaml --point p-gate
+                                               does an alarm of that point reach the centre?
 """
 
 
@@ -71,6 +73,23 @@ def _parser() -> argparse.ArgumentParser:
         "--probe", action="store_true", help="talk to every camera, broker, store and the centre"
     )
     check.set_defaults(command=_check)
+
+    drill = commands.add_parser(
+        "drill",
+        help="an exercise through the whole chain of the gateway that runs on this box",
+        description="Raises a drill at a point as if it had been pressed, and waits until the centre has received it. "
+        "Only the user the gateway runs as can do this, on the box itself.",
+        epilog="exit code: 0 received; 1 not received within 30 s, or an armed point that was not pressed; 2 refused",
+    )
+    _site_arguments(drill)
+    drill.add_argument("--point", required=True, metavar="ID", help="the point, by its id in the site file")
+    drill.add_argument(
+        "--arm",
+        type=float,
+        metavar="SECONDS",
+        help="raise nothing; make the next physical press of the point, within so many seconds (5 to 60), the drill",
+    )
+    drill.set_defaults(command=_drill)
 
     demo = commands.add_parser("demo", help="the whole chain on this machine, with simulators")
     demo.add_argument("--once", action="store_true", help="press one button, print the timeline, exit")
@@ -204,6 +223,18 @@ def _check(args: argparse.Namespace) -> int:
     from gateway.probing.everything import probe
 
     return asyncio.run(probe(resolve(loaded, args.data_dir), sys.stdout))
+
+
+def _drill(args: argparse.Namespace) -> int:
+    from gateway.operating import tell_drill
+
+    data_dir = args.data_dir if args.data_dir is not None else args.config.absolute().parent / "data"
+    try:
+        received = tell_drill(data_dir, args.point, args.arm, sys.stdout)
+    except Refused as exc:
+        print(f"campus-gateway drill: {exc.reason}", file=sys.stderr)
+        return EXIT_REFUSED
+    return 0 if received else EXIT_FAILED
 
 
 def _demo(args: argparse.Namespace) -> int:

@@ -63,7 +63,8 @@ def centre_paths(settings: Settings, clock: Clock) -> list[WebhookPath]:
     urls = [("first", hook.url)] + ([("second", hook.backup_url)] if hook.backup_url else [])
     secure = any(url.startswith("https:") for _, url in urls)
     tls = tls_context(settings, hook.ca, hook.cert, hook.key) if secure else None
-    return [WebhookPath(name, url, hook.secret.reveal(), clock, tls) for name, url in urls]
+    drills = hook.drill_secret.reveal() if hook.drill_secret else None
+    return [WebhookPath(name, url, hook.secret.reveal(), clock, tls, drills) for name, url in urls]
 
 
 def tls_context(settings: Settings, ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:

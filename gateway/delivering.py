@@ -43,6 +43,7 @@ REMEMBERED = 4096
 BACK_SPACING_S = 1.0  # a path that comes and goes must not make a storm of attempts
 #: Answers that refuse this one message, whatever the path is worth: it keeps to its schedule when the path is back.
 REFUSING = frozenset({400, 413, 415, 422})
+_RAISED = frozenset({MessageType.ALARM_RAISED, MessageType.DRILL_RAISED})
 
 
 @dataclass(slots=True)
@@ -245,7 +246,7 @@ class Delivering:
             if body is None:
                 body = await self._store.read(lambda tx: tx.messages.body(message.id))
             began_s, at = self._clock.monotonic(), self._clock.now()
-            answer = await path.deliver(message.id, body)
+            answer = await path.deliver(message.id, body, drill=message.drill)
             took_ms = round((self._clock.monotonic() - began_s) * 1000)
             outcome = judge(answer, waiting.message.attempts)
             waiting.refused = answer.status in REFUSING
@@ -290,8 +291,10 @@ class Delivering:
 
         def work(tx: Transaction) -> bool:
             first = tx.messages.attempted(attempt, due_at)
-            if first and message.subject is not None and message.type is MessageType.ALARM_RAISED:
+            if first and message.subject is not None and message.type in _RAISED:
                 tx.alarms.note(message.subject, now, "received", {"path": attempt.path})
+            if first and message.subject is not None and message.type is MessageType.DRILL_WINDOW:
+                tx.windows.received(message.subject, now)
             return first
 
         while True:

@@ -20,7 +20,7 @@ from gateway.domain.alarm import Alarm
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import InvariantBroken, Refused, Unavailable
 from gateway.domain.evidence import DURING_CLIP_S, Evidence, EvidenceState, Kind, Moment
-from gateway.domain.ids import new_id
+from gateway.domain.ids import is_drill, new_id
 from gateway.domain.message import MessageType
 from gateway.ports import CameraBank, Clock, ObjectStore, Store, Transaction
 
@@ -104,7 +104,7 @@ class Gathering:
             )
             for number, _ in wanted:
                 self._last_number = max(self._last_number, number)
-            for item in sorted((e for _, e in wanted), key=lambda e: e.rank):
+            for item in sorted((e for _, e in wanted), key=lambda e: (is_drill(e.alarm), e.rank)):
                 if item.first:
                     self._first.setdefault(item.alarm, _First()).missing.add(item.id)
                 tasks.create_task(self._gather(item, adopt=self._afresh), name=f"gather {item.id}")
@@ -279,7 +279,8 @@ class Gathering:
     def _key(self, item: Evidence) -> str:
         site = self._envelopes.site
         day = item.start.astimezone(ZoneInfo("UTC")).strftime("%Y/%m/%d")
-        return f"{site.id}/alarms/{day}/{item.alarm}/{item.camera}/{item.id}.{item.suffix}"
+        plane = "drills" if is_drill(item.alarm) else "alarms"
+        return f"{site.id}/{plane}/{day}/{item.alarm}/{item.camera}/{item.id}.{item.suffix}"
 
     # What it came to.
 

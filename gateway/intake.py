@@ -17,14 +17,16 @@ from functools import partial
 
 import structlog
 
-from gateway.domain.alarm import Alarm, plausible
+from gateway.domain.alarm import Alarm, Drill, plausible
 from gateway.domain.contact import BOUNCE, Signal, SignalKind, heard_by, judge
+from gateway.domain.drill import DrillWindow, counts_as_drill
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import InvariantBroken, Malformed, Unavailable
 from gateway.domain.message import Message, MessageType
-from gateway.domain.opening import open_alarm, wanted_evidence
+from gateway.domain.opening import open_alarm
 from gateway.domain.plan import Point
 from gateway.ports import CameraBank, Clock, ContactMessage, InboxEntry, Store, Transaction
+from gateway.raising import raise_alarm
 
 log = structlog.get_logger(__name__)
 
@@ -62,7 +64,9 @@ class Intake:
         points: Sequence[Point],
         offer: Callable[[Message], None],
         wake_gathering: Callable[[], None],
+        armed: Callable[[str], bool] = lambda point: False,
     ) -> None:
+        """``armed`` says of a point whether there may be a drill window for it: no press pays a look-up otherwise."""
         self._store = store
         self._clock = clock
         self._envelopes = envelopes
@@ -70,6 +74,7 @@ class Intake:
         self._codecs = codecs
         self._offer = offer
         self._wake_gathering = wake_gathering
+        self._armed = armed
         self._at_topic: dict[str, list[Point]] = {}
         for point in points:
             if point.source is not None:
@@ -298,16 +303,43 @@ class Intake:
         source = point.source
         identity = None if press.event_id is None else f"{source.key}\n{press.event_id}"
         now = message.arrived_at
-        alarm = open_alarm(self._envelopes.site, point, plausible(press.at, now), now)
+        pressed_at = plausible(press.at, now)
+        windows = tx.windows.standing(now, point.id) if self._armed(point.id) else []
+        drill = self._drilled(tx, windows, message, point, pressed_at)
+        alarm = open_alarm(self._envelopes.site, point, pressed_at, now, drill)
         # The database's own unique indexes decide whether it is a new press and a new alarm: nothing is asked first.
         number = tx.inbox.admit(self._entry(message, digest, identity, alarm.id))
         if number is None:
             return None, None
-        said = self._raise(tx, alarm, point, press, message.topic)
+        detail = {"word": press.word, "topic": message.topic}
+        said = raise_alarm(tx, self._envelopes, self._cameras.health(), alarm, point, detail)
         if said is None:
             alarm, said = self._repeat(tx, point, press, alarm.pressed_at, now)
             tx.inbox.belongs(number, alarm.id)
+        for window in windows:
+            tx.windows.end(window.id, alarm.id)
         return alarm, said
+
+    @staticmethod
+    def _drilled(
+        tx: Transaction,
+        windows: Sequence[DrillWindow],
+        message: ContactMessage,
+        point: Point,
+        pressed_at: datetime,
+    ) -> Drill | None:
+        """Whether the press is one a technician has announced. Every window of the point ends with it, whatever it became."""
+        counts = any(
+            counts_as_drill(
+                window,
+                pressed_at=pressed_at,
+                arrived_at=message.arrived_at,
+                redelivered=message.redelivered,
+                alarm_open=tx.alarms.open_at(point.id) is not None,
+            )
+            for window in windows
+        )
+        return Drill.DRILL if counts else None
 
     @staticmethod
     def _entry(message: ContactMessage, digest: str, identity: str | None, alarm: str | None) -> InboxEntry:
@@ -335,25 +367,6 @@ class Intake:
         tx.alarms.note(alarm.id, now, "repeated", {"word": press.word, "presses": alarm.presses})
         tx.messages.add(said)
         return alarm, said
-
-    def _raise(
-        self, tx: Transaction, alarm: Alarm, point: Point, press: Signal, topic: str
-    ) -> Message | None:
-        """Keep the alarm with all that follows from it; ``None`` if the point has an open one."""
-        now = alarm.raised_at
-        health = self._cameras.health()
-        healthy = {id_: h.healthy for id_, h in health.items()}
-        data = self._envelopes.raised(alarm, point, healthy, now)
-        alarm, said = self._envelopes.about_alarm(
-            alarm, MessageType.ALARM_RAISED, data, at=alarm.pressed_at, now=now
-        )
-        if not tx.alarms.add(alarm):
-            return None
-        tx.messages.add(said)
-        tx.alarms.note(alarm.id, now, "raised", {"point": point.id, "word": press.word, "topic": topic})
-        snapshots = [id_ for id_ in point.cameras if id_ in health and health[id_].offers_snapshot]
-        tx.evidence.add(wanted_evidence(self._envelopes.site, alarm, snapshots))
-        return said
 
     def _see(self, points: Sequence[Point], signal: Signal, message: ContactMessage) -> None:
         if message.retained:

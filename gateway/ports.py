@@ -12,8 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from gateway.domain.alarm import Alarm, State
+from gateway.domain.alarm import Alarm, Drill, State
 from gateway.domain.contact import Memory
+from gateway.domain.drill import DrillWindow
 from gateway.domain.evidence import ClipTaken, Evidence, StillTaken
 from gateway.domain.fault import Fault
 from gateway.domain.message import Answer, Message, Outcome
@@ -245,7 +246,10 @@ class TimelineEntry:
 
 
 class Alarms(Protocol):
-    """Alarms and their timelines. Part of a transaction."""
+    """Alarms and drills with their timelines. Part of a transaction.
+
+    The planes never mix: what speaks of open alarms, or lists alarms, means alarms only.
+    """
 
     def get(self, alarm: str) -> Alarm | None:
         """The alarm of that id."""
@@ -273,11 +277,18 @@ class Alarms(Protocol):
         until: datetime | None = None,
         before: tuple[datetime, str] | None = None,
         limit: int = 100,
+        drills: bool = False,
     ) -> list[Alarm]:
-        """Alarms newest first; ``before`` is the place of the last one already seen."""
+        """Alarms, or with ``drills`` drills, newest first; ``before`` is the place of the last one already seen."""
 
     def open(self) -> list[Alarm]:
         """All open alarms, oldest first."""
+
+    def open_drills(self) -> list[Alarm]:
+        """All open drills, oldest first."""
+
+    def last_drill(self, kind: Drill) -> Alarm | None:
+        """The newest drill of that kind."""
 
     def manifests_due(self, now: datetime) -> list[Alarm]:
         """Alarms whose manifest is to be made by ``now``."""
@@ -408,6 +419,25 @@ class Requests(Protocol):
         """All requests of one alarm, oldest first."""
 
 
+class DrillWindows(Protocol):
+    """Armings of points for a drill. Part of a transaction."""
+
+    def add(self, window: DrillWindow) -> None:
+        """Keep a new one."""
+
+    def get(self, window: str) -> DrillWindow | None:
+        """The window of that id."""
+
+    def standing(self, now: datetime, point: str | None = None) -> list[DrillWindow]:
+        """Those not over by then and not ended by a press, of one point or of all, oldest first."""
+
+    def received(self, window: str, at: datetime) -> None:
+        """The centre has received its message; a second time changes nothing."""
+
+    def end(self, window: str, by: str) -> None:
+        """The point's next press became ``by``: no other press is of this window."""
+
+
 class Transaction(Protocol):
     """All tables as they are at one instant. Synchronous: nothing is awaited while the write lock is held."""
 
@@ -423,6 +453,8 @@ class Transaction(Protocol):
     def faults(self) -> Faults: ...
     @property
     def requests(self) -> Requests: ...
+    @property
+    def windows(self) -> DrillWindows: ...
 
 
 class Store(Protocol):
@@ -463,6 +495,7 @@ class Uplink(Protocol):
     def name(self) -> str:
         """The path's name in attempts and faults."""
 
-    async def deliver(self, message: str, body: bytes) -> Answer:
-        """Make one attempt: connect within 3 s, the whole within 10 s. Never raises for what the other side or the network
-        does: that is an :class:`Answer` without status. Idempotent for the receiver by the message's id."""
+    async def deliver(self, message: str, body: bytes, *, drill: bool = False) -> Answer:
+        """Make one attempt, signed with the drill secret if ``drill``: connect within 3 s, the whole within 10 s. Never raises
+        for what the other side or the network does: that is an :class:`Answer` without status. Idempotent for the receiver by
+        the message's id."""

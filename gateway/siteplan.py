@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import time
 
 from config import site as file
-from gateway.domain.plan import Camera, ContactSource, Point, Severity, Site, Zone
+from gateway.domain.plan import Camera, ContactSource, Point, SelfTest, Severity, Site, Zone
 
 
 def compile_plan(site: file.Site, built_formats: Collection[str]) -> Site:
@@ -49,6 +50,13 @@ def compile_plan(site: file.Site, built_formats: Collection[str]) -> Site:
         before_s=site.evidence.before_s,
         after_s=site.evidence.after_s,
         accept_within_s=site.centre.accept_within_s,
+        self_test=SelfTest(
+            point=site.self_test.point,
+            at=time.fromisoformat(site.self_test.at),
+            answered_within_s=site.self_test.answered_within_s,
+        )
+        if site.self_test
+        else None,
     )
 
 

@@ -66,6 +66,7 @@ class Supervising:
         paths: Sequence[PathHealth],
         gone: Mapping[str, str],
         store_cause: Callable[[], str],
+        drill_causes: Callable[[], Mapping[str, str]] = dict,
         wake_delivering: Callable[[], None],
         data_dir: Path,
         reserve_bytes: int,
@@ -80,6 +81,7 @@ class Supervising:
         self._paths = paths
         self._gone = gone
         self._store_cause = store_cause
+        self._drill_causes = drill_causes
         self._wake_delivering = wake_delivering
         self._data_dir = data_dir
         self._reserve_bytes = reserve_bytes
@@ -166,6 +168,8 @@ class Supervising:
             yield (FaultKind.CENTRE, "answers"), self._nonsense
         if self._store_cause():
             yield (FaultKind.STORE, "objects"), self._store_cause()
+        for subject, cause in self._drill_causes().items():
+            yield (FaultKind.DRILL, subject), cause
         yield from self._disk()
         yield from self._clock_jumps(now)
 
@@ -353,7 +357,7 @@ class Heartbeat:
 
 
 def _activity(tx: Transaction) -> tuple[int, datetime | None]:
-    newest = tx.alarms.listed(limit=1)
+    newest = [*tx.alarms.listed(limit=1), *tx.alarms.listed(limit=1, drills=True)]
     opened = tx.alarms.open()
     presses = [a.last_press_at for a in (*newest, *opened)]
     return len(opened), max(presses, default=None)

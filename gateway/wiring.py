@@ -39,8 +39,10 @@ from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.links import LinkSigner
+from gateway.drilling import Drilling
 from gateway.gathering import Gathering
 from gateway.intake import Intake
+from gateway.operating import OperatorDoor
 from gateway.siteplan import compile_plan
 from gateway.supervising import Heartbeat, Standing, Supervising, announce_plan
 from gateway.telemetry import prometheus_text, samples
@@ -185,6 +187,15 @@ class Gateway:
             wake_delivering=self.delivering.wake,
             wake_gathering=self.gathering.wake,
         )
+        self.drilling = Drilling(
+            store=self.store,
+            clock=self.clock,
+            envelopes=self.envelopes,
+            cameras=self.cameras,
+            can_sign=site.centre.webhook.drill_secret is not None,
+            wake_delivering=self.delivering.wake,
+            wake_gathering=self.gathering.wake,
+        )
         self.intake = Intake(
             store=self.store,
             clock=self.clock,
@@ -194,6 +205,7 @@ class Gateway:
             points=list(self.plan.points.values()),
             offer=self.delivering.offer,
             wake_gathering=self.gathering.wake,
+            armed=self.drilling.armed,
         )
         self.feed = MqttFeed(broker_address(self._settings), self.intake.topics, self.clock)
         self.supervising = Supervising(
@@ -205,6 +217,7 @@ class Gateway:
             paths=self.delivering.health,
             gone=self.delivering.gone,
             store_cause=lambda: self.gathering.store_cause,
+            drill_causes=lambda: self.drilling.causes,
             wake_delivering=self.delivering.wake,
             data_dir=settings.data_dir,
             reserve_bytes=int(site.storage.reserve_gb * 1e9),
@@ -274,6 +287,8 @@ class Gateway:
         self._restarted("gathering", self._run_gathering)
         self._restarted("supervising", self.supervising.run)
         self._restarted("ballast", self._keep_ballast)
+        self._restarted("drilling", self.drilling.run)
+        self._restarted("operator", OperatorDoor(self._settings.data_dir, self.drilling, self.clock).run)
         self._restarted("plan", self._announce_plan, once=True)
         for number, path in enumerate(self.paths):
             heartbeat = Heartbeat(
@@ -354,6 +369,7 @@ class Gateway:
             store=self.store,
             clock=self.clock,
             answering=self.answering,
+            drilling=self.drilling,
             cameras=self.cameras,
             objects=self.objects,
             envelopes=self.envelopes,

@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 CENTRE = frozenset({"centre"})
 SCHOOL = frozenset({"guard", "technician"})
+TECHNICIAN = frozenset({"technician"})
 UPKEEP = frozenset({"technician", "inspector"})
 EVERYONE = CENTRE | SCHOOL | UPKEEP
 

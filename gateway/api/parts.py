@@ -9,6 +9,7 @@ from gateway.answering import Answering
 from gateway.domain.envelope import Envelopes
 from gateway.domain.links import LinkSigner
 from gateway.domain.plan import Site
+from gateway.drilling import Drilling
 from gateway.ports import CameraBank, Clock, ObjectStore, Store
 
 
@@ -34,6 +35,7 @@ class ApiParts:
     store: Store
     clock: Clock
     answering: Answering
+    drilling: Drilling
     cameras: CameraBank
     objects: ObjectStore
     envelopes: Envelopes

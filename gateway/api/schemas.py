@@ -148,6 +148,9 @@ class AlarmOut(BaseModel):
     last_press_at: At
     escalated_at: At | None
     closed_at: At | None
+    drill: Literal["drill", "self-test"] | None = Field(
+        description="null for an alarm; else the kind of drill."
+    )
 
 
 class AlarmsOut(BaseModel):
@@ -155,6 +158,32 @@ class AlarmsOut(BaseModel):
 
     alarms: list[AlarmOut]
     next_cursor: str | None
+
+
+class DrillsOut(BaseModel):
+    """Newest first. ``next_cursor`` asks for what follows; ``null`` at the end."""
+
+    drills: list[AlarmOut]
+    next_cursor: str | None
+
+
+class WindowOut(BaseModel):
+    """An armed point. Press only once ``received_at`` is set: before, a press is an alarm."""
+
+    id: str
+    point: str
+    by: str
+    armed_at: At
+    until: At
+    received_at: At | None
+    ended_by: str | None
+
+
+class BegunOut(BaseModel):
+    """The drill that was raised, or the window that was asked for."""
+
+    drill: AlarmOut | None
+    window: WindowOut | None
 
 
 class StepOut(BaseModel):
@@ -252,8 +281,19 @@ class RepliedOut(BaseModel):
     repeated: bool
 
 
+class RepliedDrillOut(BaseModel):
+    """``repeated`` is true if the drill was in that state already; then nothing has changed."""
+
+    drill: AlarmOut
+    repeated: bool
+
+
 class NotedOut(BaseModel):
     alarm: AlarmOut
+
+
+class NotedDrillOut(BaseModel):
+    drill: AlarmOut
 
 
 class RequestedOut(BaseModel):

@@ -53,6 +53,7 @@ def alarm_object(parts: ApiParts, alarm: Alarm) -> dict[str, Any]:
         "last_press_at": stamp(alarm.last_press_at),
         "escalated_at": stamp(alarm.escalated_at) if alarm.escalated_at else None,
         "closed_at": stamp(alarm.closed_at) if alarm.closed_at else None,
+        "drill": alarm.drill.value if alarm.drill else None,
     }
 
 
@@ -69,7 +70,7 @@ def alarm_detail(parts: ApiParts, caller: Caller, dossier: Dossier) -> dict[str,
         "evidence": [_evidence(parts, caller, item) for item in dossier.evidence],
         "deliveries": [_delivery(parts, *about) for about in dossier.messages],
         "requests": [_request(parts, request) for request in dossier.requests],
-        "reply_url": f"{parts.links.public_url}/api/v1/alarms/{alarm.id}/replies",
+        "reply_url": parts.envelopes.reply_url(alarm.id),
     }
 
 

@@ -10,11 +10,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from gateway.domain.alarm import Alarm
+from gateway.domain.drill import DrillWindow
+from gateway.domain.errors import InvariantBroken
 from gateway.domain.evidence import Evidence, EvidenceState
 from gateway.domain.fault import Fault
-from gateway.domain.ids import new_id
+from gateway.domain.ids import is_drill, new_id
 from gateway.domain.links import LinkSigner, live_path, media_path
-from gateway.domain.message import Message, MessageType
+from gateway.domain.message import DRILL_OF, Message, MessageType
 from gateway.domain.plan import Point, Site, Zone
 
 
@@ -30,8 +32,19 @@ class Envelopes:
     def about_alarm(
         self, alarm: Alarm, type_: MessageType, data: Mapping[str, Any], *, at: datetime, now: datetime
     ) -> tuple[Alarm, Message]:
-        """A message about ``alarm`` and the alarm with its sequence counted on; ``at`` is when it happened."""
+        """A message about ``alarm`` and the alarm with its sequence counted on; ``at`` is when it happened.
+
+        The only door for what is said of an alarm, and where the planes part: about a drill goes the drill's type, with
+        ``drill`` in its data in place of ``alarm``. Raises ``InvariantBroken`` for what is never said of a drill.
+        """
         alarm = alarm.next_sequence()
+        if alarm.drill is not None:
+            if type_ not in DRILL_OF:
+                raise InvariantBroken(f"{type_.value} about the drill {alarm.id}")
+            type_ = DRILL_OF[type_]
+            data = {("drill" if name == "alarm" else name): value for name, value in data.items()}
+            if "drill" in data:
+                data["drill"] = {**data["drill"], "kind": alarm.drill.value}
         return alarm, self.message(type_, data, at=at, now=now, subject=alarm.id, sequence=alarm.sequence)
 
     def message(
@@ -94,7 +107,24 @@ class Envelopes:
             "site": self.site_summary(),
             "point": self.point(point),
             "cameras": [self.camera(id_, alarm.id, healthy.get(id_, False), now) for id_ in alarm.cameras],
-            "reply_url": f"{self.links.public_url}/api/v1/alarms/{alarm.id}/replies",
+            "reply_url": self.reply_url(alarm.id),
+        }
+
+    def reply_url(self, alarm: str) -> str:
+        """Where the centre replies to an alarm or a drill."""
+        plane = "drills" if is_drill(alarm) else "alarms"
+        return f"{self.links.public_url}/api/v1/{plane}/{alarm}/replies"
+
+    def window(self, window: DrillWindow, point: Point) -> dict[str, Any]:
+        """Data of ``drill.window``: which point's next press is a drill, and until when."""
+        return {
+            "window": {
+                "id": window.id,
+                "armed_at": self.stamp(window.armed_at),
+                "until": self.stamp(window.until),
+                "by": window.by,
+            },
+            "point": self.point(point),
         }
 
     def repeated(

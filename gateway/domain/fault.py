@@ -21,6 +21,7 @@ class FaultKind(StrEnum):
     SITE = "site"
     ALARM = "alarm"
     EVIDENCE = "evidence"
+    DRILL = "drill"
     STAGE = "stage"
 
 

@@ -40,6 +40,11 @@ class MessageType(StrEnum):
     REQUEST_RESULT = "request.result"
     FAULT_RAISED = "fault.raised"
     FAULT_CLEARED = "fault.cleared"
+    DRILL_RAISED = "drill.raised"
+    DRILL_EVIDENCE = "drill.evidence"
+    DRILL_MANIFEST = "drill.manifest"
+    DRILL_NOTE = "drill.note"
+    DRILL_WINDOW = "drill.window"
     SITE_PLAN = "site.plan"
     LINK_HEARTBEAT = "link.heartbeat"
 
@@ -54,9 +59,26 @@ CLASS_OF = {
     MessageType.FAULT_CLEARED: MessageClass.FAULT,
     MessageType.ALARM_EVIDENCE: MessageClass.EVIDENCE,
     MessageType.ALARM_MANIFEST: MessageClass.EVIDENCE,
+    MessageType.DRILL_RAISED: MessageClass.DRILL,
+    MessageType.DRILL_EVIDENCE: MessageClass.DRILL,
+    MessageType.DRILL_MANIFEST: MessageClass.DRILL,
+    MessageType.DRILL_NOTE: MessageClass.DRILL,
+    MessageType.DRILL_WINDOW: MessageClass.DRILL,
     MessageType.SITE_PLAN: MessageClass.PLAN,
     MessageType.LINK_HEARTBEAT: MessageClass.PLAN,
 }
+
+#: What is said of a drill in place of what is said of an alarm. What is missing here is never said of a drill: it is not
+#: repeated (a second press is an alarm) and not escalated.
+DRILL_OF = {
+    MessageType.ALARM_RAISED: MessageType.DRILL_RAISED,
+    MessageType.ALARM_EVIDENCE: MessageType.DRILL_EVIDENCE,
+    MessageType.ALARM_MANIFEST: MessageType.DRILL_MANIFEST,
+    MessageType.ALARM_NOTE: MessageType.DRILL_NOTE,
+    MessageType.REQUEST_RESULT: MessageType.REQUEST_RESULT,
+}
+#: What is signed with the drill secret.
+DRILL_TYPES = frozenset({*DRILL_OF.values(), MessageType.DRILL_WINDOW} - {MessageType.REQUEST_RESULT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +95,11 @@ class Message:
     attempts: int = 0
     first_attempt_at: datetime | None = None
     received_at: datetime | None = None
+
+    @property
+    def drill(self) -> bool:
+        """Whether it belongs to the drills' plane, and so is signed with the drill secret."""
+        return self.type in DRILL_TYPES
 
     @property
     def rank(self) -> tuple[int, datetime, int, str]:

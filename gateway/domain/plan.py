@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import time
 from enum import StrEnum
 
 
@@ -65,6 +66,15 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SelfTest:
+    """The scheduled exercise: at which point, daily ``at`` (the school's time), and how soon the centre has to answer."""
+
+    point: str
+    at: time
+    answered_within_s: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Site:
     """The plan of one school."""
 
@@ -81,3 +91,4 @@ class Site:
     before_s: int
     after_s: int
     accept_within_s: int
+    self_test: SelfTest | None = None

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from gateway.domain.errors import InvariantBroken, Unavailable
 from storage.sql.alarms import SqlAlarms
+from storage.sql.drills import SqlDrillWindows
 from storage.sql.evidence import SqlEvidence, SqlRequests
 from storage.sql.faults import SqlFaults
 from storage.sql.inbox import SqlInbox
@@ -46,6 +47,7 @@ class SqlTransaction:
         self.messages = SqlMessages(connection)
         self.faults = SqlFaults(connection)
         self.requests = SqlRequests(connection)
+        self.windows = SqlDrillWindows(connection)
 
 
 @dataclass(slots=True)

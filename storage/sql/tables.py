@@ -101,12 +101,32 @@ alarm = Table(
     Column("during_until", Instant),
     Column("escalated_at", Instant),
     Column("closed_at", Instant),
+    Column("drill", Text),  # NULL: an alarm; else the kind of exercise, and the id begins with drl_
     Index("alarm_by_time", "raised_at", "id"),
     Index("alarm_manifest_due", "manifest_due_at"),
     Index("alarm_during_next", "during_next_at"),
 )
-# At most one open alarm a point: the database itself refuses a doubled alarm.
-Index("alarm_open", alarm.c.point, unique=True, sqlite_where=alarm.c.state != "closed")
+# At most one open alarm a point: the database itself refuses a doubled alarm. An open drill never stands in its way.
+Index(
+    "alarm_open",
+    alarm.c.point,
+    unique=True,
+    sqlite_where=(alarm.c.state != "closed") & alarm.c.drill.is_(None),
+)
+
+# A technician's arming of one point: its next press is a drill, if the centre knows by then.
+drill_window = Table(
+    "drill_window",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("point", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("armed_at", Instant, nullable=False),
+    Column("until", Instant, nullable=False),
+    Column("received_at", Instant),  # when the centre had drill.window
+    Column("ended_by", Text),  # the drill or alarm that the next press became
+    Index("drill_window_by_point", "point", "until"),
+)
 
 timeline = Table(
     "timeline",

@@ -40,7 +40,7 @@ class Heard:
         self.bodies: list[bytes] = []
         self.heard = asyncio.Event()
 
-    async def deliver(self, message: str, body: bytes) -> Answer:
+    async def deliver(self, message: str, body: bytes, *, drill: bool = False) -> Answer:
         self.bodies.append(body)
         self.heard.set()
         return Answer(status=204)
@@ -85,6 +85,21 @@ async def all_messages(face: Face) -> list[dict[str, Any]]:
         tx.alarms.save(found)
 
     await face.store.write(keep)
+    drill = await face.parts.drilling.drill(alarm.point, "test")
+    await face.parts.drilling.arm("p-gate", 60, "test")
+
+    def keep_drill(tx: Any) -> None:
+        found = tx.alarms.get(drill.id)
+        for type_, data in (
+            (MessageType.ALARM_EVIDENCE, envelopes.evidence(item, now)),
+            (MessageType.ALARM_MANIFEST, envelopes.manifest(found, [item, missing], 1)),
+        ):
+            found, said = envelopes.about_alarm(found, type_, data, at=now, now=now)
+            tx.messages.add(said)
+        tx.alarms.save(found)
+
+    await face.store.write(keep_drill)
+    await face.say(f"/api/v1/drills/{drill.id}/notes", {"text": "演练"}, role="guard")
     await announce_plan(face.store, face.clock, envelopes, lambda: None)
     await face.say("/api/v1/alarms/alm_1/notes", {"text": "误报", "withdraw": True}, role="guard")
     ptz = {"request": "ptz", "camera": CAMERA, "move": "stop", "operator": OPERATOR, "reason": "x"}
@@ -136,7 +151,7 @@ def alterations(message: dict[str, Any]) -> list[dict[str, Any]]:
     more["data"]["undescribed"] = 1
     empty = copy.deepcopy(message)
     empty["data"] = {}
-    other = {**message, "type": "drill.raised"}
+    other = {**message, "type": "alarm.raised" if message["type"] == "drill.raised" else "drill.raised"}
     naive = {**message, "time": "2026-03-02T10:15:07"}
     nameless = {key: value for key, value in message.items() if key != "id"}
     return [more, empty, other, naive, nameless]

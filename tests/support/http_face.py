@@ -24,6 +24,7 @@ from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import ClipTaken, Evidence, EvidenceState, Kind, Moment, StillTaken
 from gateway.domain.links import LinkSigner
 from gateway.domain.plan import Camera, Point, Severity, Site, Zone
+from gateway.drilling import Drilling
 from gateway.ports import CameraBank, CameraHealth, LivePlaylist, LiveSegment
 from storage.objects.local import LocalObjects
 from storage.sql.store import SqlStore
@@ -197,6 +198,7 @@ class Face:
         at = changes.get("raised_at", self.clock.now())
         alarm = Alarm(
             id=id_,
+            drill=changes.pop("drill", None),
             point="p-b1-301",
             severity=Severity.PANIC,
             state=State.RAISED,
@@ -302,6 +304,15 @@ async def served(
             store=store,
             clock=clock,
             envelopes=envelopes,
+            wake_delivering=lambda: woken.append("delivering"),
+            wake_gathering=lambda: woken.append("gathering"),
+        ),
+        drilling=Drilling(
+            store=store,
+            clock=clock,
+            envelopes=envelopes,
+            cameras=cameras or listed,
+            can_sign=True,
             wake_delivering=lambda: woken.append("delivering"),
             wake_gathering=lambda: woken.append("gathering"),
         ),
