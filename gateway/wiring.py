@@ -43,6 +43,7 @@ from gateway.drilling import Drilling
 from gateway.gathering import Gathering
 from gateway.intake import Intake
 from gateway.operating import OperatorDoor
+from gateway.sharing import SharedCameras
 from gateway.siteplan import compile_plan
 from gateway.supervising import Heartbeat, Standing, Supervising, announce_plan
 from gateway.telemetry import prometheus_text, samples
@@ -173,7 +174,7 @@ class Gateway:
         self.gathering = Gathering(
             store=self.store,
             clock=self.clock,
-            cameras=self.cameras,
+            cameras=SharedCameras(self.cameras, self.clock),
             objects=self.objects,
             envelopes=self.envelopes,
             spool=settings.data_dir / "spool",
