@@ -17,6 +17,7 @@ from drivers.contacts.mqtt import BrokerAddress
 from drivers.uplinks.webhook import WebhookPath
 from gateway.domain.errors import Refused
 from gateway.ports import Clock
+from gateway.registering import Signer
 
 KEY_BYTES = 32
 
@@ -38,6 +39,15 @@ def own_key(path: Path) -> bytes:
             f"{path} is not a key of {KEY_BYTES} bytes; remove it, and links sent so far stop working"
         )
     return key
+
+
+def register_signer(path: Path) -> Signer:
+    """The box's Ed25519 key for the register's head, made once. Raises ``Refused`` if what is kept is no key."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = Ed25519PrivateKey.from_private_bytes(own_key(path)[:KEY_BYTES])
+    return Signer(sign=key.sign, public=key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
 
 
 def broker_address(settings: Settings) -> BrokerAddress:

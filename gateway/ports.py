@@ -18,6 +18,7 @@ from gateway.domain.drill import DrillWindow
 from gateway.domain.evidence import ClipTaken, Evidence, StillTaken
 from gateway.domain.fault import Fault
 from gateway.domain.message import Answer, Message, Outcome
+from gateway.domain.register import Act, Head, RegisterLine, WrittenLine
 
 T = TypeVar("T")
 
@@ -438,6 +439,33 @@ class DrillWindows(Protocol):
         """The point's next press became ``by``: no other press is of this window."""
 
 
+class Register(Protocol):
+    """Who looked at what, and what was done to the record. Part of a transaction; lines are never changed or removed."""
+
+    def append(self, line: RegisterLine) -> int:
+        """Write the next line; its number, from 1 and without gaps."""
+
+    def head(self) -> Head:
+        """Its length and the root of its tree."""
+
+    def lines(
+        self,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        acts: Sequence[Act] | None = None,
+    ) -> list[WrittenLine]:
+        """Lines above number ``after``, by number."""
+
+    def leaves(self, size: int) -> list[bytes]:
+        """The hashes of the first ``size`` lines."""
+
+    def last(self, act: Act) -> WrittenLine | None:
+        """The newest line of that act."""
+
+
 class Transaction(Protocol):
     """All tables as they are at one instant. Synchronous: nothing is awaited while the write lock is held."""
 
@@ -455,6 +483,8 @@ class Transaction(Protocol):
     def requests(self) -> Requests: ...
     @property
     def windows(self) -> DrillWindows: ...
+    @property
+    def register(self) -> Register: ...
 
 
 class Store(Protocol):

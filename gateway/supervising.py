@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -20,6 +21,7 @@ from gateway.domain.errors import Unavailable
 from gateway.domain.fault import Fault, FaultKind
 from gateway.domain.ids import new_id
 from gateway.domain.message import Answer, MessageType, understand
+from gateway.domain.register import Head
 from gateway.ports import CameraBank, Clock, ContactFeed, PathHealth, Store, Transaction, Uplink
 
 log = structlog.get_logger(__name__)
@@ -305,6 +307,7 @@ class Heartbeat:
         undelivered: Callable[[], int],
         answered: Callable[[int, Answer], None],
         heard_at: Callable[[], datetime | None],
+        signed: Callable[[Head], dict[str, Any]],
     ) -> None:
         self._number = number
         self._path = path
@@ -315,6 +318,7 @@ class Heartbeat:
         self._undelivered = undelivered
         self._answered = answered
         self._heard_at = heard_at
+        self._signed = signed
 
     async def run(self) -> None:
         """Beat until cancelled. What there is to tell is looked at every 2 s, so that a press is followed by the quick beat
@@ -323,24 +327,24 @@ class Heartbeat:
         every_s = HEARTBEAT_S
         while True:
             try:
-                every_s, open_alarms = await self._pace()
+                every_s, open_alarms, head = await self._pace()
                 now_s = self._clock.monotonic()
                 if now_s >= last_s + every_s:
                     last_s = now_s
-                    await self._beat(every_s, open_alarms)
+                    await self._beat(every_s, open_alarms, head)
             except Unavailable as exc:
                 log.error("heartbeat.cannot_read", cause=exc.reason)
             wait_s = last_s + every_s - self._clock.monotonic()
             await self._clock.sleep(min(HEARTBEAT_BUSY_S, max(0.1, wait_s)))
 
-    async def _pace(self) -> tuple[float, int]:
-        """Seconds between beats now, and how many alarms are open."""
-        open_alarms, last_press = await self._store.read(_activity)
+    async def _pace(self) -> tuple[float, int, Head]:
+        """Seconds between beats now, how many alarms are open, and the register's head."""
+        open_alarms, last_press, head = await self._store.read(_activity)
         last = max((at for at in (last_press, self._heard_at()) if at is not None), default=None)
         busy = last is not None and self._clock.now() - last < BUSY_FOR
-        return (HEARTBEAT_BUSY_S if busy else HEARTBEAT_S), open_alarms
+        return (HEARTBEAT_BUSY_S if busy else HEARTBEAT_S), open_alarms, head
 
-    async def _beat(self, every_s: float, open_alarms: int) -> None:
+    async def _beat(self, every_s: float, open_alarms: int, head: Head) -> None:
         now = self._clock.now()
         data = {
             "next_within_s": every_s,
@@ -348,6 +352,7 @@ class Heartbeat:
             "faults": len(self._supervising.open_faults),
             "undelivered": self._undelivered(),
             "path": self._path.name,
+            "register": self._signed(head),
         }
         said = self._envelopes.message(MessageType.LINK_HEARTBEAT, data, at=now, now=now)
         answer = await self._path.deliver(said.id, said.body)
@@ -356,11 +361,11 @@ class Heartbeat:
             self._supervising.answered(said.id, answer)
 
 
-def _activity(tx: Transaction) -> tuple[int, datetime | None]:
+def _activity(tx: Transaction) -> tuple[int, datetime | None, Head]:
     newest = [*tx.alarms.listed(limit=1), *tx.alarms.listed(limit=1, drills=True)]
     opened = tx.alarms.open()
     presses = [a.last_press_at for a in (*newest, *opened)]
-    return len(opened), max(presses, default=None)
+    return len(opened), max(presses, default=None), tx.register.head()
 
 
 async def announce_plan(

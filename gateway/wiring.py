@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import hashlib
 import random
 import socket
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,7 +26,7 @@ from typing import IO, Any
 
 import structlog
 
-from config.settings import Settings
+from config.settings import ACCEPTED_COPY, Settings
 from drivers.cameras.bank import SubprocessCameraBank
 from drivers.contacts.formats import CODECS
 from drivers.contacts.mqtt import BrokerAddress, MqttFeed
@@ -33,7 +34,7 @@ from gateway.answering import Answering
 from gateway.api.opening import Opening
 from gateway.api.parts import ApiParts, Caller
 from gateway.clock import SystemClock
-from gateway.connecting import broker_address, camera_spec, centre_paths, own_key
+from gateway.connecting import broker_address, camera_spec, centre_paths, own_key, register_signer
 from gateway.delivering import Delivering
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Refused, Unavailable
@@ -43,6 +44,7 @@ from gateway.drilling import Drilling
 from gateway.gathering import Gathering
 from gateway.intake import Intake
 from gateway.operating import OperatorDoor
+from gateway.registering import Registering
 from gateway.sharing import SharedCameras
 from gateway.siteplan import compile_plan
 from gateway.supervising import Heartbeat, Standing, Supervising, announce_plan
@@ -188,6 +190,13 @@ class Gateway:
             wake_delivering=self.delivering.wake,
             wake_gathering=self.gathering.wake,
         )
+        self.registering = Registering(
+            store=self.store,
+            clock=self.clock,
+            site=site.site.id,
+            signer=register_signer(settings.data_dir / "register.key"),
+            tell=self._tell_of_register,
+        )
         self.drilling = Drilling(
             store=self.store,
             clock=self.clock,
@@ -288,6 +297,8 @@ class Gateway:
         self._restarted("gathering", self._run_gathering)
         self._restarted("supervising", self.supervising.run)
         self._restarted("ballast", self._keep_ballast)
+        self._restarted("registering", self.registering.run)
+        self._restarted("configuration", self._register_configuration, once=True)
         self._restarted("drilling", self.drilling.run)
         self._restarted("operator", OperatorDoor(self._settings.data_dir, self.drilling, self.clock).run)
         self._restarted("plan", self._announce_plan, once=True)
@@ -302,6 +313,7 @@ class Gateway:
                 undelivered=lambda: self.delivering.undelivered,
                 answered=self.delivering.heartbeat_answered,
                 heard_at=lambda: self.answering.last_heard_at,
+                signed=self.registering.signed,
             )
             self._restarted(f"heartbeat-{path.name}", heartbeat.run)
 
@@ -312,6 +324,16 @@ class Gateway:
 
     async def _announce_plan(self) -> None:
         await announce_plan(self.store, self.clock, self.envelopes, self.delivering.wake)
+
+    async def _register_configuration(self) -> None:
+        text = await asyncio.to_thread((self._settings.data_dir / ACCEPTED_COPY).read_bytes)
+        await self.registering.configured(hashlib.sha256(text).hexdigest())
+
+    def _tell_of_register(self, cause: str) -> None:
+        if cause:
+            self.standing.causes[FaultKind.STORE, "register"] = cause
+        else:
+            self.standing.causes.pop((FaultKind.STORE, "register"), None)
 
     async def _run_cameras(self) -> None:
         await self.cameras.start()
@@ -371,6 +393,7 @@ class Gateway:
             clock=self.clock,
             answering=self.answering,
             drilling=self.drilling,
+            registering=self.registering,
             cameras=self.cameras,
             objects=self.objects,
             envelopes=self.envelopes,
@@ -380,6 +403,7 @@ class Gateway:
             last_seen=lambda: self.intake.last_seen,
             metrics=self._metrics,
             version=version("campus-gateway"),
+            centre_name=site.centre.name,
         )
         opening = Opening(parts)
         tls = site.http.tls

@@ -11,6 +11,7 @@ from gateway.domain.links import LinkSigner
 from gateway.domain.plan import Site
 from gateway.drilling import Drilling
 from gateway.ports import CameraBank, Clock, ObjectStore, Store
+from gateway.registering import Registering
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class ApiParts:
     clock: Clock
     answering: Answering
     drilling: Drilling
+    registering: Registering
     cameras: CameraBank
     objects: ObjectStore
     envelopes: Envelopes
@@ -45,6 +47,7 @@ class ApiParts:
     last_seen: Callable[[], Mapping[str, Mapping[str, object]]]
     metrics: Callable[[], bytes]
     version: str
+    centre_name: str
 
 
 def readiness(parts: ApiParts) -> tuple[int, dict[str, object]]:

@@ -186,6 +186,51 @@ class BegunOut(BaseModel):
     window: WindowOut | None
 
 
+class RegisterLineOut(BaseModel):
+    """One act: who did what to what. ``hash`` is RFC 6962's leaf hash of ``body``."""
+
+    n: int
+    at: At
+    act: str
+    name: str
+    unit: str
+    right: str
+    content: str
+    reason: str
+    alarm: str | None
+    detail: dict[str, Any]
+    body: str
+    hash: str
+
+
+class RegisterHeadOut(BaseModel):
+    """How long the register is, its root, and the box's Ed25519 signature over both."""
+
+    size: int
+    root: str
+    at: At
+    key: str
+    signature: str
+
+
+class RegisterOut(BaseModel):
+    """Oldest first. ``next_after`` asks for what follows; ``null`` at the end."""
+
+    lines: list[RegisterLineOut]
+    next_after: int | None
+    head: RegisterHeadOut
+
+
+class RegisterProofOut(BaseModel):
+    """An audit path or a consistency proof, as RFC 6962 has them."""
+
+    size: int
+    root: str
+    line: int | None
+    first: int | None
+    proof: list[str]
+
+
 class StepOut(BaseModel):
     at: At
     what: str

@@ -27,6 +27,7 @@ from storage.sql.evidence import SqlEvidence, SqlRequests
 from storage.sql.faults import SqlFaults
 from storage.sql.inbox import SqlInbox
 from storage.sql.messages import SqlMessages
+from storage.sql.register import SqlRegister
 from storage.sql.schema import bring_up_to_date
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ class SqlTransaction:
         self.faults = SqlFaults(connection)
         self.requests = SqlRequests(connection)
         self.windows = SqlDrillWindows(connection)
+        self.register = SqlRegister(connection)
 
 
 @dataclass(slots=True)

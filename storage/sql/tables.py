@@ -128,6 +128,26 @@ drill_window = Table(
     Index("drill_window_by_point", "point", "until"),
 )
 
+# Who looked at what, and what was done to the record. Lines are appended and never changed; `leaf` is RFC 6962's hash of `body`.
+register = Table(
+    "register",
+    metadata,
+    Column("n", Integer, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("act", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("leaf", LargeBinary, nullable=False),
+    Index("register_by_time", "at"),
+)
+# One row: the tree's frontier, so that appending does not read the whole register.
+register_tree = Table(
+    "register_tree",
+    metadata,
+    Column("one", Integer, primary_key=True),
+    Column("size", BigInteger, nullable=False),
+    Column("hashes", LargeBinary, nullable=False),  # 32 bytes each, the largest subtree's first
+)
+
 timeline = Table(
     "timeline",
     metadata,

@@ -122,6 +122,7 @@ async def all_messages(face: Face) -> list[dict[str, Any]]:
         undelivered=lambda: 3,
         answered=lambda _number, _answer: None,
         heard_at=lambda: None,
+        signed=face.parts.registering.signed,
     )
     beating = asyncio.create_task(heartbeat.run())
     await asyncio.wait_for(path.heard.wait(), 10)

@@ -412,6 +412,7 @@ async def beating(folder: Path) -> AsyncIterator[tuple[Watch, ScriptedPath, list
             undelivered=lambda: 3,
             answered=lambda number, answer: None,
             heard_at=lambda: heard[0],
+            signed=lambda head: {"size": head.size},
         )
         task = asyncio.create_task(beat.run())
         try:
