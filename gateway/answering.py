@@ -15,6 +15,7 @@ from gateway.domain.evidence import Evidence, Kind, Moment
 from gateway.domain.ids import new_id
 from gateway.domain.message import MessageType
 from gateway.ports import Clock, Request, Store, Transaction
+from gateway.telling import has_it
 
 log = structlog.get_logger(__name__)
 
@@ -144,13 +145,8 @@ class Answering:
         """The centre has fetched the whole of an item: from now on it counts as uploaded."""
         now = self._clock.now()
 
-        def work(tx: Transaction) -> None:
-            item = tx.evidence.get(evidence)
-            if item is not None and item.uploaded_at is None:
-                tx.evidence.save(replace(item, uploaded_at=now))
-                tx.alarms.note(item.alarm, now, "taken", {"evidence": item.id, "camera": item.camera})
-
-        await self._store.write(work)
+        await self._store.write(lambda tx: has_it(tx, self._envelopes, evidence, now, "taken"))
+        self._wake_delivering()
 
     async def _request(
         self,

@@ -14,6 +14,7 @@ from config.settings import Settings
 from config.site import Camera
 from drivers.cameras.spec import CameraSpec, OnvifAddress, StreamAddress
 from drivers.contacts.mqtt import BrokerAddress
+from drivers.uplinks.media_push import MediaPush
 from drivers.uplinks.webhook import WebhookPath
 from gateway.domain.errors import Refused
 from gateway.ports import Clock
@@ -75,6 +76,17 @@ def centre_paths(settings: Settings, clock: Clock) -> list[WebhookPath]:
     tls = tls_context(settings, hook.ca, hook.cert, hook.key) if secure else None
     drills = hook.drill_secret.reveal() if hook.drill_secret else None
     return [WebhookPath(name, url, hook.secret.reveal(), clock, tls, drills) for name, url in urls]
+
+
+def media_push(settings: Settings) -> MediaPush | None:
+    """Where evidence is PUT, not opened; ``None`` where the centre fetches it. Raises ``Refused`` as :func:`centre_paths`."""
+    centre = settings.site.centre
+    if centre.media != "push" or centre.media_url is None or centre.media_token is None:
+        return None
+    hook = centre.webhook
+    secure = centre.media_url.startswith("https:")
+    tls = tls_context(settings, hook.ca, hook.cert, hook.key) if secure else None
+    return MediaPush(centre.media_url, centre.media_token.reveal(), tls)
 
 
 def tls_context(settings: Settings, ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:

@@ -19,6 +19,7 @@ from gateway.domain.evidence import ClipTaken, Evidence, StillTaken
 from gateway.domain.fault import Fault
 from gateway.domain.message import Answer, Message, Outcome
 from gateway.domain.register import Act, Head, RegisterLine, WrittenLine
+from gateway.domain.upload import Put, Upload
 
 T = TypeVar("T")
 
@@ -325,6 +326,16 @@ class EvidenceRows(Protocol):
     def not_uploaded(self, stored_before: datetime) -> list[Evidence]:
         """Items stored before that instant which the centre has not taken, at most 100."""
 
+    def to_push(self, stored_since: datetime | None) -> list[tuple[Evidence, int]]:
+        """Items stored, since that instant if one is given, and not uploaded, in the order in which they were asked for; each
+        with the number of attempts on record."""
+
+    def attempted(self, attempt: Attempt) -> None:
+        """Put an attempt at an item's PUT on record; its ``message`` is the item's id."""
+
+    def attempts(self, alarm: str) -> Mapping[str, list[Attempt]]:
+        """The attempts on record at each item of one alarm, by the item's id."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
@@ -529,3 +540,25 @@ class Uplink(Protocol):
         """Make one attempt, signed with the drill secret if ``drill``: connect within 3 s, the whole within 10 s. Never raises
         for what the other side or the network does: that is an :class:`Answer` without status. Idempotent for the receiver by
         the message's id."""
+
+
+class MediaUplink(Protocol):
+    """The place at the 110 centre to which evidence and live pictures are PUT."""
+
+    async def put(
+        self,
+        upload: Upload,
+        read: Callable[[int, int], AbstractAsyncContextManager[Callable[[int], Awaitable[bytes]]]],
+        *,
+        resume: bool,
+        give_way: Callable[[], Awaitable[None]],
+    ) -> Put:
+        """Make one attempt at an item, read piece by piece: ``read(start, end)`` opens that span as :meth:`ObjectStore.read`
+        does. ``resume`` asks the receiver first what it kept of an earlier attempt. ``give_way`` is awaited before each piece.
+
+        Gives up when nothing has moved for 10 s, never for being large. Never raises for what the other side, the network
+        or the store does. Putting the same item again is harmless.
+        """
+
+    async def put_part(self, place: str, data: bytes, media_type: str) -> Answer:
+        """Put a part of a live picture, within 10 s in all; else as :meth:`put`."""

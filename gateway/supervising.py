@@ -74,6 +74,7 @@ class Supervising:
         reserve_bytes: int,
         database_full: Callable[[], bool],
         standing: Standing,
+        media_causes: Callable[[], Mapping[Found, str]] = dict,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -89,6 +90,7 @@ class Supervising:
         self._reserve_bytes = reserve_bytes
         self._database_full = database_full
         self._standing = standing
+        self._media_causes = media_causes
         self._open: dict[Found, Fault] = {}
         self._from_before: frozenset[Found] = frozenset()
         self._began_at = 0.0
@@ -156,6 +158,7 @@ class Supervising:
 
     def _observed(self, now: datetime) -> Iterator[tuple[Found, str]]:
         yield from self._standing.causes.items()
+        yield from self._media_causes().items()
         for id_, health in self._cameras.health().items():
             if not health.healthy and (now - health.since).total_seconds() >= CAMERA_GRACE_S:
                 yield (FaultKind.CAMERA, id_), health.cause
@@ -234,7 +237,7 @@ class Supervising:
                     f"the centre has not received it for {UNDELIVERED_S} s; the last attempt: {detail}; call the centre"
                 )
             for item in tx.evidence.not_uploaded(now - timedelta(seconds=NOT_UPLOADED_S)):
-                cause = "evidence stored and not fetched by the centre for 5 minutes"
+                cause = "evidence stored and not uploaded (neither PUT nor fetched whole) for 5 minutes"
                 found.setdefault((FaultKind.EVIDENCE, item.alarm), cause)
             return found, unaccepted
 

@@ -30,11 +30,19 @@ from config.settings import ACCEPTED_COPY, Settings
 from drivers.cameras.bank import SubprocessCameraBank
 from drivers.contacts.formats import CODECS
 from drivers.contacts.mqtt import BrokerAddress, MqttFeed
+from drivers.uplinks.media_push import MediaPush
 from gateway.answering import Answering
 from gateway.api.opening import Opening
 from gateway.api.parts import ApiParts, Caller
 from gateway.clock import SystemClock
-from gateway.connecting import broker_address, camera_spec, centre_paths, own_key, register_signer
+from gateway.connecting import (
+    broker_address,
+    camera_spec,
+    centre_paths,
+    media_push,
+    own_key,
+    register_signer,
+)
 from gateway.delivering import Delivering
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Refused, Unavailable
@@ -44,8 +52,11 @@ from gateway.drilling import Drilling
 from gateway.gathering import Gathering
 from gateway.intake import Intake
 from gateway.operating import OperatorDoor
+from gateway.ports import PathHealth
+from gateway.pushing import Pushing
 from gateway.registering import Registering
 from gateway.sharing import SharedCameras
+from gateway.showing import Showing
 from gateway.siteplan import compile_plan
 from gateway.supervising import Heartbeat, Standing, Supervising, announce_plan
 from gateway.telemetry import prometheus_text, samples
@@ -114,6 +125,7 @@ class Gateway:
             links=self.links,
             media_link_s=site.http.media_link_s,
             live_link_s=site.http.live_link_s,
+            media_url=(site.centre.media_url or "").rstrip("/") if site.centre.media == "push" else None,
         )
         self.cameras = SubprocessCameraBank(
             [camera_spec(c) for c in site.cameras],
@@ -146,6 +158,8 @@ class Gateway:
         if hasattr(self, "paths"):
             for path in self.paths:
                 await path.stop()
+            if self.media is not None:
+                await self.media.stop()
         if hasattr(self, "cameras"):
             await self.cameras.stop()
         if self._broker is not None:
@@ -173,6 +187,9 @@ class Gateway:
             chance=random.Random(),
             answered=lambda message, answer: self.supervising.answered(message, answer),
         )
+        self.media = media_push(self._settings)
+        self.pushing: Pushing | None = None
+        self.showing: Showing | None = None
         self.gathering = Gathering(
             store=self.store,
             clock=self.clock,
@@ -180,7 +197,7 @@ class Gateway:
             objects=self.objects,
             envelopes=self.envelopes,
             spool=settings.data_dir / "spool",
-            wake_delivering=self.delivering.wake,
+            wake_delivering=self._wake_outward,
             no_room=lambda: self.store.ballast_spent,
         )
         self.answering = Answering(
@@ -188,7 +205,7 @@ class Gateway:
             clock=self.clock,
             envelopes=self.envelopes,
             wake_delivering=self.delivering.wake,
-            wake_gathering=self.gathering.wake,
+            wake_gathering=self._wake_about_alarms,
         )
         self.registering = Registering(
             store=self.store,
@@ -204,8 +221,10 @@ class Gateway:
             cameras=self.cameras,
             can_sign=site.centre.webhook.drill_secret is not None,
             wake_delivering=self.delivering.wake,
-            wake_gathering=self.gathering.wake,
+            wake_gathering=self._wake_about_alarms,
         )
+        if self.media is not None:
+            self._build_push(self.media)
         self.intake = Intake(
             store=self.store,
             clock=self.clock,
@@ -214,7 +233,7 @@ class Gateway:
             codecs=CODECS,
             points=list(self.plan.points.values()),
             offer=self.delivering.offer,
-            wake_gathering=self.gathering.wake,
+            wake_gathering=self._wake_about_alarms,
             armed=self.drilling.armed,
         )
         self.feed = MqttFeed(broker_address(self._settings), self.intake.topics, self.clock)
@@ -224,7 +243,7 @@ class Gateway:
             envelopes=self.envelopes,
             cameras=self.cameras,
             feed=self.feed,
-            paths=self.delivering.health,
+            paths=self._path_health(),
             gone=self.delivering.gone,
             store_cause=lambda: self.gathering.store_cause,
             drill_causes=lambda: self.drilling.causes,
@@ -233,7 +252,49 @@ class Gateway:
             reserve_bytes=int(site.storage.reserve_gb * 1e9),
             database_full=lambda: self.store.ballast_spent,
             standing=self.standing,
+            media_causes=self._media_causes,
         )
+
+    def _build_push(self, media: MediaPush) -> None:
+        """With ``media: push``: what PUTs evidence and live pictures."""
+        self.pushing = Pushing(
+            store=self.store,
+            clock=self.clock,
+            uplink=media,
+            objects=self.objects,
+            envelopes=self.envelopes,
+            chance=random.Random(),
+            wake_delivering=self.delivering.wake,
+            wake_gathering=self.gathering.wake,
+        )
+        self.showing = Showing(
+            store=self.store,
+            clock=self.clock,
+            cameras=self.cameras,
+            uplink=media,
+            envelopes=self.envelopes,
+            heard=self.pushing.heard,
+            give_way=self.pushing.give_way,
+        )
+
+    def _wake_outward(self) -> None:
+        """There may be something for the centre."""
+        self.delivering.wake()
+        if self.pushing is not None:
+            self.pushing.wake()
+
+    def _wake_about_alarms(self) -> None:
+        """An alarm may have opened, closed, or been asked something."""
+        self.gathering.wake()
+        if self.showing is not None:
+            self.showing.wake()
+
+    def _path_health(self) -> list[PathHealth]:
+        return [*self.delivering.health, *([self.pushing.health] if self.pushing is not None else [])]
+
+    def _media_causes(self) -> dict[tuple[FaultKind, str], str]:
+        stages = [stage for stage in (self.pushing, self.showing) if stage is not None]
+        return {key: cause for stage in stages for key, cause in stage.causes.items()}
 
     def _bind(self) -> str:
         """Take the HTTP address now, so that links can be made before anybody listens on it."""
@@ -302,6 +363,8 @@ class Gateway:
         self._restarted("drilling", self.drilling.run)
         self._restarted("operator", OperatorDoor(self._settings.data_dir, self.drilling, self.clock).run)
         self._restarted("plan", self._announce_plan, once=True)
+        if self.media is not None:
+            self._restarted("media", self._run_push)
         for number, path in enumerate(self.paths):
             heartbeat = Heartbeat(
                 number=number,
@@ -321,6 +384,15 @@ class Gateway:
         for path in self.paths:
             await path.start()
         await self.delivering.run()
+
+    async def _run_push(self) -> None:
+        assert self.media is not None
+        assert self.pushing is not None
+        assert self.showing is not None
+        await self.media.start()
+        async with asyncio.TaskGroup() as stages:
+            stages.create_task(self.pushing.run(), name="pushing")
+            stages.create_task(self.showing.run(), name="showing")
 
     async def _announce_plan(self) -> None:
         await announce_plan(self.store, self.clock, self.envelopes, self.delivering.wake)
@@ -448,7 +520,7 @@ class Gateway:
                 presses=self.intake.admitted_total,
                 quarantined=self.intake.quarantined_total,
                 undelivered=self.delivering.undelivered,
-                paths=self.delivering.health,
+                paths=self._path_health(),
                 cameras=self.cameras.health(),
                 fault_kinds=[kind.value for kind, _ in self.supervising.open_faults],
             )

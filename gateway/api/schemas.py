@@ -237,8 +237,18 @@ class StepOut(BaseModel):
     detail: dict[str, Any]
 
 
+class AttemptOut(BaseModel):
+    path: str
+    at: At
+    took_ms: int
+    status: int | None
+    outcome: str
+    detail: str
+
+
 class EvidenceOut(BaseModel):
-    """One item. ``url`` is a fresh link while it is stored; ``shortfall`` says what is missing of it and why."""
+    """One item. ``url`` is a fresh link while it is stored; ``shortfall`` says what is missing of it and why; ``attempts`` are
+    those at its PUT, where evidence is pushed."""
 
     id: str
     camera: str
@@ -258,15 +268,7 @@ class EvidenceOut(BaseModel):
     expires_at: At | None
     uploaded_at: At | None
     shortfall: str | None
-
-
-class AttemptOut(BaseModel):
-    path: str
-    at: At
-    took_ms: int
-    status: int | None
-    outcome: str
-    detail: str
+    attempts: list[AttemptOut]
 
 
 class DeliveryOut(BaseModel):
@@ -295,8 +297,11 @@ class AskedOut(BaseModel):
 
 
 class LiveOut(BaseModel):
+    """``pushed`` is the playlist put at the centre while the alarm is open; ``null`` with ``media: link``."""
+
     page: str
     hls: str
+    pushed: str | None = None
     expires_at: At
 
 

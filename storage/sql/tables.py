@@ -218,7 +218,7 @@ attempt = Table(
     "attempt",
     metadata,
     Column("n", Integer, primary_key=True),
-    Column("message", Text, nullable=False),
+    Column("message", Text, nullable=False),  # or the item of evidence whose PUT it was (path "media")
     Column("path", Text, nullable=False),
     Column("at", Instant, nullable=False),
     Column("took_ms", Integer, nullable=False),

@@ -1,0 +1,64 @@
+"""What the centre is told of an item of evidence, in the very transaction that makes it true.
+
+Where the centre fetches (``media: link``) an item is told as it is stored; where it is PUT (``media: push``) it is told, and a
+request for it answered, once the centre has it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from gateway.domain.alarm import Alarm
+from gateway.domain.envelope import Envelopes
+from gateway.domain.evidence import Evidence, EvidenceState
+from gateway.domain.message import MessageType
+from gateway.ports import Transaction
+
+LATE_ITEMS_TOGETHER_S = 3.0  # late items within this share one revision; longer than a retry of the store
+
+
+def tell_of(tx: Transaction, envelopes: Envelopes, alarm: Alarm, item: Evidence, now: datetime) -> Alarm:
+    """Add ``alarm.evidence`` if the item is stored, ``request.result`` if it was requested, and let a further manifest be made if
+    there was one. Returns the alarm counted on; the caller saves it."""
+    stored = item.state is EvidenceState.STORED
+    if stored:
+        alarm, message = envelopes.about_alarm(
+            alarm,
+            MessageType.ALARM_EVIDENCE,
+            envelopes.evidence(item, now),
+            at=item.taken_at or now,
+            now=now,
+        )
+        tx.messages.add(message)
+    if item.request is not None:
+        asked = tx.requests.get(item.request)
+        assert asked is not None
+        tx.requests.save(replace(asked, ok=stored, result=item.reason or ""))
+        data = {
+            "request": item.request,
+            "ok": stored,
+            "reason": item.reason,
+            "evidence": item.id if stored else None,
+        }
+        alarm, message = envelopes.about_alarm(alarm, MessageType.REQUEST_RESULT, data, at=now, now=now)
+        tx.messages.add(message)
+    if alarm.manifest_revision > 0 and alarm.manifest_due_at is None:
+        alarm = replace(alarm, manifest_due_at=now + timedelta(seconds=LATE_ITEMS_TOGETHER_S))
+    return alarm
+
+
+def has_it(tx: Transaction, envelopes: Envelopes, evidence: str, now: datetime, step: str) -> bool:
+    """The centre has the whole of an item: from now on it counts as uploaded, and with ``push`` it is told now. ``step`` is the
+    word in the timeline. False, and nothing changed, if it had it before."""
+    item = tx.evidence.get(evidence)
+    if item is None or item.uploaded_at is not None:
+        return False
+    item = replace(item, uploaded_at=now)
+    tx.evidence.save(item)
+    tx.alarms.note(item.alarm, now, step, {"evidence": item.id, "camera": item.camera})
+    if envelopes.pushes:
+        alarm = tx.alarms.get(item.alarm)
+        assert alarm is not None
+        tx.alarms.save(tell_of(tx, envelopes, alarm, item, now))
+    return True
