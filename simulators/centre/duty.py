@@ -16,6 +16,7 @@ import aiohttp
 from simulators.centre.events import Event
 from simulators.centre.ledger import AlarmFile, Attempt, Entry, Evidence, Ledger, LiveLook, SentReply
 from simulators.centre.media import Kept, MediaShelf, look_live
+from simulators.centre.pushed import PushedMedia
 from simulators.centre.replies import ScriptRun, Step, may_have_token, reply_body, requests_url, send
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class Duty:
         fetch: bool,
         watch_live: bool,
         tell: Callable[[Entry], None] | None,
+        media_token: str = "",
     ) -> None:
         self._token = token
         self._script = tuple(script)
@@ -48,6 +50,7 @@ class Duty:
         self._watch_live = watch_live
         self._tell = tell
         self.ledger = Ledger()
+        self.pushed = PushedMedia(media_token, self.happened)
         self.changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
         self._runs: dict[str, ScriptRun] = {}
@@ -71,6 +74,7 @@ class Duty:
             self._shelf = MediaShelf(Path(self._temporary.name), keep_bytes=_TEMPORARY_MEDIA_BYTES)
         else:
             self._shelf = MediaShelf(self._media_dir, keep_bytes=None)
+        self.pushed.begin(self._shelf.directory)
         self._http = aiohttp.ClientSession()
 
     async def stop(self) -> None:
@@ -164,11 +168,18 @@ class Duty:
                 cameras = alarm.raised.data.get("cameras")
                 for camera in cameras if isinstance(cameras, list) else []:
                     self._start(self._look(alarm, camera))
-        elif word == "evidence" and self._fetch:
+        elif word == "evidence":
             announced = event.data.get("evidence")
             item = alarm.evidence.get(str(announced.get("id"))) if isinstance(announced, dict) else None
             if item is not None and item.announced is announced:
-                self._start(self._fetch_item(alarm, item))
+                if self.pushed.names(str(announced.get("url")), alarm.id, str(announced.get("id"))):
+                    self._start(self._judge_pushed(alarm, item))
+                elif self._fetch:
+                    self._start(self._fetch_item(alarm, item))
+        elif word == "manifest":
+            message = self.ledger.messages.get(event.id)
+            if message is not None:
+                message.problems += self.pushed.false_claims(alarm.id, event.data)
         if going := self._runs.get(alarm.id):
             going.came(word, attempt.arrived_monotonic_s)
 
@@ -197,6 +208,16 @@ class Duty:
         assert self._http is not None
         assert self._shelf is not None
         await self._shelf.fetch(self._http, alarm.id, item)
+        await self.happened("fetched", alarm=alarm.id, evidence=asdict(item))
+
+    async def _judge_pushed(self, alarm: AlarmFile, item: Evidence) -> None:
+        assert self._shelf is not None
+        put = self.pushed.whole(str(item.announced.get("id")))
+        if put is None:
+            item.problem = "announced before it was PUT"
+        else:
+            item.tries, item.pushed_s = put.puts, put.whole_s
+            await self._shelf.take_pushed(alarm.id, item, put.file)
         await self.happened("fetched", alarm=alarm.id, evidence=asdict(item))
 
     async def _look(self, alarm: AlarmFile, camera: Any) -> None:

@@ -70,12 +70,14 @@ class Evidence:
 
     `sha256_right` and `bytes_right` compare the announcement with the bytes received; `decodes` is None if
     nothing here could look; `clock_ms` is the unix time read back from the picture itself (simulated cameras
-    show one; of a clip its first frame's), None if there is none. `file` is where it is kept.
+    show one; of a clip its first frame's), None if there is none. `file` is where it is kept. `pushed_s` is when the school
+    had PUT the whole of it; nothing is fetched then.
     """
 
     announced: dict[str, Any]
     arrived_s: float
     fetched_s: float | None = None
+    pushed_s: float | None = None
     tries: int = 0
     problem: str | None = None
     sha256_right: bool | None = None

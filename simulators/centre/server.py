@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from simulators.centre import control
 from simulators.centre.duty import Duty
 from simulators.centre.faults import HEALTHY, Faults
 from simulators.centre.ledger import AlarmFile, Attempt, Entry, Ledger, Message, SentReply
+from simulators.centre.pushed import MEDIA_PATH, PushedMedia
+from simulators.centre.put_faults import PutFaults, PutPlan
 from simulators.centre.receiving import examine, give_answer, status_for
 from simulators.centre.replies import Step
 from simulators.centre.signatures import key_of
@@ -33,7 +36,8 @@ class SimulatedCentre:
     """A 110 centre on this machine. Use `async with`, or `start()` and `stop()`; stop may be called twice.
 
     `secret` and `drill_secret` are `whsec_…`; `token` is what the school expects as Bearer. `script` is the
-    automatic replies (see `replies.read_script`). `schools` are the addresses below which the token may be
+    automatic replies (see `replies.read_script`). `media_token` is what
+    PUTs must bear; without one nothing that is PUT is taken. `schools` are the addresses below which the token may be
     sent; none given means loopback only. With port 0 any free port is taken; a busy port
     moves on to a free one. Start raises OSError if `listen` is no address of this machine.
     """
@@ -56,6 +60,8 @@ class SimulatedCentre:
         watch_live: bool = False,
         faults: Faults | None = None,
         tell: Callable[[Entry], None] | None = None,
+        media_token: str | None = None,
+        put_faults: PutFaults | None = None,
     ) -> None:
         self._keys = {"live": key_of(secret), "drill": key_of(drill_secret)}
         if self._keys["live"] == self._keys["drill"]:
@@ -69,7 +75,10 @@ class SimulatedCentre:
             fetch=fetch,
             watch_live=watch_live,
             tell=tell,
+            media_token=media_token or secrets.token_urlsafe(24),
         )
+        if put_faults is not None:
+            self.pushed.plan = PutPlan(put_faults)
         self._address = (listen, port)
         self._control_address = (control_listen, control_port)
         self._faults = faults or HEALTHY
@@ -87,6 +96,16 @@ class SimulatedCentre:
     def backup_url(self) -> str:
         """The same centre by a second path, for `backup_url`."""
         return f"http://{_host(self._address[0])}:{self._address[1]}{PATHS[1]}"
+
+    @property
+    def media_url(self) -> str:
+        """The address for `centre.media_url`."""
+        return f"http://{_host(self._address[0])}:{self._address[1]}{MEDIA_PATH}"
+
+    @property
+    def pushed(self) -> PushedMedia:
+        """What was PUT; its `plan` holds the faults of PUTs."""
+        return self._duty.pushed
 
     @property
     def page_url(self) -> str:
@@ -157,6 +176,7 @@ class SimulatedCentre:
         app = web.Application(client_max_size=_BODY_LIMIT_BYTES)
         for path in PATHS:
             app.router.add_post(path, self._receive)
+        self.pushed.add_routes(app)
         control.add_routes(app, self._duty, self)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_WITHIN_S)
         await self._runner.setup()
