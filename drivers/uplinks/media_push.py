@@ -94,7 +94,10 @@ class MediaPush:
         if done.answer.status == 409:
             # Something is there and is not replaced. Nobody but us knows the item's name: of the right size it is ours.
             kept, _ = await self._kept(upload)
-            return Put(answer=done.answer, whole=kept == upload.bytes)
+            if kept == upload.bytes:
+                return Put(answer=done.answer, whole=True)
+            if await self._make_folders(upload.place):
+                return await self._send("PUT", upload, read, 0, give_way)
         return done
 
     async def put_part(self, place: str, data: bytes, media_type: str) -> Answer:
@@ -103,7 +106,10 @@ class MediaPush:
             "Content-Type": media_type,
             "Content-Digest": digest_field(hashlib.sha256(data).hexdigest()),
         }
-        return await self._ask("PUT", place, PART_WITHIN_S, headers=headers, data=data)
+        answer = await self._ask("PUT", place, PART_WITHIN_S, headers=headers, data=data)
+        if answer.status == 409 and await self._make_folders(place):
+            return await self._ask("PUT", place, PART_WITHIN_S, headers=headers, data=data)
+        return answer
 
     async def look(self, place: str) -> Answer:
         """Ask for what is at a place, without taking it: whether the address and the token are right."""
@@ -122,6 +128,16 @@ class MediaPush:
             return Answer(status=None, detail=f"no answer within {within_s:.0f} s")
         except self._failures as exc:
             return Answer(status=None, detail=f"{type(exc).__name__}: {exc}"[:300])
+
+    async def _make_folders(self, place: str) -> bool:
+        """Make the folders above a place at a WebDAV server, which answers 409 to a PUT without them (RFC 4918 §9.7.1). Whether
+        one was made."""
+        made = False
+        steps = place.split("/")
+        for depth in range(1, len(steps)):
+            answer = await self._ask("MKCOL", "/".join(steps[:depth]) + "/", ASKED_S)
+            made = made or answer.status == 201
+        return made
 
     async def _kept(self, upload: Upload) -> tuple[int, bool]:
         """How many bytes of this item the receiver has: what it says it kept of an attempt that broke off (``Upload-Offset``), or

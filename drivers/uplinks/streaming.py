@@ -17,8 +17,8 @@ Read = Callable[[int, int], AbstractAsyncContextManager[Callable[[int], Awaitabl
 
 
 class Streamed(Payload):
-    """The bytes from ``start`` to ``end`` of an item. Can be sent again from its beginning, as a kept connection that turns
-    out to be dead makes the client do.
+    """The bytes from ``start`` to ``end`` of an item, for one attempt: the client, which would send an idempotent request again
+    by itself, must not send a whole clip again where the receiver has kept nine tenths of it.
 
     The last piece is held back until the SHA-256 of all of it is proved, so that altered evidence never arrives as complete.
     ``sent`` counts what was given to the network; ``failure`` says why reading broke off.
@@ -52,7 +52,7 @@ class Streamed(Payload):
         raise TypeError("evidence is no text")
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        self.sent, self.failure = 0, ""
+        self._consumed = True
         digest, end = hashlib.sha256(), self._start + self._length
         try:
             async with self._read(self._start, end) as piece:

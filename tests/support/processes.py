@@ -30,12 +30,14 @@ ARMED = '"event": "mqtt.armed"'
 CENTRE_SECRET = "whsec_" + b64encode(secrets.token_bytes(32)).decode()
 DRILL_SECRET = "whsec_" + b64encode(secrets.token_bytes(32)).decode()
 CENTRE_TOKEN = secrets.token_urlsafe(24)
+MEDIA_TOKEN = secrets.token_urlsafe(24)
 TECHNICIAN_TOKEN = secrets.token_urlsafe(24)
 CAM_PASSWORD = "camera-password"
 SECRETS = {
     "CENTRE_SECRET": CENTRE_SECRET,
     "CENTRE_DRILL_SECRET": DRILL_SECRET,
     "CENTRE_TOKEN": CENTRE_TOKEN,
+    "CENTRE_MEDIA_TOKEN": MEDIA_TOKEN,
     "TECHNICIAN_TOKEN": TECHNICIAN_TOKEN,
     "CAM_PASSWORD": CAM_PASSWORD,
 }
@@ -274,6 +276,7 @@ class Campus:
         self._log = folder / "campus.log"
         self.cameras: list[dict[str, Any]] = []
         self.centre_url = ""
+        self.media_url = ""
         self._page = ""
 
     def __enter__(self) -> Campus:
@@ -289,8 +292,14 @@ class Campus:
         line = self.child.first_line()
         self.cameras = line["cameras"]
         self.centre_url = line["centre"]["url"]
+        self.media_url = line["centre"]["media_url"]
         self._page = line["centre"]["page"].rstrip("/")
         return self
+
+    @property
+    def page(self) -> str:
+        """The operator's page."""
+        return self._page
 
     def __exit__(self, *_: object) -> None:
         self.child.terminate()
@@ -323,6 +332,10 @@ class Campus:
     def misbehave(self, **faults: object) -> None:
         """Change how the centre answers."""
         post_json(f"{self._page}/control/faults", faults)
+
+    def misbehave_to_puts(self, **faults: object) -> None:
+        """Change how the centre treats what is PUT."""
+        post_json(f"{self._page}/control/put-faults", faults)
 
     def reply(self, alarm: str, word: str) -> dict[str, Any]:
         """The operator's reply to the school."""
@@ -534,6 +547,16 @@ def site_yaml(
         "  - {name: 技术员, unit: 第三中学, role: technician, token: {env: TECHNICIAN_TOKEN}}",
     ]
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def pushing(site: str, media_url: str) -> str:
+    """The site of :func:`site_yaml` with evidence PUT at ``media_url``."""
+    link = "  media: link"
+    assert link in site
+    return site.replace(
+        link,
+        f'  media: push\n  media_url: "{media_url}"\n  media_token: {{env: CENTRE_MEDIA_TOKEN}}',
+    )
 
 
 def run_gateway(
