@@ -35,7 +35,7 @@ KEPT_ANSWER_BYTES = 4 * 1024
 SEND_BUFFER_BYTES = 128 * 1024  # doubled by the kernel; with more, what "moves" would be our own memory
 MOST_CONNECTIONS = 64
 #: What an earlier attempt must have been worth asking for: one more round trip.
-RESUMED_FROM_BYTES = 256 * 1024
+RESUMED_FROM_BYTES = 64 * 1024
 #: The receiver does not know PATCH, or not this one: then the whole is put.
 NO_RESUMPTION = frozenset({400, 404, 405, 409, 415, 422, 501})
 
