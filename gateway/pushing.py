@@ -32,7 +32,6 @@ log = structlog.get_logger(__name__)
 
 PATH = "media"  # its name in attempts and faults
 SLOTS = {Kind.STILL: 4, Kind.CLIP: 2}
-BACK_SPACING_S = 1.0  # a path that comes and goes must not make a storm of attempts
 GIVES_WAY_S = 5.0  # of a clip's stall limit of 10 s; a still that hangs must not stop a clip
 LOOKED_BACK = timedelta(seconds=60)  # what is committed late, or under a clock set back, is found again
 ALL_AGAIN_S = 60.0  # … and the rest here
@@ -332,9 +331,8 @@ class Pushing:
         log.info("path.back", path=PATH)
         now_s = self._clock.monotonic()
         for waiting in self._waiting.values():
-            if not waiting.refused:
-                earliest_s = now_s if waiting.started_s is None else waiting.started_s + BACK_SPACING_S
-                waiting.due_s = min(waiting.due_s, max(now_s, earliest_s))
+            if not waiting.refused:  # the slots bound what a path that comes and goes makes of it
+                waiting.due_s = min(waiting.due_s, now_s)
         self._changed.set()
 
 
