@@ -94,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="the whole chain on this machine, with simulators")
     demo.add_argument("--once", action="store_true", help="press one button, print the timeline, exit")
     demo.add_argument(
+        "--push",
+        action="store_true",
+        help="a school nobody can reach: stills, clips and live pictures are PUT at the centre (media: push)",
+    )
+    demo.add_argument(
         "--data-dir", type=Path, help="keep the demo's data here (default: a folder that is removed)"
     )
     demo.add_argument(
@@ -240,4 +245,4 @@ def _drill(args: argparse.Namespace) -> int:
 def _demo(args: argparse.Namespace) -> int:
     from gateway.demo import run_demo
 
-    return run_demo(once=args.once, data_dir=args.data_dir, http_port=args.http_port)
+    return run_demo(once=args.once, data_dir=args.data_dir, http_port=args.http_port, push=args.push)

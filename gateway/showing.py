@@ -97,11 +97,12 @@ class Showing:
     async def _look(self, shows: asyncio.TaskGroup) -> None:
         """Begin what is to be shown and end what is not."""
         try:
-            alarms = await self._store.read(lambda tx: tx.alarms.open())
+            alarms = await self._store.read(lambda tx: [*tx.alarms.open(), *tx.alarms.open_drills()])
         except Unavailable as exc:
             log.error("showing.cannot_read", cause=exc.reason)
             return
-        alarms.sort(key=lambda alarm: alarm.last_press_at, reverse=True)
+        # Exercises last, then the newest press first.
+        alarms.sort(key=lambda alarm: (alarm.drill is None, alarm.last_press_at), reverse=True)
         wanted = {(alarm.id, camera): alarm for alarm in alarms for camera in alarm.cameras}
         self._left_out = max(0, len(wanted) - MOST_SHOWN)
         shown = dict(list(wanted.items())[:MOST_SHOWN])

@@ -97,6 +97,7 @@ class Gateway:
         self._ended: asyncio.Future[None] | None = None
         self._lock: IO[str] | None = None
         self._broker: Any = None
+        self.media: MediaPush | None = None
         self._server: Any = None
         self._socket: socket.socket | None = None
         self._http_up = asyncio.Event()

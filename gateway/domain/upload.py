@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gateway.domain.evidence import Evidence, Kind, Moment
+from gateway.domain.ids import is_drill
 from gateway.domain.message import Answer, Outcome
 
 LIVE_PLAYLIST = "index.m3u8"
@@ -63,4 +64,4 @@ def urgency(item: Evidence) -> tuple[bool, bool, int]:
     rank = item.rank
     if clip:
         rank = clips.index(item.moment) if item.moment in clips else len(clips)
-    return item.alarm.startswith("drl_"), clip, rank
+    return is_drill(item.alarm), clip, rank

@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 from gateway.answering import Answering, Operator
+from gateway.domain.alarm import Drill
 from gateway.domain.envelope import Envelopes
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment, press_evidence
 from gateway.domain.fault import FaultKind
+from gateway.domain.ids import is_drill
 from gateway.domain.message import Answer
 from gateway.domain.upload import item_place
 from gateway.gathering import Gathering
@@ -82,7 +84,9 @@ class Yard:
 
         def work(tx: Any) -> None:
             if known is None:
-                tx.alarms.add(alarm(id_, at=now, point=point or f"p-{id_}", during_next_at=None))
+                drill = Drill.DRILL if is_drill(id_) else None
+                at = f"p-{id_}" if point is None else point
+                tx.alarms.add(alarm(id_, at=now, point=at, during_next_at=None, drill=drill))
             tx.evidence.add(items)
 
         await self.store.inner.write(work)

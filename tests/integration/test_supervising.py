@@ -68,6 +68,7 @@ class Watch:
     standing: Standing
     gone: dict[str, str] = field(default_factory=dict)
     store_cause: list[str] = field(default_factory=lambda: [""])
+    media_causes: dict[tuple[FaultKind, str], str] = field(default_factory=dict)
 
     async def told(self) -> list[tuple[str, str, str]]:
         """(type, kind:subject, id) of every fault message, in order."""
@@ -90,6 +91,7 @@ async def watch(folder: Path, clock: ManualClock | None = None) -> AsyncIterator
     cameras, feed, path, standing = WatchedCameras(clock), Feed(), PathHealth("first"), Standing()
     gone: dict[str, str] = {}
     store_cause = [""]
+    media_causes: dict[tuple[FaultKind, str], str] = {}
     async with opened(folder) as store:
         clock.busy = store.busy
         stage = Supervising(
@@ -106,11 +108,12 @@ async def watch(folder: Path, clock: ManualClock | None = None) -> AsyncIterator
             reserve_bytes=1,
             database_full=lambda: False,
             standing=standing,
+            media_causes=lambda: media_causes,
         )
         task = asyncio.create_task(stage.run())
         try:
             await clock.settle()
-            yield Watch(store, clock, cameras, feed, path, stage, standing, gone, store_cause)
+            yield Watch(store, clock, cameras, feed, path, stage, standing, gone, store_cause, media_causes)
         finally:
             task.cancel()
             await asyncio.wait([task])
@@ -493,5 +496,23 @@ def test_a_heartbeat_that_fails_is_not_tried_again(tmp_path: Path) -> None:
             path.answer = lambda _: Answer(status=503)
             await w.clock.advance(46)
             assert _gaps(path) == [15, 15, 15]
+
+    run(story())
+
+
+def test_what_pushing_suffers_from_is_a_fault_while_it_lasts(tmp_path: Path) -> None:
+    """A cause that the stages of pushing tell is raised at once and cleared when it is gone."""
+
+    async def story() -> None:
+        async with watch(tmp_path) as w:
+            w.media_causes[FaultKind.EVIDENCE, "alm_1 refused"] = "the centre refuses evd_1 (413)"
+            await w.clock.advance(2)
+            w.media_causes.clear()
+            await w.clock.advance(20)
+            told = [(type_, what) for type_, what, _ in await w.told()]
+            assert told == [
+                ("fault.raised", "evidence:alm_1 refused"),
+                ("fault.cleared", "evidence:alm_1 refused"),
+            ]
 
     run(story())
