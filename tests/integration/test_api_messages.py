@@ -146,6 +146,28 @@ async def test_every_message_sent_is_as_described(face: Face) -> None:
             assert misfits(altered, payload, DOCUMENT), f"nothing is said of {altered}"
 
 
+@on_face
+async def test_messages_of_a_school_that_pushes_are_as_described(face: Face) -> None:
+    """With a place for evidence a camera names its pushed playlist, and an item its place, which does not expire."""
+    pushing = replace(face.parts.envelopes, media_url="https://centre.example/media")
+    now, alarm = face.clock.now(), await face.add_alarm()
+    item = await face.add_evidence(b"picture")
+    point = face.parts.site.points[alarm.point]
+    raised = pushing.raised(alarm, point, {CAMERA: True}, now)
+    for type_, data in (
+        (MessageType.ALARM_RAISED, raised),
+        (MessageType.ALARM_EVIDENCE, pushing.evidence(item, now)),
+        (MessageType.ALARM_MANIFEST, pushing.manifest(alarm, [item], 1)),
+    ):
+        _, said = pushing.about_alarm(alarm, type_, data, at=now, now=now)
+        payload = DOCUMENT["components"]["messages"][type_.value]["payload"]
+        assert misfits(json.loads(said.body), payload, DOCUMENT) == []
+    place = f"https://centre.example/media/{alarm.id}"
+    assert raised["cameras"][0]["live"]["pushed"] == f"{place}/live/{CAMERA}/index.m3u8"
+    told = pushing.evidence(item, now)["evidence"]
+    assert (told["url"], told["expires_at"]) == (f"{place}/{item.id}.jpg", None)
+
+
 def alterations(message: dict[str, Any]) -> list[dict[str, Any]]:
     """The message with something wrong, which the document must not let pass."""
     more = copy.deepcopy(message)
