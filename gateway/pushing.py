@@ -158,7 +158,7 @@ class Pushing:
             kind=item.kind,
             order=(*urgency(item), self._number),
             due_s=now_s,
-            first_s=now_s - scheduled_s(tried),
+            first_s=now_s,
             rounds=tried,
             broke_off=tried > 0,
         )
@@ -192,7 +192,7 @@ class Pushing:
 
     def _start(self, attempts: asyncio.TaskGroup, waiting: _Waiting, now_s: float) -> None:
         if waiting.started_s is None:
-            waiting.first_s = now_s - scheduled_s(waiting.rounds)
+            waiting.first_s = now_s - scheduled_s(waiting.rounds)  # where it began, also before a restart
         waiting.rounds += 1
         waiting.started_s, waiting.under_way = now_s, True
         if waiting.kind is Kind.STILL:

@@ -410,11 +410,16 @@ def test_a_restart_goes_on_where_it_was(tmp_path: Path) -> None:
             places = await y.stored("alm_1", kinds=((Kind.STILL, Moment.PRESS),) * 2)
             await y.clock.advance(20)
             tried = len(y.media.times_s(stays))
+        silent = ScriptedMedia(clock)
+        silent.answer = lambda _: SILENT
+        async with yard(tmp_path, clock=clock, objects=objects, media=silent) as y:
+            await clock.advance(10)
+            assert y.media.places() == [stays], "at its next turn, not at the schedule's beginning"
         async with yard(tmp_path, clock=clock, objects=objects) as y:
             await clock.settle()
             assert [(t.place, t.resume) for t in y.media.tried] == [(places[1], True)]
             records = await y.store.read(lambda tx: tx.evidence.attempts("alm_1"))
-            assert len(records["evd_alm_1_cam-a_1"]) == tried + 1
+            assert len(records["evd_alm_1_cam-a_1"]) == tried + 2
             assert len(await y.said("alarm.evidence")) == 2
 
     run(story())

@@ -94,6 +94,9 @@ def test_what_was_cut_is_told_and_gone_on_with() -> None:
         rest = BODY[kept:]
         async with http.patch(place, data=rest, headers=headers(rest, Upload_Offset="7")) as answer:
             assert (answer.status, answer.headers["Upload-Offset"]) == (409, str(kept))
+        altered = bytes(len(rest))
+        async with http.patch(place, data=altered, headers=headers(rest, Upload_Offset=str(kept))) as answer:
+            assert answer.status == 400, "the rest is not that of its digest, and is not kept"
         async with http.patch(place, data=rest, headers=headers(rest, Upload_Offset=str(kept))) as answer:
             assert answer.status == 201
         async with http.head(place, headers=auth) as answer:
