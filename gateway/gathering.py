@@ -83,6 +83,8 @@ class Gathering:
         self._spool.mkdir(parents=True, exist_ok=True)
         for left in self._spool.iterdir():
             left.unlink()  # of a run that ended in the middle: its items are still wanted
+        if not self._envelopes.pushes:
+            await self._tell_left()
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._changed.clear()
@@ -290,7 +292,6 @@ class Gathering:
         def work(tx: Transaction) -> None:
             alarm = tx.alarms.get(item.alarm)
             assert alarm is not None
-            tx.evidence.save(item)
             detail = {
                 "evidence": item.id,
                 "camera": item.camera,
@@ -300,7 +301,9 @@ class Gathering:
                 "reason": item.reason,
             }
             tx.alarms.note(alarm.id, now, item.state.value, detail)
-            if item.state is EvidenceState.FAILED or not self._envelopes.pushes:
+            if item.state is EvidenceState.STORED and self._envelopes.pushes:
+                tx.evidence.save(item)  # told once the centre has it
+            else:
                 tx.alarms.save(tell_of(tx, self._envelopes, alarm, item, now))
 
         await self._write(work)
@@ -316,6 +319,19 @@ class Gathering:
         )
         self._wake_delivering()
         self._changed.set()
+
+    async def _tell_left(self) -> None:
+        """Tell of what was stored to be pushed and is not going to be: the site file says now that the centre fetches."""
+        now = self._clock.now()
+
+        def work(tx: Transaction) -> None:
+            for item in tx.evidence.untold():
+                alarm = tx.alarms.get(item.alarm)
+                assert alarm is not None
+                tx.alarms.save(tell_of(tx, self._envelopes, alarm, item, now))
+
+        await self._write(work)
+        self._wake_delivering()
 
     async def _make_manifest(self, alarm: Alarm, now: datetime) -> None:
         def work(tx: Transaction) -> bool:

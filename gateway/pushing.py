@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -33,8 +35,8 @@ log = structlog.get_logger(__name__)
 PATH = "media"  # its name in attempts and faults
 SLOTS = {Kind.STILL: 4, Kind.CLIP: 2}
 GIVES_WAY_S = 5.0  # of a clip's stall limit of 10 s; a still that hangs must not stop a clip
-LOOKED_BACK = timedelta(seconds=60)  # what is committed late, or under a clock set back, is found again
-ALL_AGAIN_S = 60.0  # … and the rest here
+LOOKED_BACK = timedelta(seconds=5)  # what is committed a little late is found again
+ALL_AGAIN_S = 60.0  # … and here what was late by more, or stored under a clock set back
 READ_AGAIN_S = 1.0
 TOLD_REFUSALS = 20
 
@@ -84,6 +86,8 @@ class Pushing:
         self._wake_delivering = wake_delivering
         self._wake_gathering = wake_gathering
         self._waiting: dict[str, _Waiting] = {}
+        self._in_order: dict[Kind, list[_Waiting]] = {kind: [] for kind in SLOTS}
+        self._in_use: Counter[Kind] = Counter()
         self._number = 0
         self._seen_until: datetime | None = None
         self._all_again_s = 0.0
@@ -116,8 +120,11 @@ class Pushing:
         return found
 
     async def run(self) -> None:
-        self._waiting.clear()  # started again alone: what was under way is taken up with the rest
-        self._seen_until, self._new = None, True
+        # Started again alone: what was under way is taken up with the rest.
+        self._waiting.clear()
+        self._in_use.clear()
+        self._in_order = {kind: [] for kind in SLOTS}
+        self._seen_until, self._new, self._all_again_s = None, True, 0.0
         async with asyncio.TaskGroup() as attempts:
             while True:
                 self._changed.clear()
@@ -147,7 +154,8 @@ class Pushing:
             if item.stored_at is not None:
                 self._seen_until = max(item.stored_at, self._seen_until or item.stored_at)
             if item.id not in self._waiting:
-                self._waiting[item.id] = self._waits(item, tried, now_s)
+                waiting = self._waiting[item.id] = self._waits(item, tried, now_s)
+                insort(self._in_order[item.kind], waiting, key=_place)
 
     def _waits(self, item: Evidence, tried: int, now_s: float) -> _Waiting:
         """An item due now; after a restart it goes on in its schedule from where it stood."""
@@ -164,45 +172,53 @@ class Pushing:
         )
 
     def _start_due(self, attempts: asyncio.TaskGroup) -> float:
-        """Start what is due and has a slot; returns when to look again."""
+        """Start what is due and has a slot; returns when to look again. Looks no further than there are slots: thousands of items
+        may wait, and this is done after each."""
         now_s = self._clock.monotonic()
-        free = dict(SLOTS)
-        for waiting in self._waiting.values():
-            free[waiting.kind] -= waiting.under_way
         soonest_s = self._all_again_s
-        for waiting in self._knocking():
-            if waiting.under_way:
-                continue
-            if waiting.due_s > now_s:
-                soonest_s = min(soonest_s, waiting.due_s)
-            elif free[waiting.kind] > 0:
-                free[waiting.kind] -= 1
-                self._start(attempts, waiting, now_s)
+        for kind, slots in SLOTS.items():
+            for waiting in self._knocking(kind):
+                if self._in_use[kind] >= slots:
+                    break
+                if waiting.under_way:
+                    continue
+                if waiting.due_s > now_s:
+                    soonest_s = min(soonest_s, waiting.due_s)
+                else:
+                    self._start(attempts, waiting, now_s)
         return soonest_s
 
-    def _knocking(self) -> list[_Waiting]:
-        """Those that may be tried now, the most urgent first: while nothing gets through, as many as there are slots."""
+    def _knocking(self, kind: Kind) -> Iterable[_Waiting]:
+        """Those that may be tried now, the most urgent first: while nothing gets through, as many as there are slots, and what is
+        refused for itself last."""
         if self._failing_since_s is None:
-            return sorted(self._waiting.values(), key=lambda w: w.order)
-        knocking: list[_Waiting] = []
-        for kind, slots in SLOTS.items():
-            of_kind = (w for w in self._waiting.values() if w.kind is kind)
-            knocking += sorted(of_kind, key=lambda w: (bool(w.refused), w.order))[:slots]
-        return knocking
+            return self._in_order[kind]
+        slots, refused, others = SLOTS[kind], [], []
+        for waiting in self._in_order[kind]:
+            (refused if waiting.refused else others).append(waiting)
+            if len(others) == slots:
+                break
+        return [*others, *refused][:slots]
+
+    def _done_with(self, waiting: _Waiting) -> None:
+        """The centre has it."""
+        if self._waiting.pop(waiting.id, None) is not None:
+            of_kind = self._in_order[waiting.kind]
+            del of_kind[bisect_left(of_kind, waiting.order, key=_place)]
 
     def _start(self, attempts: asyncio.TaskGroup, waiting: _Waiting, now_s: float) -> None:
         if waiting.started_s is None:
             waiting.first_s = now_s - scheduled_s(waiting.rounds)  # where it began, also before a restart
         waiting.rounds += 1
         waiting.started_s, waiting.under_way = now_s, True
+        self._in_use[waiting.kind] += 1
         if waiting.kind is Kind.STILL:
             self._stills_through.clear()
         attempts.create_task(self._attempt(waiting), name=f"push {waiting.id}")
 
     async def give_way(self) -> None:
         """What is less urgent than a still waits here while one is on its way and gets through."""
-        sending = any(w.under_way and w.kind is Kind.STILL for w in self._waiting.values())
-        if sending and self._failing_since_s is None:
+        if self._in_use[Kind.STILL] and self._failing_since_s is None:
             await pause(self._clock, GIVES_WAY_S, self._stills_through)
 
     # One attempt.
@@ -211,7 +227,7 @@ class Pushing:
         try:
             item = await self._store.read(lambda tx: tx.evidence.get(waiting.id))
             if item is None or item.uploaded_at is not None:
-                del self._waiting[waiting.id]  # the centre fetched it meanwhile
+                self._done_with(waiting)  # the centre fetched it meanwhile
                 return
             began_s, at = self._clock.monotonic(), self._clock.now()
             done = await self._put(item, waiting)
@@ -235,7 +251,8 @@ class Pushing:
             waiting.due_s = self._clock.monotonic() + READ_AGAIN_S
         finally:
             waiting.under_way = False
-            if not any(w.under_way and w.kind is Kind.STILL for w in self._waiting.values()):
+            self._in_use[waiting.kind] -= 1
+            if not self._in_use[Kind.STILL]:
                 self._stills_through.set()
             self._changed.set()
 
@@ -296,7 +313,7 @@ class Pushing:
             detail=attempt.detail,
         )
         if whole:
-            self._waiting.pop(waiting.id, None)
+            self._done_with(waiting)
             self._wake_delivering()
             self._wake_gathering()
 
@@ -334,6 +351,10 @@ class Pushing:
             if not waiting.refused:  # the slots bound what a path that comes and goes makes of it
                 waiting.due_s = min(waiting.due_s, now_s)
         self._changed.set()
+
+
+def _place(waiting: _Waiting) -> tuple[bool, bool, int, int]:
+    return waiting.order
 
 
 def _in_words(answer: Answer) -> str:

@@ -19,10 +19,11 @@ LATE_ITEMS_TOGETHER_S = 3.0  # late items within this share one revision; longer
 
 
 def tell_of(tx: Transaction, envelopes: Envelopes, alarm: Alarm, item: Evidence, now: datetime) -> Alarm:
-    """Add ``alarm.evidence`` if the item is stored, ``request.result`` if it was requested, and let a further manifest be made if
-    there was one. Returns the alarm counted on; the caller saves it."""
+    """Save the item; add ``alarm.evidence`` if it is stored, ``request.result`` if it was requested, and let a further manifest
+    be made if there was one. Each is told once. Returns the alarm counted on; the caller saves it."""
     stored = item.state is EvidenceState.STORED
-    if stored:
+    first = item.told_at is None
+    if stored and first:
         alarm, message = envelopes.about_alarm(
             alarm,
             MessageType.ALARM_EVIDENCE,
@@ -31,18 +32,10 @@ def tell_of(tx: Transaction, envelopes: Envelopes, alarm: Alarm, item: Evidence,
             now=now,
         )
         tx.messages.add(message)
-    if item.request is not None:
-        asked = tx.requests.get(item.request)
-        assert asked is not None
-        tx.requests.save(replace(asked, ok=stored, result=item.reason or ""))
-        data = {
-            "request": item.request,
-            "ok": stored,
-            "reason": item.reason,
-            "evidence": item.id if stored else None,
-        }
-        alarm, message = envelopes.about_alarm(alarm, MessageType.REQUEST_RESULT, data, at=now, now=now)
-        tx.messages.add(message)
+        item = replace(item, told_at=now)
+    tx.evidence.save(item)
+    if item.request is not None and first:
+        alarm = _answer(tx, envelopes, alarm, item, now)
     if alarm.manifest_revision > 0 and alarm.manifest_due_at is None:
         alarm = replace(alarm, manifest_due_at=now + timedelta(seconds=LATE_ITEMS_TOGETHER_S))
     return alarm
@@ -55,10 +48,29 @@ def has_it(tx: Transaction, envelopes: Envelopes, evidence: str, now: datetime, 
     if item is None or item.uploaded_at is not None:
         return False
     item = replace(item, uploaded_at=now)
-    tx.evidence.save(item)
     tx.alarms.note(item.alarm, now, step, {"evidence": item.id, "camera": item.camera})
-    if envelopes.pushes:
-        alarm = tx.alarms.get(item.alarm)
-        assert alarm is not None
-        tx.alarms.save(tell_of(tx, envelopes, alarm, item, now))
+    if not envelopes.pushes:
+        tx.evidence.save(item)
+        return True
+    alarm = tx.alarms.get(item.alarm)
+    assert alarm is not None
+    tx.alarms.save(tell_of(tx, envelopes, alarm, item, now))
     return True
+
+
+def _answer(tx: Transaction, envelopes: Envelopes, alarm: Alarm, item: Evidence, now: datetime) -> Alarm:
+    """What came of the request that asked for the item."""
+    assert item.request is not None
+    stored = item.state is EvidenceState.STORED
+    asked = tx.requests.get(item.request)
+    assert asked is not None
+    tx.requests.save(replace(asked, ok=stored, result=item.reason or ""))
+    data = {
+        "request": item.request,
+        "ok": stored,
+        "reason": item.reason,
+        "evidence": item.id if stored else None,
+    }
+    alarm, message = envelopes.about_alarm(alarm, MessageType.REQUEST_RESULT, data, at=now, now=now)
+    tx.messages.add(message)
+    return alarm

@@ -68,12 +68,17 @@ class SqlEvidence:
 
     def to_push(self, stored_since: datetime | None) -> list[tuple[Evidence, int]]:
         tried = select(func.count()).where(attempt_table.c.message == table.c.id).scalar_subquery()
+        # Not by state, which is that of a month's evidence: what is stored has its time, and by that it is found.
         query = select(table, tried.label("tried")).where(
-            table.c.uploaded_at.is_(None), table.c.state == EvidenceState.STORED.value
+            table.c.uploaded_at.is_(None), table.c.stored_at.is_not(None)
         )
         if stored_since is not None:
             query = query.where(table.c.stored_at >= stored_since)
         return [(_evidence(row), row.tried) for row in self._c.execute(query.order_by(table.c.n))]
+
+    def untold(self) -> list[Evidence]:
+        query = select(table).where(table.c.stored_at.is_not(None), table.c.told_at.is_(None))
+        return [_evidence(row) for row in self._c.execute(query.order_by(table.c.n))]
 
     def attempted(self, attempt: Attempt) -> None:
         add_attempt(self._c, attempt)

@@ -185,10 +185,17 @@ evidence = Table(
     Column("stored_at", Instant),
     Column("uploaded_at", Instant),
     Column("reason", Text),
+    Column("told_at", Instant),  # when alarm.evidence was made for it
     Index("evidence_by_alarm", "alarm", "n"),
     Index("evidence_by_key", "key", unique=True),
     Index("evidence_by_state", "state", "n"),
     Index("evidence_by_upload", "uploaded_at", "stored_at"),
+)
+
+Index(
+    "evidence_untold",
+    evidence.c.n,
+    sqlite_where=evidence.c.stored_at.is_not(None) & evidence.c.told_at.is_(None),
 )
 
 message = Table(

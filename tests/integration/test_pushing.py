@@ -451,6 +451,38 @@ def test_what_the_centre_fetched_meanwhile_is_told_and_not_put(tmp_path: Path) -
     run(story())
 
 
+def test_what_was_told_while_the_centre_fetched_is_put_and_not_told_again(tmp_path: Path) -> None:
+    """The site file said link when it was stored and says push now: the item gets there, its message went out before."""
+
+    async def story() -> None:
+        async with yard(tmp_path) as y:
+            (place,) = await y.stored(told_at=y.clock.now())
+            assert place in y.media.kept
+            assert await y.said("alarm.evidence") == []
+            assert [i.uploaded_at is None for i in await y.items()] == [False]
+
+    run(story())
+
+
+def test_what_waited_to_be_pushed_is_told_when_the_centre_fetches_again(tmp_path: Path) -> None:
+    """The site file said push while nothing got through and says link now: at the start each item is told once, with a link."""
+
+    async def story() -> None:
+        async with yard(tmp_path) as y:
+            y.media.answer = lambda _: SILENT
+            await y.stored(kinds=((Kind.STILL, Moment.PRESS), (Kind.CLIP, Moment.BEFORE)))
+            y.envelopes = replace(y.envelopes, media_url=None)
+            for _ in range(2):
+                async with y.gathering():
+                    pass
+            told = await y.said("alarm.evidence")
+            assert len(told) == 2
+            assert all("/media/school/alm_1/" in t["evidence"]["url"] for t in told)
+            assert all("signature=" in t["evidence"]["url"] for t in told)
+
+    run(story())
+
+
 def test_a_full_disk_forgets_no_answer_and_claims_none(tmp_path: Path) -> None:
     """While the commit is refused nothing is told; when there is room it is told once, without another PUT."""
 
