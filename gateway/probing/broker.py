@@ -14,11 +14,12 @@ from config.settings import Settings
 from drivers.contacts.formats import CODECS
 from gateway.clock import SystemClock
 from gateway.connecting import broker_address
+from gateway.probing.service import service
 from gateway.probing.table import Line, Result, Tell
 
 CONNECT_S = 5.0
 ANSWER_S = 8.0
-RETAINED_WAIT_S = 1.0  # after the last grant: what is retained comes right behind it
+LISTEN_S = 3.0  # after the last grant: what is retained comes right behind it, what is published now as well
 
 
 async def probe_broker(settings: Settings, tell: Tell) -> None:
@@ -44,6 +45,10 @@ async def probe_broker(settings: Settings, tell: Tell) -> None:
     tell(Line(what, Result.OK, detail, True))
     for topic, ids in points.items():
         tell(_topic(seen, topic, ", ".join(ids)))
+    for point in site.points:
+        line = service(point, seen.qos)
+        if line is not None:
+            tell(line)
     for point in site.points:
         if point.mqtt is None or point.mqtt.format not in CODECS:
             wired = "an ONVIF input" if point.mqtt is None else f"format {point.mqtt.format}"
@@ -79,9 +84,10 @@ class _Subscriber:
         self._refused = ""
         self.granted: dict[str, int | None] = {}
         self.retained: dict[str, int] = {}
+        self.qos: dict[str, int] = {}  # the lowest heard on a topic
 
     def look(self) -> str:
-        """Connect, subscribe, wait for what is retained; returns what is wrong with the broker, or nothing."""
+        """Connect, subscribe, listen for a moment; returns what is wrong with the broker, or nothing."""
         clock, address = SystemClock(), self._address
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
@@ -108,7 +114,7 @@ class _Subscriber:
             if client.loop(0.1) != paho.MQTT_ERR_SUCCESS:
                 break
             if len(self.granted) == len(self._topics):
-                quiet_at = quiet_at or clock.monotonic() + RETAINED_WAIT_S
+                quiet_at = quiet_at or clock.monotonic() + LISTEN_S
                 if clock.monotonic() > quiet_at:
                     client.disconnect()
                     return ""
@@ -134,5 +140,6 @@ class _Subscriber:
             self.granted[topic] = None if reason.is_failure else int(reason.value)
 
     def _message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        self.qos[message.topic] = min(message.qos, self.qos.get(message.topic, 1))
         if message.retain:
             self.retained[message.topic] = len(message.payload)
