@@ -299,6 +299,30 @@ def test_a_publish_reaches_mosquitto_and_fails_while_it_is_away(tmp_path: Path) 
         run(publish_and_hear(url))
 
 
+def test_what_is_refused_while_the_broker_is_away_does_not_go_out_when_it_is_back(tmp_path: Path) -> None:
+    """A lamp is not lit by a publish of before: only by one made again."""
+
+    async def story() -> None:
+        clock, heard = SystemClock(), list[ContactMessage]()
+        broker = running_mosquitto(tmp_path)
+        url = broker.__enter__()
+        port = int(url.rpartition(":")[2])
+        feed = feed_at(url, clock, "contacts/301")
+        async with running(feed, []):
+            await asyncio.to_thread(broker.__exit__, None, None, None)
+            await wait_until(lambda: not feed.armed, what="the loss is noticed")
+            with pytest.raises(Unavailable, match="broker"):
+                await asyncio.wait_for(feed.publish("lamp/301", b"old", qos=1, retain=False), 1)
+            with running_mosquitto(tmp_path, port=port):
+                async with running(feed_at(url, clock, "lamp/301"), heard):
+                    await wait_until(lambda: feed.armed, 20, what="the feed is back")
+                    await feed.publish("lamp/301", b"new", qos=1, retain=False)
+                    await wait_until(lambda: len(heard) > 0, what="the publish made again")
+        assert [m.payload for m in heard] == [b"new"]
+
+    run(story())
+
+
 def test_a_publish_reaches_the_embedded_broker() -> None:
     """The same with the broker of the demo."""
 

@@ -234,8 +234,11 @@ def test_a_contact_that_was_never_heard_is_silent_too(tmp_path: Path) -> None:
             await p.clock.advance(20)
             assert list(await p.faults()) == ["contact:p-301"]
             await p.tell(BRIDGE, b"online")
+            await p.tell(AVAILABILITY, b"online", retained=True)
             await p.clock.advance(5)
-            assert list(await p.faults()) == ["contact:p-301"], "the bridge speaks for no contact's battery"
+            assert list(await p.faults()) == ["contact:p-301"], (
+                "neither the bridge nor a kept copy speaks for it"
+            )
 
     run(story())
 
@@ -262,6 +265,9 @@ def test_what_a_contact_told_of_itself_is_known_after_a_restart(tmp_path: Path) 
             await p.clock.advance(600)
             assert await p.faults() == {}
             assert p.watching.health()["p-301"]["qos"] == 1
+            await p.hear(b'{"battery":99}')
+        async with post(tmp_path) as p:
+            assert p.watching.last_seen()["p-301"]["battery"] == 99, "also what was told just before the end"
 
     run(story())
 
