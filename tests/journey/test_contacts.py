@@ -165,11 +165,14 @@ def test_contacts_are_watched_and_presses_confirmed_with_the_embedded_broker(tmp
 
 
 @pytest.mark.slow
-def test_the_probe_names_contacts_that_publish_at_qos_0(tmp_path: Path) -> None:
-    """What the broker kept at QoS 0, and what a make does unless set otherwise; a warning, and the exit code is 0."""
+def test_the_probe_names_contacts_that_publish_at_qos_0_or_are_not_there(tmp_path: Path) -> None:
+    """What the broker kept at QoS 0, what a make does unless set otherwise, and what it keeps of liveness: warnings, exit 0."""
     with Broker(tmp_path) as broker, Campus(tmp_path) as campus:
         with SimulatedButton(broker.url) as button:
             button.press(SILENT, b'{"battery":90}', retain=True, qos=1)
+            button.press(f"{SOS}/availability", b"offline", retain=True)
+            button.press("zigbee2mqtt/bridge/state", b'{"state":"online"}', retain=True)
+            button.press(f"{OWN}/online", b"true", retain=True)
             button.press(OWN, b'{"event":"alive"}', retain=True, qos=0)
             wait_for(lambda: broker.keeps(b'{"event":"alive"}'), within_s=10, what="the broker has both")
         gateway = Gateway(tmp_path, school(broker.url, campus.centre_url))
@@ -181,3 +184,9 @@ def test_the_probe_names_contacts_that_publish_at_qos_0(tmp_path: Path) -> None:
         assert "device_options" in rows["QoS 触点 p-0"]
         assert "publishes at QoS 0" in rows["QoS 触点 p-2"]
         assert all("WARN" in row and "nobody sends it again" in row for row in rows.values())
+        rows = {line.split("  ")[0]: line for line in done.stdout.splitlines() if line.startswith("liveness")}
+        assert "WARN" in rows["liveness 触点 p-0"]
+        assert f"{SOS}/availability: offline" in rows["liveness 触点 p-0"]
+        assert f"{SILENT}/availability: nothing is kept" in rows["liveness 触点 p-1"]
+        assert "bridge" in rows["liveness 触点 p-1"]
+        assert "  OK " in rows["liveness 触点 p-2"]
