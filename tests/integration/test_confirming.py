@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from amqtt.broker import Broker
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -358,3 +360,28 @@ def test_topics_heard_beside_come_kept_and_live(tmp_path: Path) -> None:
 
     with running_mosquitto(tmp_path) as url:
         run(story(url))
+
+
+def test_a_broker_that_refuses_what_is_heard_beside_still_arms_the_gateway() -> None:
+    """Presses are taken all the same, and the refused topic is named. (amqtt's own list forbids the topic `prohibited`.)"""
+
+    async def story() -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        plugins = {
+            "amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True},
+            "amqtt.plugins.topic_checking.TopicTabooPlugin": {},
+        }
+        listener = {"type": "tcp", "bind": f"127.0.0.1:{port}"}
+        broker = Broker({"listeners": {"default": listener}, "plugins": plugins})
+        await broker.start()
+        try:
+            feed = feed_at(f"mqtt://127.0.0.1:{port}", SystemClock(), "contacts/301", beside=("prohibited",))
+            async with running(feed, []):
+                await wait_until(lambda: feed.refused == {"prohibited"}, what="the refusal")
+                assert (feed.armed, feed.cause) == (True, "")
+        finally:
+            await broker.shutdown()
+
+    run(story())
