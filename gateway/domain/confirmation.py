@@ -20,7 +20,6 @@ TOLD_FOR = timedelta(minutes=10)
 CONFIRMED = "confirmed"
 #: The timeline's words after which there may be something to tell.
 TELLING = frozenset({"received", "replied"})
-_REAL = "alm_"  # ids of drills begin otherwise
 
 
 class Step(StrEnum):
@@ -36,7 +35,7 @@ _STEP_OF = {State.ACCEPTED: Step.ACCEPTED, State.DISPATCHED: Step.ACCEPTED, Stat
 
 def may_be_told(alarm: Alarm) -> bool:
     """Whether anything at all may be published about this alarm in the school."""
-    return alarm.severity is not Severity.DURESS and alarm.id.startswith(_REAL)
+    return alarm.severity is not Severity.DURESS and alarm.drill is None
 
 
 def due(alarm: Alarm, steps: Iterable[tuple[datetime, str, Mapping[str, Any]]], now: datetime) -> list[Step]:

@@ -19,7 +19,7 @@ from drivers.contacts.embedded import EmbeddedBroker
 from drivers.contacts.mqtt import BrokerAddress, MqttFeed
 from gateway.clock import SystemClock
 from gateway.confirming import Confirming
-from gateway.domain.alarm import Alarm, State
+from gateway.domain.alarm import Alarm, Drill, State
 from gateway.domain.errors import Unavailable
 from gateway.domain.plan import Confirm, Point, Severity
 from gateway.ports import ContactMessage
@@ -225,19 +225,26 @@ def test_a_shared_lamp_stays_lit_until_the_last_alarm_is_closed(tmp_path: Path) 
         ),
         max_size=8,
     ),
-    made=st.sampled_from([("alm_1", Severity.DURESS), ("drl_1", Severity.PANIC), ("drl_2", Severity.DURESS)]),
+    made=st.sampled_from(
+        [
+            ("alm_1", Severity.DURESS, None),
+            ("drl_1", Severity.PANIC, Drill.DRILL),
+            ("drl_2", Severity.PANIC, Drill.SELF_TEST),
+            ("drl_3", Severity.DURESS, Drill.DRILL),
+        ]
+    ),
     confirm=st.sampled_from([LAMP, Confirm(topic="lamp"), Confirm(topic="lamp", retain=True, qos=0)]),
 )
 def test_nothing_is_ever_published_of_duress_or_of_a_drill(
     tmp_path_factory: pytest.TempPathFactory,
     words: list[str],
-    made: tuple[str, Severity],
+    made: tuple[str, Severity, Drill | None],
     confirm: Confirm,
 ) -> None:
     """Whatever happens to such an alarm, in whatever order, over restarts, even if a plan wrongly gave its point a lamp."""
     folder = tmp_path_factory.mktemp("duress")
     wrongly = replace(point(), severity=made[1], confirm=confirm)
-    stood = alarm(made[0], severity=made[1])
+    stood = alarm(made[0], severity=made[1], drill=made[2])
 
     async def story() -> None:
         clock, lit = ManualClock(), list[str]()

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.alarm import State
+from gateway.domain.alarm import Drill, State
 from gateway.domain.confirmation import TOLD_FOR, Step, due, payload
 from gateway.domain.plan import Confirm, Severity
 from tests.support.builders import alarm
@@ -59,7 +59,7 @@ def test_nothing_is_told_of_duress_or_of_a_drill() -> None:
     """Whatever their timelines say."""
     timeline = [(MORNING, *RECEIVED), (MORNING, *ACCEPTED)]
     assert due(alarm(severity=Severity.DURESS), timeline, MORNING) == []
-    assert due(alarm("drl_1"), timeline, MORNING) == []
+    assert due(alarm("drl_1", drill=Drill.DRILL), timeline, MORNING) == []
     for severity in set(Severity) - {Severity.DURESS}:
         assert due(alarm(severity=severity, state=State.ACCEPTED), timeline, MORNING), severity
 
