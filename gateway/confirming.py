@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
@@ -52,6 +52,8 @@ class Confirming:
         self._changed = asyncio.Event()
         self._pending: set[str] = set()
         self._last_step = 0
+        #: Published and not on record yet: while the disk is full a buzzer must not sound every second.
+        self._published: dict[tuple[str, Step], datetime] = {}
         self._failing: dict[str, tuple[float, str, str]] = {}  # alarm → since (monotonic), point, cause
 
     @property
@@ -151,13 +153,18 @@ class Confirming:
         if step is Step.CLOSED and known.lit_by is not None:
             log.info("confirmation.still_lit", alarm_id=alarm.id, by=known.lit_by, topic=confirm.topic)
             return
-        await self._publisher.publish(confirm.topic, told, qos=confirm.qos, retain=confirm.retain)
-        now = self._clock.now()
+        if (alarm.id, step) not in self._published:
+            await self._publisher.publish(confirm.topic, told, qos=confirm.qos, retain=confirm.retain)
+            self._published[alarm.id, step] = self._clock.now()
+        at = self._published[alarm.id, step]
         detail = {"step": step.value, "topic": confirm.topic}
-        await self._store.write(lambda tx: tx.alarms.note(alarm.id, now, CONFIRMED, detail))
+        await self._store.write(lambda tx: tx.alarms.note(alarm.id, at, CONFIRMED, detail))
+        del self._published[alarm.id, step]
         log.info("confirmation.published", alarm_id=alarm.id, step=step.value, topic=confirm.topic)
 
     def _fails(self, id_: str, point: str, cause: str) -> None:
+        if not point:
+            return  # the database did not say which; it has a fault of its own
         if id_ not in self._failing:
             log.warning("confirmation.failing", alarm_id=id_, cause=cause)
         since_s = self._failing.get(id_, (self._clock.monotonic(), "", ""))[0]

@@ -156,6 +156,22 @@ def test_a_broker_that_is_away_is_a_fault_and_the_confirmation_comes_when_it_is_
     run(story())
 
 
+def test_a_full_disk_makes_no_buzzer_sound_twice(tmp_path: Path) -> None:
+    """What was published and could not be put on record is put on record later, and not published again."""
+
+    async def story() -> None:
+        async with desk(tmp_path) as d:
+            await d.raise_(alarm())
+            d.store.refuse = 5
+            await d.note("alm_1", "received")
+            await d.clock.advance(20)
+            assert (d.store.refused, d.lamp.lit, d.faults()) == (5, ["ON"], [])
+            timeline = await d.store.read(lambda tx: tx.alarms.timeline("alm_1"))
+            assert [e.what for e in timeline] == ["received", "confirmed"]
+
+    run(story())
+
+
 def test_what_comes_too_late_is_given_up(tmp_path: Path) -> None:
     """After 10 minutes nothing is published any more and the fault ends; the next step still is."""
 
