@@ -17,6 +17,7 @@ from gateway.domain.contact import Memory
 from gateway.domain.drill import DrillWindow
 from gateway.domain.evidence import ClipTaken, Evidence, StillTaken
 from gateway.domain.fault import Fault
+from gateway.domain.liveness import Seen
 from gateway.domain.message import Answer, Message, Outcome
 from gateway.domain.register import Act, Head, RegisterLine, WrittenLine
 
@@ -156,7 +157,8 @@ class ContactMessage:
 
     ``mid`` and ``redelivered`` are MQTT's packet id and DUP flag; ``arrived_at`` is our clock. Calling ``acknowledge`` tells the
     transport that the message is safe: only after the commit, from the loop's thread, harmless when repeated
-    or when the connection is gone. ``connected`` says whether the connection that brought it still stands.
+    or when the connection is gone. ``connected`` says whether the connection that brought it still stands. ``qos`` is that of
+    its publish, at most that of our subscription (1).
     """
 
     topic: str
@@ -167,6 +169,16 @@ class ContactMessage:
     arrived_at: datetime
     acknowledge: Callable[[], None]
     connected: Callable[[], bool] = lambda: False
+    qos: int = 1
+
+
+class Publisher(Protocol):
+    """Tells something in the school: the same broker the contacts publish to."""
+
+    async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+        """Publish once; returns when the broker has it (at QoS 1 by its word). ``Unavailable`` if it is not connected or has not
+        answered within 5 s: then the message may have arrived all the same. Nothing is queued for later.
+        Cancellation-safe."""
 
 
 class ContactFeed(Protocol):
@@ -237,6 +249,19 @@ class Inbox(Protocol):
         """The newest of them."""
 
 
+class Contacts(Protocol):
+    """What contacts last told of themselves. Part of a transaction."""
+
+    def seen(self) -> dict[str, Seen]:
+        """What is kept, by point; points of an earlier site file included."""
+
+    def listened_s(self) -> float:
+        """How long the broker was listened to, over all runs; 0 at first."""
+
+    def keep(self, seen: Mapping[str, Seen], listened_s: float) -> None:
+        """Replace what is kept of these points, and how long was listened."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineEntry:
     """One step in an alarm's life, as kept for ever."""
@@ -269,6 +294,12 @@ class Alarms(Protocol):
 
     def timeline(self, alarm: str) -> list[TimelineEntry]:
         """All steps, oldest first."""
+
+    def steps(self, after: int) -> list[tuple[int, str, str]]:
+        """Steps of all alarms whose number is above ``after``, as (number, alarm, what), by number; at most 1000."""
+
+    def last_step(self) -> int:
+        """The number of the newest step of any alarm; 0 if there is none."""
 
     def listed(
         self,
@@ -471,6 +502,8 @@ class Transaction(Protocol):
 
     @property
     def inbox(self) -> Inbox: ...
+    @property
+    def contacts(self) -> Contacts: ...
     @property
     def alarms(self) -> Alarms: ...
     @property

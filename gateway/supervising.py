@@ -7,7 +7,7 @@ what is new is raised, what is gone is cleared, and both are told to the centre.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -74,7 +74,9 @@ class Supervising:
         reserve_bytes: int,
         database_full: Callable[[], bool],
         standing: Standing,
+        contacts: Callable[[], Iterable[tuple[Found, str]]] = tuple,
     ) -> None:
+        """``contacts`` tells what other stages found wrong with contacts."""
         self._store = store
         self._clock = clock
         self._envelopes = envelopes
@@ -89,6 +91,7 @@ class Supervising:
         self._reserve_bytes = reserve_bytes
         self._database_full = database_full
         self._standing = standing
+        self._contacts = contacts
         self._open: dict[Found, Fault] = {}
         self._from_before: frozenset[Found] = frozenset()
         self._began_at = 0.0
@@ -160,6 +163,7 @@ class Supervising:
             if not health.healthy and (now - health.since).total_seconds() >= CAMERA_GRACE_S:
                 yield (FaultKind.CAMERA, id_), health.cause
         yield from self._broker()
+        yield from self._contacts()
         for path in self._paths:
             since = path.failing_since
             if since is not None and (now - since).total_seconds() >= PATH_GRACE_S:

@@ -28,27 +28,31 @@ import structlog
 
 from config.settings import ACCEPTED_COPY, Settings
 from drivers.cameras.bank import SubprocessCameraBank
-from drivers.contacts.formats import CODECS
+from drivers.contacts.formats import CODECS, liveness
 from drivers.contacts.mqtt import BrokerAddress, MqttFeed
 from gateway.answering import Answering
 from gateway.api.opening import Opening
 from gateway.api.parts import ApiParts, Caller
 from gateway.clock import SystemClock
+from gateway.confirming import Confirming
 from gateway.connecting import broker_address, camera_spec, centre_paths, own_key, register_signer
 from gateway.delivering import Delivering
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.links import LinkSigner
+from gateway.domain.message import Answer
 from gateway.drilling import Drilling
 from gateway.gathering import Gathering
 from gateway.intake import Intake
 from gateway.operating import OperatorDoor
+from gateway.ports import ContactMessage
 from gateway.registering import Registering
 from gateway.sharing import SharedCameras
 from gateway.siteplan import compile_plan
 from gateway.supervising import Heartbeat, Standing, Supervising, announce_plan
 from gateway.telemetry import prometheus_text, samples
+from gateway.watching import Watching
 from storage.objects.local import LocalObjects
 from storage.sql.store import SqlStore
 
@@ -171,7 +175,7 @@ class Gateway:
             clock=self.clock,
             paths=self.paths,
             chance=random.Random(),
-            answered=lambda message, answer: self.supervising.answered(message, answer),
+            answered=self._answered,
         )
         self.gathering = Gathering(
             store=self.store,
@@ -188,7 +192,16 @@ class Gateway:
             clock=self.clock,
             envelopes=self.envelopes,
             wake_delivering=self.delivering.wake,
-            wake_gathering=self.gathering.wake,
+            wake_gathering=self._replied,
+        )
+        points = list(self.plan.points.values())
+        self.watching = Watching(
+            store=self.store,
+            clock=self.clock,
+            points=points,
+            decode=liveness.decode,
+            armed=lambda: self.feed.armed,
+            refused=lambda: self.feed.refused,
         )
         self.registering = Registering(
             store=self.store,
@@ -212,12 +225,16 @@ class Gateway:
             envelopes=self.envelopes,
             cameras=self.cameras,
             codecs=CODECS,
-            points=list(self.plan.points.values()),
+            points=points,
             offer=self.delivering.offer,
             wake_gathering=self.gathering.wake,
             armed=self.drilling.armed,
+            saw=self.watching.saw,
         )
-        self.feed = MqttFeed(broker_address(self._settings), self.intake.topics, self.clock)
+        self.feed = MqttFeed(
+            broker_address(self._settings), self.intake.topics, self.clock, beside=self.watching.topics
+        )
+        self.confirming = Confirming(store=self.store, clock=self.clock, points=points, publisher=self.feed)
         self.supervising = Supervising(
             store=self.store,
             clock=self.clock,
@@ -233,7 +250,20 @@ class Gateway:
             reserve_bytes=int(site.storage.reserve_gb * 1e9),
             database_full=lambda: self.store.ballast_spent,
             standing=self.standing,
+            contacts=lambda: (*self.watching.found(), *self.confirming.found()),
         )
+
+    def _receive(self, message: ContactMessage) -> None:
+        stage = self.watching if message.topic in self.watching.topics else self.intake
+        stage.receive(message)
+
+    def _answered(self, message: str, answer: Answer) -> None:
+        self.supervising.answered(message, answer)
+        self.confirming.wake()
+
+    def _replied(self) -> None:
+        self.gathering.wake()
+        self.confirming.wake()
 
     def _bind(self) -> str:
         """Take the HTTP address now, so that links can be made before anybody listens on it."""
@@ -279,7 +309,7 @@ class Gateway:
                 "install mosquitto and set mqtt.url"
             )
         self._vital("intake", self.intake.run())
-        self._vital("contacts", self.feed.run(self.intake.receive))
+        self._vital("contacts", self.feed.run(self._receive))
         if not mqtt.embedded:
             return mqtt.url
         async with asyncio.timeout(10):
@@ -295,6 +325,9 @@ class Gateway:
         self._vital("delivering", self._run_delivering())
         self._restarted("cameras", self._run_cameras)
         self._restarted("gathering", self._run_gathering)
+        self._restarted("watching", self.watching.run)
+        if self.confirming.wanted:
+            self._restarted("confirming", self.confirming.run)
         self._restarted("supervising", self.supervising.run)
         self._restarted("ballast", self._keep_ballast)
         self._restarted("registering", self.registering.run)
@@ -400,7 +433,8 @@ class Gateway:
             links=self.links,
             tokens=tokens,
             readiness=self.readiness,
-            last_seen=lambda: self.intake.last_seen,
+            last_seen=self.watching.last_seen,
+            contact_health=self.watching.health,
             metrics=self._metrics,
             version=version("campus-gateway"),
             centre_name=site.centre.name,

@@ -88,6 +88,17 @@ class SeenOut(BaseModel):
     test: At | None
 
 
+class ContactHealthOut(BaseModel):
+    """Whether a press of it would be heard, as far as is known. ``online`` is its own or its bridge's word, ``None`` where there
+    is none; ``qos`` is that of its last publish: at 0 nobody sends a lost press again."""
+
+    healthy: bool
+    causes: list[str]
+    online: bool | None
+    online_since: At | None
+    qos: int | None
+
+
 class PointOut(BaseModel):
     id: str
     name: str
@@ -95,6 +106,7 @@ class PointOut(BaseModel):
     severity: str
     cameras: list[str]
     last_seen: SeenOut
+    health: ContactHealthOut
     open_alarm: str | None
 
 

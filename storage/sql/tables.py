@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     Index,
     Integer,
     LargeBinary,
@@ -66,6 +67,29 @@ contact_memory = Table(
     Column("down", Boolean, nullable=False),
     Column("tail_until", Instant),
     Column("freed_until", Instant),
+)
+
+# What each contact last told of itself, so that silence, a battery and an opened housing are known after a restart.
+contact_seen = Table(
+    "contact_seen",
+    metadata,
+    Column("point", Text, primary_key=True),
+    Column("at", Instant),
+    Column("battery", Integer),
+    Column("battery_low", Boolean, nullable=False),
+    Column("tamper_at", Instant),
+    Column("tampered", Boolean, nullable=False),
+    Column("test_at", Instant),
+    Column("qos", Integer),
+    Column("heard_s", Float, nullable=False),  # what listening.seconds was then
+)
+
+# One row: for how long the broker was listened to, over all runs. Silence is counted on this clock.
+listening = Table(
+    "listening",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("seconds", Float, nullable=False),
 )
 
 # Messages no codec could read: kept to be looked at, never tried again.
