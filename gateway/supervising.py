@@ -7,7 +7,7 @@ what is new is raised, what is gone is cleared, and both are told to the centre.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -72,6 +72,7 @@ class Supervising:
         reserve_bytes: int,
         database_full: Callable[[], bool],
         standing: Standing,
+        certificates: Callable[[datetime], Iterable[tuple[Found, str]]] = lambda _now: (),
     ) -> None:
         self._store = store
         self._clock = clock
@@ -87,6 +88,7 @@ class Supervising:
         self._reserve_bytes = reserve_bytes
         self._database_full = database_full
         self._standing = standing
+        self._certificates = certificates
         self._open: dict[Found, Fault] = {}
         self._from_before: frozenset[Found] = frozenset()
         self._began_at = 0.0
@@ -154,6 +156,7 @@ class Supervising:
 
     def _observed(self, now: datetime) -> Iterator[tuple[Found, str]]:
         yield from self._standing.causes.items()
+        yield from self._certificates(now)
         for id_, health in self._cameras.health().items():
             if not health.healthy and (now - health.since).total_seconds() >= CAMERA_GRACE_S:
                 yield (FaultKind.CAMERA, id_), health.cause

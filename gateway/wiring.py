@@ -19,22 +19,36 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
 import structlog
 
+from config.addresses import Url
 from config.settings import Settings
 from drivers.cameras.bank import SubprocessCameraBank
 from drivers.contacts.formats import CODECS
 from drivers.contacts.mqtt import BrokerAddress, MqttFeed
+from drivers.tls.contexts import TlsFiles, client_context
 from gateway.answering import Answering
 from gateway.api.opening import Opening
 from gateway.api.parts import ApiParts, Caller
+from gateway.certifying import Certifying, Peer
 from gateway.clock import SystemClock
-from gateway.connecting import broker_address, camera_spec, centre_paths, own_key
+from gateway.connecting import (
+    api_context,
+    broker_address,
+    camera_spec,
+    centre_paths,
+    own_key,
+    take_up,
+    tls_peers,
+    tls_sections,
+)
 from gateway.delivering import Delivering
+from gateway.domain.certificate import Certificate
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.fault import FaultKind
@@ -104,6 +118,7 @@ class Gateway:
             raise Refused("storage: this version keeps its database in sqlite: and its objects in file: only")
         self.store = SqlStore(database)
         await self.store.start()
+        self._api_tls = api_context(settings)
         http_url = self._bind()
         public_url = (site.http.public_url or http_url).rstrip("/")
         self.links = LinkSigner(own_key(settings.data_dir / "link.key"), public_url)
@@ -224,7 +239,37 @@ class Gateway:
             reserve_bytes=int(site.storage.reserve_gb * 1e9),
             database_full=lambda: self.store.ballast_spent,
             standing=self.standing,
+            certificates=lambda now: self.certifying.observed(now),
         )
+        self.certifying = self._certifying()
+
+    def _certifying(self) -> Certifying:
+        settings = self._settings
+        return Certifying(
+            clock=self.clock,
+            files=settings.certificate_files,
+            keys={
+                f"{name}.key": files.key
+                for name, files in tls_sections(settings).items()
+                if files.key is not None
+            },
+            read=_read_certificates,
+            take_up=lambda: take_up(settings),
+            peers={
+                key: Peer(f"{address.host}:{address.port}", partial(self._see, address, files))
+                for key, (address, files) in tls_peers(settings).items()
+            },
+        )
+
+    def _see(self, address: Url, files: TlsFiles) -> Certificate | None:
+        from drivers.tls.examining import (
+            examine,
+        )  # brings the certificate library: not before the contacts are armed
+
+        try:
+            return examine(address.host, address.port, client_context(files), self.clock.now()).peer
+        except Refused:
+            return None  # told as files that cannot be used
 
     def _bind(self) -> str:
         """Take the HTTP address now, so that links can be made before anybody listens on it."""
@@ -287,6 +332,7 @@ class Gateway:
         self._restarted("cameras", self._run_cameras)
         self._restarted("gathering", self._run_gathering)
         self._restarted("supervising", self.supervising.run)
+        self._restarted("certifying", self.certifying.run)
         self._restarted("ballast", self._keep_ballast)
         self._restarted("drilling", self.drilling.run)
         self._restarted("operator", OperatorDoor(self._settings.data_dir, self.drilling, self.clock).run)
@@ -382,8 +428,7 @@ class Gateway:
             version=version("campus-gateway"),
         )
         opening = Opening(parts)
-        tls = site.http.tls
-        beside = self._settings.beside_site_file
+        tls = self._api_tls
 
         class Server(uvicorn.Server):
             def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
@@ -400,8 +445,7 @@ class Gateway:
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=1,
-                ssl_certfile=str(beside(tls.cert)) if tls else None,
-                ssl_keyfile=str(beside(tls.key)) if tls else None,
+                ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
             )
         )
         assert self._socket is not None
@@ -429,6 +473,12 @@ class Gateway:
                 fault_kinds=[kind.value for kind, _ in self.supervising.open_faults],
             )
         )
+
+
+def _read_certificates(path: Path) -> list[Certificate]:
+    from drivers.tls.reading import read_certificates  # as in Gateway._see
+
+    return read_certificates(path)
 
 
 def _host_port(listen: str) -> tuple[str, int]:

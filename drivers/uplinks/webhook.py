@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import ssl
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from drivers.uplinks.signing import secret_bytes, signed_headers
 from gateway.domain.message import Answer
@@ -13,6 +14,8 @@ from gateway.ports import Clock
 
 if TYPE_CHECKING:
     import aiohttp
+
+    from drivers.tls.examining import Examiner
 
 CONNECT_S = 3.0  # API.md, "Messages"
 WHOLE_ATTEMPT_S = 10.0
@@ -41,6 +44,7 @@ class WebhookPath:
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
         self._failures: tuple[type[Exception], ...] = ()
+        self._examiner: Examiner | None = None
 
     async def start(self) -> None:
         """Prepare the kept connections; nothing is sent yet."""
@@ -90,7 +94,21 @@ class WebhookPath:
         except TimeoutError:
             return Answer(status=None, detail=f"no answer within {WHOLE_ATTEMPT_S:.0f} s")
         except self._failures as exc:
-            return Answer(status=None, detail=f"{type(exc).__name__}: {exc}"[:300])
+            words = await self._certificates_wrong(exc) or f"{type(exc).__name__}: {exc}"[:300]
+            return Answer(status=None, detail=words)
+
+    async def _certificates_wrong(self, exc: Exception) -> str:
+        """Which certificate of which side made an attempt fail; nothing if none did."""
+        url = urlsplit(self._url)
+        if self._tls is None or url.scheme != "https" or url.hostname is None:
+            return ""
+        # Not before it is needed: it brings the certificate library.
+        examining = await asyncio.to_thread(importlib.import_module, "drivers.tls.examining")
+        if not examining.of_tls(exc):
+            return ""
+        if self._examiner is None:
+            self._examiner = examining.Examiner(url.hostname, url.port or 443, self._tls, self._clock)
+        return await self._examiner.problem()
 
 
 async def _read(response: aiohttp.ClientResponse, failures: tuple[type[Exception], ...]) -> tuple[bytes, str]:
