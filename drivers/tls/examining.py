@@ -64,7 +64,8 @@ def examine(host: str, port: int, context: ssl.SSLContext, now: datetime) -> Exa
     answers there at all, which is no matter of certificates."""
     where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        return Examination(peer=_handshake(host, port, context))
+        peer, hung_up = _handshake(host, port, context)
+        return Examination(problem=f"TLS: {_hung_up(where, context)}" if hung_up else "", peer=peer)
     except ssl.SSLCertVerificationError as exc:
         peer = _shown(host, port)
         return Examination(problem=f"TLS: {_not_taken(exc, peer, host, where, context, now)}", peer=peer)
@@ -116,7 +117,8 @@ def of_tls(exc: BaseException | None) -> bool:
     return False
 
 
-def _handshake(host: str, port: int, context: ssl.SSLContext) -> Certificate | None:
+def _handshake(host: str, port: int, context: ssl.SSLContext) -> tuple[Certificate | None, bool]:
+    """The other side's certificate, and whether it hung up where it should have waited for us to speak."""
     with socket.create_connection((host, port), CONNECT_S) as plain:
         plain.settimeout(CONNECT_S)
         with context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False) as secure:
@@ -124,12 +126,12 @@ def _handshake(host: str, port: int, context: ssl.SSLContext) -> Certificate | N
             der = secure.getpeercert(binary_form=True)
             secure.settimeout(REFUSAL_S)
             try:
-                secure.recv(1)
+                hung_up = secure.recv(1) == b""
             except TimeoutError:
-                pass  # it waits for us to speak: it took our certificate, or wants none
-            except ConnectionResetError:
-                pass  # hung up without a word, which other servers do with whoever says nothing
-            return _parsed(der)
+                hung_up = False
+            except ConnectionError:
+                hung_up = True
+            return _parsed(der), hung_up
 
 
 def _shown(host: str, port: int) -> Certificate | None:
@@ -140,7 +142,15 @@ def _shown(host: str, port: int) -> Certificate | None:
     try:
         with socket.create_connection((host, port), CONNECT_S) as plain:
             plain.settimeout(CONNECT_S)
-            with context.wrap_socket(plain, server_hostname=host) as secure:
+            with context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False) as secure:
+                try:
+                    secure.do_handshake()
+                except ssl.SSLError:
+                    # Under TLS 1.2 it ends there if a certificate of ours is demanded, but theirs has come.
+                    # `get_unverified_chain` is public from Python 3.13 on; before, the object within has it.
+                    chain = getattr(secure, "_sslobj", None)
+                    found = chain.get_unverified_chain() if chain is not None else None
+                    return _parsed(ssl.PEM_cert_to_DER_cert(found[0].public_bytes())) if found else None
                 return _parsed(secure.getpeercert(binary_form=True))
     except OSError:
         return None
@@ -212,8 +222,19 @@ def _refused(exc: ssl.SSLError, where: str, context: ssl.SSLContext) -> str:
     if "PROTOCOL_VERSION" in reason or reason == "UNSUPPORTED_PROTOCOL":
         return f"{where} speaks no TLS 1.2 or newer: its owner has to bring it up to date"
     if "EOF" in reason or "EOF" in str(exc):
-        return f"{where} hung up in the handshake: it may not take our certificate {ours}"
+        return f"{where} hung up in the handshake: it may not take our certificate: {ours}"
     return f"{where}: {reason.replace('_', ' ').lower() or exc}; our certificate: {ours}"
+
+
+def _hung_up(where: str, context: ssl.SSLContext) -> str:
+    """Servers on Python's asyncio are of this kind: what they do not like about a certificate they do not say."""
+    ours, given = _ours(context)
+    if given:
+        return (
+            f"{where} hung up right after the handshake, as one does that does not take our certificate {ours}: is it "
+            "valid, one for clients, and of a CA that is known there?"
+        )
+    return f"{where} hung up right after the handshake: it may demand a certificate of ours, and {ours}"
 
 
 def _ours(context: ssl.SSLContext) -> tuple[str, bool]:
