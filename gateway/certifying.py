@@ -22,7 +22,7 @@ from gateway.ports import Clock
 
 log = structlog.get_logger(__name__)
 
-LOOK_EVERY_S = 5.0  # costs one stat a file
+LOOK_EVERY_S = 2.0  # costs one stat a file
 READ_EVERY_S = 86_400.0  # a file may be changed without its stamp telling
 PEERS_EVERY_S = 6 * 3600.0  # nobody renews a certificate more often than daily
 PEERS_AGAIN_S = 600.0  # … while one is about to end, or nobody was there

@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from gateway.domain.errors import Refused
+
+log = structlog.get_logger(__name__)
 
 #: Forward secrecy and authenticated encryption only, for TLS 1.2 (Mozilla's "intermediate" less its finite-field suites);
 #: TLS 1.3 has no others.
@@ -59,6 +63,35 @@ class TlsContext(ssl.SSLContext):
             _load(self, self.files)
 
 
+class _SaysWhy(ssl.SSLObject):
+    """A connection to us, whose caller is told why it is refused.
+
+    asyncio and uvloop drop a connection whose handshake failed and OpenSSL's alert with it: the caller sees a reset and
+    learns nothing. Asked to wait for more instead, they send what there is to send, the alert, and end it with
+    whatever comes next, at the latest with their time limit for handshakes.
+    """
+
+    _failed: ssl.SSLError | None = None
+
+    def do_handshake(self) -> None:
+        if self._failed is not None:
+            raise self._failed
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as exc:
+            if isinstance(exc, ssl.SSLCertVerificationError):
+                log.warning("tls.caller_refused", cause=f"its certificate: {exc.verify_message}")
+            elif exc.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
+                log.warning(
+                    "tls.caller_refused",
+                    cause="it showed no certificate, and http.tls.client_ca asks for one",
+                )
+            self._failed = exc
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "the alert goes first") from None
+
+
 _made: weakref.WeakSet[TlsContext] = weakref.WeakSet()
 
 
@@ -79,6 +112,7 @@ def server_context(files: TlsFiles) -> TlsContext:
     """For connections to us; with ``ca`` nobody gets in without a certificate of it. Raises ``Refused`` naming the file."""
     context = _new(ssl.PROTOCOL_TLS_SERVER)
     context.set_ciphers(CIPHERS)
+    context.sslobject_class = _SaysWhy
     if files.ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
     return _from(context, files)

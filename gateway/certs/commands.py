@@ -24,6 +24,7 @@ from gateway.certs.making import (
     make_authority,
     make_leaf,
     purposes_of,
+    signed_by,
 )
 from gateway.certs.saying import how_to_use, table
 from gateway.clock import SystemClock
@@ -59,8 +60,8 @@ def init(args: argparse.Namespace) -> int:
 def issue(args: argparse.Namespace) -> int:
     """``certs issue``."""
     folder, now = CertsFolder(args.dir, args.ca_dir), SystemClock().now()
+    file = folder.place(args.name if args.kind == "client" and args.name else args.kind)
     name, hosts = _named(args)
-    file = folder.place(name)
     if (file.exists() or file.with_suffix(".key").exists()) and not args.force:
         raise Refused(f"{file} is there; `certs renew` renews it under the same names, --force replaces it")
     days = LEAF_DAYS if args.days is None else args.days
@@ -94,7 +95,7 @@ def renew(args: argparse.Namespace) -> int:
             failed += 1
             continue
         certificate = found.certificate
-        if certificate.issuer not in [a.pair.certificate.subject for a in folder.authorities()]:
+        if not any(signed_by(found, authority.pair) for authority in folder.authorities()):
             print(f"left alone: {file} is of another CA")
             continue
         if not args.all and certificate.not_valid_after_utc - now >= within:
@@ -113,8 +114,8 @@ def renew(args: argparse.Namespace) -> int:
         _say_until(pair.certificate.not_valid_after_utc, days, now)
     if done:
         print(
-            "the gateway takes up its own within a minute, without a restart; mosquitto: systemctl reload mosquitto "
-            "(or a restart, where it does not show the new one)"
+            "the gateway takes up its own within seconds, without a restart; "
+            "for mosquitto: systemctl reload mosquitto"
         )
     else:
         print(f"nothing ends within {args.within:g} days" if not failed else "nothing renewed")
@@ -184,6 +185,10 @@ def _named(args: argparse.Namespace) -> tuple[str, Sequence[str]]:
     if args.kind == "client":
         if args.name is None:
             raise Refused("a client needs a name: certs issue --for client gateway")
+        if args.name in _PURPOSE:
+            raise Refused(
+                f"{args.name} is the name of a server's certificate here; choose another for the client"
+            )
         hosts = args.host or [args.name]
     else:
         if args.name is not None:

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -147,6 +148,15 @@ def hosts_of(certificate: x509.Certificate) -> list[str]:
         *names.get_values_for_type(x509.DNSName),
         *(str(address) for address in names.get_values_for_type(x509.IPAddress)),
     ]
+
+
+def signed_by(pair: Pair, authority: Pair) -> bool:
+    """Whether that CA issued it: by the signature, since another school's CA may bear the same name."""
+    try:
+        pair.certificate.verify_directly_issued_by(authority.certificate)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return True
 
 
 def purposes_of(certificate: x509.Certificate) -> list[Purpose]:

@@ -24,7 +24,7 @@ from drivers.uplinks.webhook import WebhookPath
 from gateway.clock import SystemClock
 from gateway.domain.errors import Refused
 from simulators.centre.signatures import new_secret
-from tests.support.certificates import Made, OurCa, StrangeCa, tls_mosquitto
+from tests.support.certificates import Made, OurCa, StrangeCa, TlsBroker
 from tests.support.processes import free_port
 from tests.support.signals import wait_until
 
@@ -267,10 +267,10 @@ def test_the_broker(strange: Box, tmp_path: Path, name: str) -> None:
     case = CASES[name]
     client = strange.made[case.client] if case.client else None
 
-    async def work(url: str) -> None:
+    async def work(port: int) -> None:
         address = BrokerAddress(
             host="127.0.0.1",
-            port=int(url.rpartition(":")[2]),
+            port=port,
             client_id="t",
             tls=client_context(files(strange.ca, client)),
         )
@@ -288,8 +288,8 @@ def test_the_broker(strange: Box, tmp_path: Path, name: str) -> None:
             running.cancel()
         judge(case, None if case.words else 204, cause)
 
-    with tls_mosquitto(tmp_path, strange.made[case.server], strange.ca) as (_, url):
-        run(work(url))
+    with TlsBroker(tmp_path, strange.made[case.server], strange.ca) as broker:
+        run(work(broker.port))
 
 
 def test_our_own_certificates(ours: tuple[OurCa, OurCa]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from simulators.button import SimulatedButton
-from tests.support.certificates import OurCa, caller, certs, tls_mosquitto
+from tests.support.certificates import OurCa, TlsBroker, caller, certs
 from tests.support.processes import Campus, Gateway, free_port, run_gateway, site_yaml, topic, wait_for
 
 
@@ -26,10 +26,11 @@ def test_a_press_goes_the_whole_way_over_tls(tmp_path: Path) -> None:
         *("--auto", "accepted+0.2"),
     ]
     with (
-        tls_mosquitto(tmp_path, broker, ca.bundle) as (plain, secure),
+        TlsBroker(tmp_path, broker, ca.bundle) as mosquitto,
         Campus(tmp_path, *words, cameras=1) as campus,
-        SimulatedButton(plain) as button,
+        SimulatedButton(mosquitto.plain) as button,
     ):
+        secure = mosquitto.url
         assert campus.centre_url.startswith("https://")
         ours = f'ca: "{ca.bundle}", cert: "{client.cert}", key: "{client.key}"'
         site = site_yaml(

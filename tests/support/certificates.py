@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import socket
 import ssl
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tests.support.mosquitto import running_mosquitto
-from tests.support.processes import free_port, run_gateway, tool
+from tests.support.processes import Child, free_port, run_gateway, tool, wait_for
 
 _CA_CONFIG = """\
 [ca]
@@ -155,21 +156,46 @@ def caller(ca: Path, client: Made | None = None) -> ssl.SSLContext:
     return context
 
 
-@contextlib.contextmanager
-def tls_mosquitto(
-    folder: Path, server: Made, client_ca: Path | None, *, more: str = ""
-) -> Iterator[tuple[str, str]]:
-    """mosquitto with two listeners: plain for buttons, TLS (with ``client_ca`` only for certificates of it) for the gateway."""
-    port = free_port()
-    lines = [
-        "allow_anonymous true",
-        f"listener {port} 127.0.0.1",
-        f"certfile {server.cert}",
-        f"keyfile {server.key}",
-        *([f"cafile {client_ca}", "require_certificate true"] if client_ca else []),
-        "allow_anonymous true",
-        *(["user root"] if os.geteuid() == 0 else []),
-        more,
-    ]
-    with running_mosquitto(folder, config="\n".join(lines) + "\n") as plain:
-        yield plain, f"mqtts://127.0.0.1:{port}"
+class TlsBroker:
+    """mosquitto with two listeners: plain for buttons, and TLS (with ``client_ca`` only for certificates of it)."""
+
+    def __init__(self, folder: Path, server: Made, client_ca: Path | None) -> None:
+        self._binary = tool("mosquitto", "mosquitto")
+        self._ports = (free_port(), free_port())
+        self.plain = f"mqtt://127.0.0.1:{self._ports[0]}"
+        self.url = f"mqtts://127.0.0.1:{self._ports[1]}"
+        self.port = self._ports[1]
+        lines = [
+            *(["user root"] if os.geteuid() == 0 else []),  # it would become a user who may not read here
+            "per_listener_settings true",
+            f"listener {self._ports[0]} 127.0.0.1",
+            "allow_anonymous true",
+            f"listener {self._ports[1]} 127.0.0.1",
+            "allow_anonymous true",
+            f"certfile {server.cert}",
+            f"keyfile {server.key}",
+            *([f"cafile {client_ca}", "require_certificate true"] if client_ca else []),
+        ]
+        self._config = folder / "mosquitto.conf"
+        self._config.write_text("\n".join(lines) + "\n", "utf-8")
+        self._log = folder / "mosquitto.log"
+
+    def __enter__(self) -> TlsBroker:
+        self._child = Child([self._binary, "-c", str(self._config)], log=self._log)
+        for port in self._ports:
+            wait_for(lambda port=port: self._listens(port), within_s=10, what=f"mosquitto listens on {port}")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._child.terminate()
+
+    def reload(self) -> None:
+        """What `systemctl reload mosquitto` does."""
+        self._child.process.send_signal(signal.SIGHUP)
+
+    def _listens(self, port: int) -> bool:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return True
+        assert self._child.process.poll() is None, self._log.read_text("utf-8", "replace")
+        return False
