@@ -267,9 +267,12 @@ class Gateway:
         )  # brings the certificate library: not before the contacts are armed
 
         try:
-            return examine(address.host, address.port, client_context(files), self.clock.now()).peer
+            found = examine(address.host, address.port, client_context(files), self.clock.now())
         except Refused:
             return None  # told as files that cannot be used
+        return (
+            None if found.problem else found.peer
+        )  # a handshake that fails is the path's or the broker's own fault
 
     def _bind(self) -> str:
         """Take the HTTP address now, so that links can be made before anybody listens on it."""

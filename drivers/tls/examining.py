@@ -103,6 +103,18 @@ class Examiner:
             return self._problem
 
 
+def refused_over_http(host: str, port: int, context: ssl.SSLContext, page: bytes) -> str:
+    """nginx lets a connection in whose certificate it does not take, and answers 400 with one of two pages
+    (ngx_http_special_response.c); what they mean, or nothing for any other page."""
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    ours, _ = _ours(context)
+    if b"No required SSL certificate was sent" in page:
+        return f"TLS: {where} demands a certificate of ours: {ours}; set cert and key in the site file"
+    if b"The SSL certificate error" in page:
+        return f"TLS: {where} refuses our certificate {ours}: is it valid, one for clients, and of a CA that is known there?"
+    return ""
+
+
 def of_tls(exc: BaseException | None) -> bool:
     """Whether a failure may be one of certificates, so that a closer look is worth it: its chain names TLS, or the other
     side hung up, as one does that did not like our certificate."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 CONNECT_S = 3.0  # API.md, "Messages"
 WHOLE_ATTEMPT_S = 10.0
 MOST_CONNECTIONS = 256
+MOST_DETAIL = 1000  # characters kept of what is wrong with a certificate: two names and two paths
 KEPT_ANSWER_BYTES = 64 * 1024
 CONTENT_TYPE = "application/cloudevents+json"
 
@@ -83,10 +84,13 @@ class WebhookPath:
             # A redirect is a failure (Standard Webhooks): a signed alarm is not sent where a stranger points.
             async with session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
                 body_read, cut_short = await _read(response, self._failures)
+                words = await self._refused_over_http(body_read) if response.status == 400 else ""
                 return Answer(
                     status=response.status,
                     # A stranger's bytes: what is no text is shown as such, or it could not be put on record.
-                    detail=((response.reason or "") + cut_short).encode("utf-8", "replace").decode()[:300],
+                    detail=(words or (response.reason or "") + cut_short)
+                    .encode("utf-8", "replace")
+                    .decode()[: MOST_DETAIL if words else 300],
                     body=body_read,
                     content_type=response.headers.get("Content-Type", ""),
                     retry_after_s=_seconds(response.headers.get("Retry-After")),
@@ -96,6 +100,14 @@ class WebhookPath:
         except self._failures as exc:
             words = await self._certificates_wrong(exc) or f"{type(exc).__name__}: {exc}"[:300]
             return Answer(status=None, detail=words)
+
+    async def _refused_over_http(self, page: bytes) -> str:
+        url = urlsplit(self._url)
+        if self._tls is None or url.hostname is None or b"SSL certificate" not in page:
+            return ""
+        examining = await asyncio.to_thread(importlib.import_module, "drivers.tls.examining")
+        words: str = examining.refused_over_http(url.hostname, url.port or 443, self._tls, page)
+        return words
 
     async def _certificates_wrong(self, exc: Exception) -> str:
         """Which certificate of which side made an attempt fail; nothing if none did."""
@@ -108,7 +120,7 @@ class WebhookPath:
             return ""
         if self._examiner is None:
             self._examiner = examining.Examiner(url.hostname, url.port or 443, self._tls, self._clock)
-        return await self._examiner.problem()
+        return (await self._examiner.problem())[:MOST_DETAIL]
 
 
 async def _read(response: aiohttp.ClientResponse, failures: tuple[type[Exception], ...]) -> tuple[bytes, str]:

@@ -16,6 +16,24 @@ class Encryption:
     call: ssl.SSLContext | None = None
 
 
+class _Told(ssl.SSLObject):
+    """A connection that tells the school by TLS's own alert what is wrong with its certificate, as servers outside of asyncio
+    do: asyncio drops the alert with the connection, unless it believes that more is to come."""
+
+    _wrong: ssl.SSLError | None = None
+
+    def do_handshake(self) -> None:
+        if self._wrong is not None:
+            raise self._wrong
+        try:
+            super().do_handshake()
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except ssl.SSLError as wrong:
+            self._wrong = wrong
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "the alert goes out first") from None
+
+
 def add_encryption(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     group = parser.add_argument_group("TLS (PEM files)")
@@ -39,6 +57,7 @@ def encryption_from(args: argparse.Namespace) -> Encryption:
     listen = call = None
     if args.tls_cert is not None:
         listen = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        listen.sslobject_class = _Told
         listen.load_cert_chain(args.tls_cert, args.tls_key)
         if args.client_ca is not None:
             listen.load_verify_locations(args.client_ca)

@@ -322,6 +322,38 @@ def test_our_own_certificates(ours: tuple[OurCa, OurCa]) -> None:
     run(work())
 
 
+def test_a_server_that_refuses_by_a_page(strange: Box) -> None:
+    """nginx takes the connection and answers 400 with a page about the certificate: told in the same words."""
+    right = strange.made["right"]
+
+    async def work(page: bytes, client: Made | None) -> tuple[int | None, str]:
+        async def take(request: web.Request) -> web.Response:
+            return web.Response(status=400, body=page, content_type="text/html")
+
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(right.cert, right.key)
+        app = web.Application()
+        app.router.add_post("/campus", take)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+            return await delivered(
+                f"https://127.0.0.1:{runner.addresses[0][1]}/campus", files(strange.ca, client)
+            )
+        finally:
+            await runner.cleanup()
+
+    status, detail = run(work(b"<title>400 No required SSL certificate was sent</title>", None))
+    assert status == 400
+    assert "demands a certificate of ours: none is set" in detail
+    status, detail = run(work(b"<title>400 The SSL certificate error</title>", strange.made["expired"]))
+    assert "refuses our certificate" in detail
+    assert "expired.pem" in detail
+    status, detail = run(work(b"<title>400 Bad Request</title>", None))
+    assert detail == "Bad Request"
+
+
 def test_a_hundred_attempts_are_explained_by_one_look(strange: Box) -> None:
     """What fails at once is looked at once: a storm of alerts must not become a storm of handshakes."""
     handshakes = 0

@@ -168,8 +168,8 @@ def test_the_certificates_of_others_are_watched_too(tmp_path: Path) -> None:
 
 
 def test_faults_attempts_and_the_probe_say_which_certificate_it_is(tmp_path: Path) -> None:
-    """A broker of a foreign CA and a centre that does not know ours: the faults of broker and path say so in the same words as the
-    probe, and a press cannot be taken, which /readyz says."""
+    """A broker of a foreign CA and a centre that does not know ours: the faults of broker and path say so in the words of
+    the probe, and a press cannot be taken, which /readyz says."""
     own, foreign = StrangeCa(tmp_path / "own", "Own CA"), StrangeCa(tmp_path / "foreign", "Foreign CA")
     client = own.leaf("gateway")
     with (
@@ -189,8 +189,8 @@ def test_faults_attempts_and_the_probe_say_which_certificate_it_is(tmp_path: Pat
             gateway.child = None
     assert "TLS: the certificate of" in broker_fault
     assert "is of a foreign CA (CN=mosquitto" in broker_fault
-    assert "does not take our certificate" in path_fault
-    assert f"{client.cert} (CN=gateway" in path_fault
+    assert f"refuses our certificate {client.cert} (CN=gateway" in path_fault
+    assert "it does not know the CA that issued it" in path_fault
     assert probed.returncode == 1
-    for words in ("is of a foreign CA (CN=mosquitto", "does not take our certificate"):
+    for words in ("is of a foreign CA (CN=mosquitto", "it does not know the CA that issued it"):
         assert words in probed.stdout
