@@ -244,7 +244,9 @@ def _files(parts: Parts, base_dir: FilePath) -> Iterator[Complaint]:
     if parts.storage is not None:
         named.append((("storage", "ca"), parts.storage.ca))
     if parts.http is not None and parts.http.tls is not None:
-        named += [(("http", "tls", name), getattr(parts.http.tls, name)) for name in ("cert", "key")]
+        named += [
+            (("http", "tls", name), getattr(parts.http.tls, name)) for name in ("cert", "key", "client_ca")
+        ]
     for path, name in named:
         if name is None:
             continue

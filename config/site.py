@@ -340,6 +340,10 @@ class SelfTest(Section):
 class Tls(Section):
     cert: FilePath = Field(description="PEM file of the gateway's server certificate, chain included.")
     key: FilePath = Field(description="PEM file of the certificate's key.")
+    client_ca: FilePath | None = Field(
+        default=None,
+        description="PEM file of the CA whose certificate every caller has to show, besides the token.",
+    )
 
 
 class Http(Section):

@@ -74,9 +74,9 @@ class Supervising:
         reserve_bytes: int,
         database_full: Callable[[], bool],
         standing: Standing,
-        contacts: Callable[[], Iterable[tuple[Found, str]]] = tuple,
+        found_elsewhere: Callable[[datetime], Iterable[tuple[Found, str]]] = lambda _now: (),
     ) -> None:
-        """``contacts`` tells what other stages found wrong with contacts."""
+        """``found_elsewhere`` tells what other stages find wrong at that moment: with contacts, with certificates."""
         self._store = store
         self._clock = clock
         self._envelopes = envelopes
@@ -91,7 +91,7 @@ class Supervising:
         self._reserve_bytes = reserve_bytes
         self._database_full = database_full
         self._standing = standing
-        self._contacts = contacts
+        self._found_elsewhere = found_elsewhere
         self._open: dict[Found, Fault] = {}
         self._from_before: frozenset[Found] = frozenset()
         self._began_at = 0.0
@@ -163,7 +163,7 @@ class Supervising:
             if not health.healthy and (now - health.since).total_seconds() >= CAMERA_GRACE_S:
                 yield (FaultKind.CAMERA, id_), health.cause
         yield from self._broker()
-        yield from self._contacts()
+        yield from self._found_elsewhere(now)
         for path in self._paths:
             since = path.failing_since
             if since is not None and (now - since).total_seconds() >= PATH_GRACE_S:

@@ -20,23 +20,38 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
 import structlog
 
+from config.addresses import Url
 from config.settings import ACCEPTED_COPY, Settings
 from drivers.cameras.bank import SubprocessCameraBank
 from drivers.contacts.formats import CODECS, liveness
 from drivers.contacts.mqtt import BrokerAddress, MqttFeed
+from drivers.tls.contexts import TlsFiles, client_context
 from gateway.answering import Answering
 from gateway.api.opening import Opening
 from gateway.api.parts import ApiParts, Caller
+from gateway.certifying import Certifying, Peer
 from gateway.clock import SystemClock
 from gateway.confirming import Confirming
-from gateway.connecting import broker_address, camera_spec, centre_paths, own_key, register_signer
+from gateway.connecting import (
+    api_context,
+    broker_address,
+    camera_spec,
+    centre_paths,
+    own_key,
+    register_signer,
+    take_up,
+    tls_peers,
+    tls_sections,
+)
 from gateway.delivering import Delivering
+from gateway.domain.certificate import Certificate
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.fault import FaultKind
@@ -110,6 +125,7 @@ class Gateway:
             raise Refused("storage: this version keeps its database in sqlite: and its objects in file: only")
         self.store = SqlStore(database)
         await self.store.start()
+        self._api_tls = api_context(settings)
         http_url = self._bind()
         public_url = (site.http.public_url or http_url).rstrip("/")
         self.links = LinkSigner(own_key(settings.data_dir / "link.key"), public_url)
@@ -250,8 +266,44 @@ class Gateway:
             reserve_bytes=int(site.storage.reserve_gb * 1e9),
             database_full=lambda: self.store.ballast_spent,
             standing=self.standing,
-            contacts=lambda: (*self.watching.found(), *self.confirming.found()),
+            found_elsewhere=lambda now: (
+                *self.watching.found(),
+                *self.confirming.found(),
+                *self.certifying.observed(now),
+            ),
         )
+        self.certifying = self._certifying()
+
+    def _certifying(self) -> Certifying:
+        settings = self._settings
+        return Certifying(
+            clock=self.clock,
+            files=settings.certificate_files,
+            keys={
+                f"{name}.key": files.key
+                for name, files in tls_sections(settings).items()
+                if files.key is not None
+            },
+            read=_read_certificates,
+            take_up=lambda: take_up(settings),
+            peers={
+                key: Peer(f"{address.host}:{address.port}", partial(self._see, address, files))
+                for key, (address, files) in tls_peers(settings).items()
+            },
+        )
+
+    def _see(self, address: Url, files: TlsFiles) -> Certificate | None:
+        from drivers.tls.examining import (
+            examine,
+        )  # brings the certificate library: not before the contacts are armed
+
+        try:
+            found = examine(address.host, address.port, client_context(files), self.clock.now())
+        except Refused:
+            return None  # told as files that cannot be used
+        return (
+            None if found.problem else found.peer
+        )  # a handshake that fails is the path's or the broker's own fault
 
     def _receive(self, message: ContactMessage) -> None:
         stage = self.watching if message.topic in self.watching.topics else self.intake
@@ -329,6 +381,7 @@ class Gateway:
         if self.confirming.wanted:
             self._restarted("confirming", self.confirming.run)
         self._restarted("supervising", self.supervising.run)
+        self._restarted("certifying", self.certifying.run)
         self._restarted("ballast", self._keep_ballast)
         self._restarted("registering", self.registering.run)
         self._restarted("configuration", self._register_configuration, once=True)
@@ -440,8 +493,7 @@ class Gateway:
             centre_name=site.centre.name,
         )
         opening = Opening(parts)
-        tls = site.http.tls
-        beside = self._settings.beside_site_file
+        tls = self._api_tls
 
         class Server(uvicorn.Server):
             def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
@@ -458,8 +510,7 @@ class Gateway:
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=1,
-                ssl_certfile=str(beside(tls.cert)) if tls else None,
-                ssl_keyfile=str(beside(tls.key)) if tls else None,
+                ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
             )
         )
         assert self._socket is not None
@@ -487,6 +538,12 @@ class Gateway:
                 fault_kinds=[kind.value for kind, _ in self.supervising.open_faults],
             )
         )
+
+
+def _read_certificates(path: Path) -> list[Certificate]:
+    from drivers.tls.reading import read_certificates  # as in Gateway._see
+
+    return read_certificates(path)
 
 
 def _host_port(listen: str) -> tuple[str, int]:

@@ -8,6 +8,7 @@ sends is received and judged like any other (MQTT 5's packet limit would have th
 from __future__ import annotations
 
 import asyncio
+import importlib
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -63,6 +64,7 @@ class MqttFeed:
             0  # counted on at every loss, so that a message knows whether its connection still stands
         )
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._unexplained = asyncio.Event()
 
     @property
     def armed(self) -> bool:
@@ -87,7 +89,7 @@ class MqttFeed:
         client.connect_async(address.host, address.port, keepalive=KEEPALIVE_S)
         client.loop_start()
         try:
-            await asyncio.Event().wait()
+            await self._explain()
         finally:
             # The session stays at the broker: what is pressed while we are away waits there.
             client.disconnect()
@@ -231,11 +233,35 @@ class MqttFeed:
 
     def _ready(self) -> None:
         self._cause = ""
+        self._unexplained.clear()
         self._armed.set()
         log.info("mqtt.armed", topics=len(self._topics))
 
     def _lost(self, cause: str) -> None:
-        if cause != self._cause:
+        # A cause by certificates stands until another look says otherwise: paho only says that it failed.
+        if cause != self._cause and not self._cause.startswith("TLS: "):
             log.warning("mqtt.lost", cause=cause)
-        self._cause = cause
+            self._cause = cause
         self._armed.clear()
+        self._unexplained.set()
+
+    async def _explain(self) -> None:
+        """Find out which certificate keeps us from the broker, whenever there is none to talk to; for ever."""
+        address = self._address
+        if address.tls is None:
+            await asyncio.Event().wait()
+            return
+        await self._unexplained.wait()
+        examining = await asyncio.to_thread(importlib.import_module, "drivers.tls.examining")
+        examiner = examining.Examiner(address.host, address.port, address.tls, self._clock)
+        while True:
+            await self._unexplained.wait()
+            self._unexplained.clear()
+            problem = await examiner.problem()
+            if self._armed.is_set() or problem == self._cause:
+                continue
+            if problem:
+                self._cause = problem
+                log.warning("mqtt.lost", cause=problem)
+            elif self._cause.startswith("TLS: "):
+                self._cause = "the broker's certificates are well again; connecting"

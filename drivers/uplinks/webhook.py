@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import ssl
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from drivers.uplinks.signing import secret_bytes, signed_headers
 from gateway.domain.message import Answer
@@ -14,9 +15,12 @@ from gateway.ports import Clock
 if TYPE_CHECKING:
     import aiohttp
 
+    from drivers.tls.examining import Examiner
+
 CONNECT_S = 3.0  # API.md, "Messages"
 WHOLE_ATTEMPT_S = 10.0
 MOST_CONNECTIONS = 256
+MOST_DETAIL = 1000  # characters kept of what is wrong with a certificate: two names and two paths
 KEPT_ANSWER_BYTES = 64 * 1024
 CONTENT_TYPE = "application/cloudevents+json"
 
@@ -41,6 +45,7 @@ class WebhookPath:
         self._tls = tls
         self._session: aiohttp.ClientSession | None = None
         self._failures: tuple[type[Exception], ...] = ()
+        self._examiner: Examiner | None = None
 
     async def start(self) -> None:
         """Prepare the kept connections; nothing is sent yet."""
@@ -79,10 +84,13 @@ class WebhookPath:
             # A redirect is a failure (Standard Webhooks): a signed alarm is not sent where a stranger points.
             async with session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
                 body_read, cut_short = await _read(response, self._failures)
+                words = await self._refused_over_http(body_read) if response.status == 400 else ""
                 return Answer(
                     status=response.status,
                     # A stranger's bytes: what is no text is shown as such, or it could not be put on record.
-                    detail=((response.reason or "") + cut_short).encode("utf-8", "replace").decode()[:300],
+                    detail=(words or (response.reason or "") + cut_short)
+                    .encode("utf-8", "replace")
+                    .decode()[: MOST_DETAIL if words else 300],
                     body=body_read,
                     content_type=response.headers.get("Content-Type", ""),
                     retry_after_s=_seconds(response.headers.get("Retry-After")),
@@ -90,7 +98,29 @@ class WebhookPath:
         except TimeoutError:
             return Answer(status=None, detail=f"no answer within {WHOLE_ATTEMPT_S:.0f} s")
         except self._failures as exc:
-            return Answer(status=None, detail=f"{type(exc).__name__}: {exc}"[:300])
+            words = await self._certificates_wrong(exc) or f"{type(exc).__name__}: {exc}"[:300]
+            return Answer(status=None, detail=words)
+
+    async def _refused_over_http(self, page: bytes) -> str:
+        url = urlsplit(self._url)
+        if self._tls is None or url.hostname is None or b"SSL certificate" not in page:
+            return ""
+        examining = await asyncio.to_thread(importlib.import_module, "drivers.tls.examining")
+        words: str = examining.refused_over_http(url.hostname, url.port or 443, self._tls, page)
+        return words
+
+    async def _certificates_wrong(self, exc: Exception) -> str:
+        """Which certificate of which side made an attempt fail; nothing if none did."""
+        url = urlsplit(self._url)
+        if self._tls is None or url.scheme != "https" or url.hostname is None:
+            return ""
+        # Not before it is needed: it brings the certificate library.
+        examining = await asyncio.to_thread(importlib.import_module, "drivers.tls.examining")
+        if not examining.of_tls(exc):
+            return ""
+        if self._examiner is None:
+            self._examiner = examining.Examiner(url.hostname, url.port or 443, self._tls, self._clock)
+        return (await self._examiner.problem())[:MOST_DETAIL]
 
 
 async def _read(response: aiohttp.ClientResponse, failures: tuple[type[Exception], ...]) -> tuple[bytes, str]:

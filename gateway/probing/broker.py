@@ -13,6 +13,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from config.liveness import liveness_topics
 from config.settings import Settings
 from drivers.contacts.formats import CODECS
+from drivers.tls.examining import examine
 from gateway.clock import SystemClock
 from gateway.connecting import broker_address
 from gateway.probing.presence import presence
@@ -115,7 +116,10 @@ class _Subscriber:
         try:
             client.connect(address.host, address.port, keepalive=30)
         except OSError as exc:
-            return f"{where} cannot be reached ({exc.strerror or exc}); is the broker running, is the port right?"
+            return (
+                self._certificates_wrong()
+                or f"{where} cannot be reached ({exc.strerror or exc}); is the broker running, is the port right?"
+            )
         until = clock.monotonic() + ANSWER_S
         quiet_at: float | None = None
         while not self._refused and clock.monotonic() < until:
@@ -129,7 +133,19 @@ class _Subscriber:
         client.disconnect()
         if self._refused:
             return f"{where} refuses: {self._refused}; check mqtt.username and mqtt.password"
-        return f"{where} takes the connection, but does not answer as an MQTT broker does"
+        return (
+            self._certificates_wrong()
+            or f"{where} takes the connection, but does not answer as an MQTT broker does"
+        )
+
+    def _certificates_wrong(self) -> str:
+        address = self._address
+        if address.tls is None:
+            return ""
+        try:
+            return examine(address.host, address.port, address.tls, SystemClock().now()).problem
+        except OSError:
+            return ""
 
     def _connected(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from simulators.centre.encryption import add_encryption, encryption_from
 from simulators.centre.faults import ANSWERS, Faults
 from simulators.centre.ledger import Entry
 from simulators.centre.replies import read_script
@@ -36,6 +37,8 @@ examples
     campus-simulators centre --auto accepted+1,dispatched,arrived,closed@manifest+1
   a school on another host (the token goes to that address only):
     campus-simulators centre --listen 0.0.0.0 --school-url https://school.example:8443
+  over TLS both ways, each side showing its certificate:
+    campus-simulators centre --tls-cert centre.pem --tls-key centre.key --client-ca ca.pem --school-ca ca.pem
 
 testing a system that sends alarms: what should happen
   --answer status --status 503 --retry-after-s 5 --count 3   it comes again with the same id, freshly signed
@@ -130,6 +133,7 @@ def add_behaviour(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="the school's own address: its token is sent below it only (default: to loopback only)",
     )
+    add_encryption(parser)
 
 
 def centre_from(args: argparse.Namespace, keys: Keys, *, faults: Faults | None = None) -> SimulatedCentre:
@@ -149,6 +153,7 @@ def centre_from(args: argparse.Namespace, keys: Keys, *, faults: Faults | None =
         watch_live=args.watch_live,
         faults=faults,
         tell=None if args.quiet else _tell,
+        encryption=encryption_from(args),
     )
 
 

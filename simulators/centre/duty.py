@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -38,6 +39,7 @@ class Duty:
         fetch: bool,
         watch_live: bool,
         tell: Callable[[Entry], None] | None,
+        call_tls: ssl.SSLContext | None = None,
     ) -> None:
         self._token = token
         self._script = tuple(script)
@@ -47,6 +49,7 @@ class Duty:
         self._fetch = fetch
         self._watch_live = watch_live
         self._tell = tell
+        self._call_tls = call_tls
         self.ledger = Ledger()
         self.changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -71,7 +74,8 @@ class Duty:
             self._shelf = MediaShelf(Path(self._temporary.name), keep_bytes=_TEMPORARY_MEDIA_BYTES)
         else:
             self._shelf = MediaShelf(self._media_dir, keep_bytes=None)
-        self._http = aiohttp.ClientSession()
+        connector = None if self._call_tls is None else aiohttp.TCPConnector(ssl=self._call_tls)
+        self._http = aiohttp.ClientSession(connector=connector)
 
     async def stop(self) -> None:
         """End all that goes on beside. Raises an exception group if any of it had failed unexpectedly."""

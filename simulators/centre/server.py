@@ -15,6 +15,7 @@ from aiohttp import web
 
 from simulators.centre import control
 from simulators.centre.duty import Duty
+from simulators.centre.encryption import Encryption
 from simulators.centre.faults import HEALTHY, Faults
 from simulators.centre.ledger import AlarmFile, Attempt, Entry, Ledger, Message, SentReply
 from simulators.centre.receiving import examine, give_answer, status_for
@@ -56,6 +57,7 @@ class SimulatedCentre:
         watch_live: bool = False,
         faults: Faults | None = None,
         tell: Callable[[Entry], None] | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
         self._keys = {"live": key_of(secret), "drill": key_of(drill_secret)}
         if self._keys["live"] == self._keys["drill"]:
@@ -69,10 +71,12 @@ class SimulatedCentre:
             fetch=fetch,
             watch_live=watch_live,
             tell=tell,
+            call_tls=encryption.call if encryption else None,
         )
         self._address = (listen, port)
         self._control_address = (control_listen, control_port)
         self._faults = faults or HEALTHY
+        self._tls = encryption.listen if encryption else None
         self._runner: web.AppRunner | None = None
         self._site: web.SockSite | None = None
 
@@ -81,12 +85,16 @@ class SimulatedCentre:
     @property
     def url(self) -> str:
         """The address for the site file's `centre.webhook.url`."""
-        return f"http://{_host(self._address[0])}:{self._address[1]}{PATHS[0]}"
+        return f"{self._scheme}://{_host(self._address[0])}:{self._address[1]}{PATHS[0]}"
 
     @property
     def backup_url(self) -> str:
         """The same centre by a second path, for `backup_url`."""
-        return f"http://{_host(self._address[0])}:{self._address[1]}{PATHS[1]}"
+        return f"{self._scheme}://{_host(self._address[0])}:{self._address[1]}{PATHS[1]}"
+
+    @property
+    def _scheme(self) -> str:
+        return "http" if self._tls is None else "https"
 
     @property
     def page_url(self) -> str:
@@ -175,7 +183,7 @@ class SimulatedCentre:
     async def _open_listener(self) -> None:
         assert self._runner is not None
         listener, self._address = bind(*self._address)
-        self._site = web.SockSite(self._runner, listener)
+        self._site = web.SockSite(self._runner, listener, ssl_context=self._tls)
         await self._site.start()
 
     async def _close_listener(self) -> None:

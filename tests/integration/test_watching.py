@@ -107,7 +107,7 @@ async def post(
             reserve_bytes=1,
             database_full=lambda: False,
             standing=Standing(),
-            contacts=watching.found,
+            found_elsewhere=lambda _now: watching.found(),
         )
         tasks = [asyncio.create_task(watching.run()), asyncio.create_task(supervising.run())]
         try:

@@ -10,6 +10,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -111,12 +112,12 @@ def memory_mb(pid: int) -> float:
     raise AssertionError(f"process {pid} tells no VmRSS")
 
 
-def get_json(url: str, token: str | None = None) -> Any:
+def get_json(url: str, token: str | None = None, tls: ssl.SSLContext | None = None) -> Any:
     """GET; raises ``urllib.error.URLError``."""
     request = urllib.request.Request(url)
     if token:
         request.add_header("Authorization", f"Bearer {token}")
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=10, context=tls) as answer:
         return json.load(answer)
 
 
@@ -378,6 +379,7 @@ class Gateway:
         self.config.write_text(site, encoding="utf-8")
         self.log = folder / "gateway.log"
         self.environ = dict(environ or {})
+        self.tls: ssl.SSLContext | None = None  # how its https is called
         self.http = ""
         self.broker = ""
         self.child: Child | None = None
@@ -433,7 +435,7 @@ class Gateway:
     def ready(self) -> bool:
         """Whether it says that a press would be committed."""
         try:
-            get_json(f"{self.http}/readyz")
+            get_json(f"{self.http}/readyz", tls=self.tls)
         except (urllib.error.URLError, OSError):
             assert self.child is not None
             assert self.child.process.poll() is None, self.child.said()[-3000:]
@@ -442,7 +444,7 @@ class Gateway:
 
     def get(self, path: str) -> Any:
         """GET as the technician."""
-        return get_json(self.http + path, TECHNICIAN_TOKEN)
+        return get_json(self.http + path, TECHNICIAN_TOKEN, self.tls)
 
     def faults(self) -> dict[tuple[str, str], str]:
         """Open faults: (kind, subject) to cause."""
@@ -461,7 +463,7 @@ class Gateway:
         """How many messages the centre has not received, by its metrics."""
         request = urllib.request.Request(f"{self.http}/metrics")
         request.add_header("Authorization", f"Bearer {TECHNICIAN_TOKEN}")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=10, context=self.tls) as answer:
             lines = answer.read().decode().splitlines()
         return int(float(next(line.split()[1] for line in lines if line.startswith("campus_undelivered"))))
 
