@@ -336,6 +336,7 @@ class Intake:
                 pressed_at=pressed_at,
                 arrived_at=message.arrived_at,
                 redelivered=message.redelivered,
+                connected_at=message.connected_at,
                 alarm_open=tx.alarms.open_at(point.id) is not None,
             )
             for window in windows

@@ -158,7 +158,8 @@ class ContactMessage:
     ``mid`` and ``redelivered`` are MQTT's packet id and DUP flag; ``arrived_at`` is our clock. Calling ``acknowledge`` tells the
     transport that the message is safe: only after the commit, from the loop's thread, harmless when repeated
     or when the connection is gone. ``connected`` says whether the connection that brought it still stands. ``qos`` is that of
-    its publish, at most that of our subscription (1).
+    its publish, at most that of our subscription (1). ``connected_at`` is when that connection was made, ``None`` if unknown:
+    before it, the message may have waited at the transport.
     """
 
     topic: str
@@ -170,6 +171,7 @@ class ContactMessage:
     acknowledge: Callable[[], None]
     connected: Callable[[], bool] = lambda: False
     qos: int = 1
+    connected_at: datetime | None = None
 
 
 class Publisher(Protocol):

@@ -12,6 +12,7 @@ import importlib
 import ssl
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -63,6 +64,7 @@ class MqttFeed:
         self._connection = (
             0  # counted on at every loss, so that a message knows whether its connection still stands
         )
+        self._connected_at: datetime | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._unexplained = asyncio.Event()
 
@@ -158,6 +160,7 @@ class MqttFeed:
             acknowledge=acknowledge,
             connected=lambda: self._connection == connection,
             qos=qos,
+            connected_at=self._connected_at,
         )
 
     # paho's callbacks, on its thread.
@@ -175,6 +178,7 @@ class MqttFeed:
         if reason.is_failure:
             self._on_loop(self._lost, f"the broker refuses: {reason}")
             return
+        self._connected_at = self._clock.now()
         self._asked.clear()
         if not self._topics:
             self._on_loop(self._ready)
