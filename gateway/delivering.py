@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from gateway.domain.errors import Unavailable
+from gateway.domain.errors import InvariantBroken, Unavailable
 from gateway.domain.message import (
     CLASS_OF,
     SECOND_PATH_AFTER_S,
@@ -29,7 +29,7 @@ from gateway.domain.message import (
     next_due_s,
     scheduled_s,
 )
-from gateway.ports import Attempt, Clock, PathHealth, Store, Transaction, Uplink
+from gateway.ports import Attempt, Clock, Heard, PathHealth, Store, Transaction, Uplink
 
 log = structlog.get_logger(__name__)
 
@@ -74,13 +74,14 @@ class Delivering:
         clock: Clock,
         paths: Sequence[Uplink],
         chance: random.Random,
-        answered: Callable[[str, Answer], None],
+        hear: Callable[[Message, Answer], Heard],
     ) -> None:
+        """``hear`` understands what the centre says in an answer by which it has received a message."""
         self._store = store
         self._clock = clock
         self._paths = paths
         self._chance = chance
-        self._answered = answered
+        self._hear = hear
         self._waiting: dict[str, _Waiting] = {}
         #: The newest received, so that a reading begun before does not revive them.
         self._done: dict[str, None] = {}
@@ -260,9 +261,8 @@ class Delivering:
                 outcome=outcome,
                 detail=answer.detail,
             )
-            await self._record(waiting, record, answer)
-            if outcome is Outcome.RECEIVED:
-                self._answered(message.id, answer)
+            heard = self._hear(message, answer) if outcome is Outcome.RECEIVED else None
+            await self._record(waiting, record, answer, heard)
         except Unavailable as exc:
             log.error("delivering.cannot_record", message_id=message.id, cause=exc.reason)
         finally:
@@ -270,7 +270,9 @@ class Delivering:
             waiting.body = None
             self._changed.set()
 
-    async def _record(self, waiting: _Waiting, attempt: Attempt, answer: Answer) -> None:
+    async def _record(self, waiting: _Waiting, attempt: Attempt, answer: Answer, heard: Heard | None) -> None:
+        """Put an attempt on record, and in the same commit what the centre said in its answer: else a crash in between would
+        lose an operator's word with a message that does not go again."""
         message = waiting.message
         now = self._clock.now()
         due_at: datetime | None = None
@@ -295,6 +297,8 @@ class Delivering:
                 tx.alarms.note(message.subject, now, "received", {"path": attempt.path})
             if first and message.subject is not None and message.type is MessageType.DRILL_WINDOW:
                 tx.windows.received(message.subject, now)
+            if heard is not None and not heard.silent:
+                heard.apply(tx)
             return first
 
         while True:
@@ -304,6 +308,16 @@ class Delivering:
             except Unavailable as exc:  # what was received must not be forgotten because the disk is full
                 log.error("delivering.cannot_record", message_id=message.id, cause=exc.reason)
                 await self._clock.sleep(1.0)
+            except InvariantBroken:
+                raise
+            except Exception as exc:
+                if heard is None or heard.silent:
+                    raise
+                # Whatever an answer does to us, it must not end the delivery of alarms, again after every restart.
+                failing, heard = heard, None
+                failing.failed(repr(exc))
+        if heard is not None:
+            heard.committed()
         log.info(
             "message.attempt",
             message_id=message.id,

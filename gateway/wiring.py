@@ -30,6 +30,7 @@ from drivers.cameras.bank import SubprocessCameraBank
 from drivers.contacts.formats import CODECS
 from drivers.contacts.mqtt import BrokerAddress, MqttFeed
 from gateway.answering import Answering
+from gateway.api.items import read_item
 from gateway.api.opening import Opening
 from gateway.api.parts import ApiParts, Caller
 from gateway.clock import SystemClock
@@ -41,6 +42,7 @@ from gateway.domain.fault import FaultKind
 from gateway.domain.links import LinkSigner
 from gateway.drilling import Drilling
 from gateway.gathering import Gathering
+from gateway.hearing import Hearing
 from gateway.intake import Intake
 from gateway.operating import OperatorDoor
 from gateway.sharing import SharedCameras
@@ -169,7 +171,7 @@ class Gateway:
             clock=self.clock,
             paths=self.paths,
             chance=random.Random(),
-            answered=lambda message, answer: self.supervising.answered(message, answer),
+            hear=lambda message, answer: self.hearing.hear(message, answer),
         )
         self.gathering = Gathering(
             store=self.store,
@@ -196,6 +198,14 @@ class Gateway:
             can_sign=site.centre.webhook.drill_secret is not None,
             wake_delivering=self.delivering.wake,
             wake_gathering=self.gathering.wake,
+        )
+        self.hearing = Hearing(
+            store=self.store,
+            clock=self.clock,
+            read_item=read_item,
+            say=self.answering.say,
+            said=self.answering.said,
+            complain=lambda complaints: self.supervising.heard(complaints),
         )
         self.intake = Intake(
             store=self.store,
@@ -302,6 +312,7 @@ class Gateway:
                 undelivered=lambda: self.delivering.undelivered,
                 answered=self.delivering.heartbeat_answered,
                 heard_at=lambda: self.answering.last_heard_at,
+                take=self.hearing.take,
             )
             self._restarted(f"heartbeat-{path.name}", heartbeat.run)
 

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from gateway.domain.errors import InvariantBroken, Unavailable
 from storage.sql.alarms import SqlAlarms
+from storage.sql.answers import SqlAnswerItems
 from storage.sql.drills import SqlDrillWindows
 from storage.sql.evidence import SqlEvidence, SqlRequests
 from storage.sql.faults import SqlFaults
@@ -48,6 +49,7 @@ class SqlTransaction:
         self.faults = SqlFaults(connection)
         self.requests = SqlRequests(connection)
         self.windows = SqlDrillWindows(connection)
+        self.answer_items = SqlAnswerItems(connection)
 
 
 @dataclass(slots=True)

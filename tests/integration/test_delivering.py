@@ -13,9 +13,11 @@ import pytest
 
 from gateway.delivering import SLOTS_OTHER, SLOTS_PRESS, Delivering
 from gateway.domain.message import Answer, Message, MessageType
+from gateway.hearing import AnswerHeard
 from gateway.supervising import announce_plan
 from tests.support.builders import alarm, envelopes
 from tests.support.clock import ManualClock, run
+from tests.support.hearing import Ear, ear
 from tests.support.paths import OK, REFUSED, ScriptedPath, Tried
 from tests.support.stores import WatchedStore, opened
 
@@ -37,6 +39,7 @@ class Post:
     clock: ManualClock
     delivering: Delivering
     paths: Sequence[ScriptedPath]
+    ear: Ear
     answers: list[str] = field(default_factory=list)
 
     async def put(self, *types: MessageType) -> list[Message]:
@@ -69,17 +72,23 @@ async def post(
     async with opened(folder) as store:
         clock.busy = store.busy
         answers: list[str] = []
+        heard = ear(store, clock)
+
+        def hear(message: Message, answer: Answer) -> AnswerHeard:
+            answers.append(message.id)
+            return heard.hearing.hear(message, answer)
+
         delivering = Delivering(
             store=store,
             clock=clock,
             paths=lines,
             chance=NoChance(),
-            answered=lambda message, _: answers.append(message),
+            hear=hear,
         )
         task = asyncio.create_task(delivering.run())
         try:
             await clock.settle()
-            yield Post(store, clock, delivering, lines, answers)
+            yield Post(store, clock, delivering, lines, heard, answers)
         finally:
             task.cancel()
             await asyncio.wait([task])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import namedtuple
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -20,12 +20,13 @@ from gateway import supervising
 from gateway.domain.alarm import State
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.fault import FaultKind
-from gateway.domain.message import Answer, MessageType, Outcome
+from gateway.domain.message import Answer, Message, MessageType, Outcome
 from gateway.ports import Attempt, CameraHealth, PathHealth
 from gateway.supervising import Heartbeat, Standing, Supervising
 from tests.support.builders import alarm, envelopes
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import MORNING, ManualClock, run
+from tests.support.hearing import ear, message
 from tests.support.paths import ScriptedPath
 from tests.support.stores import WatchedStore, opened
 
@@ -347,6 +348,13 @@ def test_a_disk_below_its_reserve_is_a_fault(tmp_path: Path, monkeypatch: pytest
     run(story())
 
 
+def hearing_of(w: Watch) -> Callable[[Message, Answer], Awaitable[None]]:
+    """A hearing stage whose complaints go to the watch."""
+    heard = ear(w.store, w.clock)
+    heard.hearing._complain = w.supervising.heard
+    return heard.hearing.take
+
+
 def test_an_answer_nobody_can_understand_is_a_fault_even_beside_a_good_one(tmp_path: Path) -> None:
     """Between two ticks a bad and a good answer come: the fault is raised, and cleared when only good ones follow."""
 
@@ -354,12 +362,13 @@ def test_an_answer_nobody_can_understand_is_a_fault_even_beside_a_good_one(tmp_p
         async with watch(tmp_path) as w:
             bad = Answer(status=200, body=b'{"replies": 7}', content_type="application/json")
             good = Answer(status=200, body=b"")
-            w.supervising.answered("msg_1", bad)
-            w.supervising.answered("msg_2", good)
+            hears = hearing_of(w)
+            await hears(message(), bad)
+            await hears(message(), good)
             await w.clock.advance(1)
             assert [t[:2] for t in await w.told()] == [("fault.raised", "centre:answers")]
             await w.clock.advance(60)
-            w.supervising.answered("msg_3", good)
+            await hears(message(), good)
             await w.clock.advance(1)
             assert [t[0] for t in await w.told()] == ["fault.raised", "fault.cleared"]
 
@@ -412,6 +421,7 @@ async def beating(folder: Path) -> AsyncIterator[tuple[Watch, ScriptedPath, list
             undelivered=lambda: 3,
             answered=lambda number, answer: None,
             heard_at=lambda: heard[0],
+            take=hearing_of(w),
         )
         task = asyncio.create_task(beat.run())
         try:
