@@ -19,6 +19,7 @@ import structlog
 from gateway.domain.errors import InvariantBroken, Unavailable
 from gateway.domain.message import (
     CLASS_OF,
+    RETRY_AFTER_MAX_S,
     SECOND_PATH_AFTER_S,
     Answer,
     Message,
@@ -51,7 +52,8 @@ class _Waiting:
     """A message not yet received: when it is due next, and how far it is in its schedule.
 
     ``first_s`` is where the schedule began, ``rounds`` how many attempts have been started (one over each path that is
-    tried), ``further_too`` that the further paths are due at once because the first has failed for too long.
+    tried), ``further_too`` that the further paths are due at once because the first has failed for too long. ``not_before_s`` is
+    what the centre asked for by ``Retry-After`` for this message, which its answer to another one does not take back.
     """
 
     message: Message
@@ -61,6 +63,7 @@ class _Waiting:
     started_s: float | None = None
     rounds: int = 0
     further_too: bool = False
+    not_before_s: float = 0.0
     refused: bool = False
 
 
@@ -289,6 +292,7 @@ class Delivering:
                     waiting.first_s, waiting.rounds, now_s, self._chance, answer.retry_after_s
                 )
                 waiting.due_s = max(waiting.due_s, asked_s)
+                waiting.not_before_s = now_s + min(answer.retry_after_s, RETRY_AFTER_MAX_S)
             due_at = now + timedelta(seconds=max(0.0, waiting.due_s - now_s))
 
         def work(tx: Transaction) -> bool:
@@ -366,5 +370,5 @@ class Delivering:
         for waiting in self._waiting.values():
             if not waiting.refused:
                 earliest_s = now_s if waiting.started_s is None else waiting.started_s + BACK_SPACING_S
-                waiting.due_s = min(waiting.due_s, max(now_s, earliest_s))
+                waiting.due_s = min(waiting.due_s, max(now_s, earliest_s, waiting.not_before_s))
         self._changed.set()
