@@ -14,12 +14,12 @@ from enum import StrEnum
 from typing import Any
 
 from gateway.domain.alarm import State
+from gateway.domain.ids import is_drill
 from gateway.domain.message import Message, MessageType
 
 MOST_ITEMS = 100  # ours: an operator's words of minutes; more goes into the next answer
 MOST_ID = 200  # characters, as of every other name that comes in
 SHOWN_ID = 60  # characters of an id in a fault
-DRILL_PREFIX = "drl_"
 #: Messages that belong to neither plane: their answers may speak of alarms and of drills.
 _OF_NO_PLANE = frozenset(
     {MessageType.LINK_HEARTBEAT, MessageType.SITE_PLAN, MessageType.FAULT_RAISED, MessageType.FAULT_CLEARED}
@@ -156,8 +156,8 @@ def out_of_plane(message: Message, alarm: str) -> str:
     """
     if message.type in _OF_NO_PLANE:
         return ""
-    drill = message.type.value.startswith("drill.") or (message.subject or "").startswith(DRILL_PREFIX)
-    if drill == alarm.startswith(DRILL_PREFIX):
+    drill = message.drill or is_drill(message.subject or "")
+    if drill == is_drill(alarm):
         return ""
     about, other = ("a drill", "an alarm") if drill else ("an alarm", "a drill")
     return f"an answer to {message.type.value} about {about} does not touch {other}"

@@ -216,8 +216,8 @@ def test_the_planes_do_not_touch(tmp_path: Path) -> None:
         async with listening(tmp_path) as e:
             raised = message(MessageType.ALARM_RAISED, "alm_1")
             await e.hearing.take(raised, saying(replies=[reply_item("r-1", alarm="drl_1")]))
-            result = message(MessageType.REQUEST_RESULT, "drl_1")
-            await e.hearing.take(result, saying(replies=[reply_item("r-2")], requests=[still_item()]))
+            drill = message(MessageType.DRILL_RAISED, "drl_1")
+            await e.hearing.take(drill, saying(replies=[reply_item("r-2")], requests=[still_item()]))
             assert {await state(e), await state(e, "drl_1")} == {State.RAISED}
             assert set(e.refused) == {"item r-1", "item r-2", "item q-1"}
             await e.hearing.take(

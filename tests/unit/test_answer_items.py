@@ -132,6 +132,9 @@ def test_an_item_that_a_call_would_not_get_through_with_is_malformed(
         (MessageType.ALARM_EVIDENCE, "alm_1", True, False),
         (MessageType.REQUEST_RESULT, "alm_1", True, False),
         (MessageType.REQUEST_RESULT, "drl_1", False, True),
+        (MessageType.DRILL_RAISED, "drl_1", False, True),
+        (MessageType.DRILL_NOTE, "drl_1", False, True),
+        (MessageType.DRILL_WINDOW, "wnd_1", False, True),
     ],
 )
 def test_each_plane_keeps_to_itself(
