@@ -70,12 +70,11 @@ def _centre(centre: Centre) -> Iterator[Complaint]:
             "with one secret for both a drill could be taken for an alarm",
         )
     if kept.pop("answer_secret", None) in kept.values():
-        yield Complaint(
-            path=(*path, "answer_secret"),
-            found="the value of another secret",
-            expected="a secret of its own",
-            advice="whoever can check the gateway's messages could then forge the centre's answers",
-            blocking=False,
+        yield _wrong(
+            (*path, "answer_secret"),
+            "the value of another secret",
+            "a secret of its own",
+            "whoever can check the gateway's messages could then forge the centre's answers",
         )
     if webhook.backup_url == webhook.url:
         yield _wrong(

@@ -53,19 +53,12 @@ def _point(path: Path, point: Point) -> Iterator[Complaint]:
 
 
 def _centre(site: Site) -> Iterator[Complaint]:
-    webhook = site.centre.webhook
     if site.centre.media == "push":
         yield _later(
             ("centre", "media"),
             "push",
             "nothing is PUT to media_url: messages carry signed links to this gateway instead, and public_url must be "
             "reachable from the centre",
-        )
-    if webhook.answer_secret is not None:
-        yield _later(
-            ("centre", "webhook", "answer_secret"),
-            "a secret for answers",
-            "replies and requests in answer bodies are not read: the centre must call reply_url",
         )
 
 

@@ -75,7 +75,20 @@ def centre_paths(settings: Settings, clock: Clock) -> list[WebhookPath]:
     secure = any(url.startswith("https:") for _, url in urls)
     tls = tls_context(settings, hook.ca, hook.cert, hook.key) if secure else None
     drills = hook.drill_secret.reveal() if hook.drill_secret else None
-    return [WebhookPath(name, url, hook.secret.reveal(), clock, tls, drills) for name, url in urls]
+    answer_secret = hook.answer_secret.reveal() if hook.answer_secret else None
+    return [
+        WebhookPath(
+            name,
+            url,
+            hook.secret.reveal(),
+            clock,
+            tls,
+            drills,
+            answer_secret=answer_secret,
+            believe_unsigned=parse_url(url, "http", "https").on_loopback,
+        )
+        for name, url in urls
+    ]
 
 
 def tls_context(settings: Settings, ca: str | None, cert: str | None, key: str | None) -> TlsContext:

@@ -308,6 +308,7 @@ class Gathering:
                     "ok": ok,
                     "reason": item.reason,
                     "evidence": item.id if ok else None,
+                    "item": asked.item,
                 }
                 alarm, message = self._envelopes.about_alarm(
                     alarm, MessageType.REQUEST_RESULT, data, at=now, now=now

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from gateway.domain.alarm import Alarm, Drill, State
+from gateway.domain.answer import ItemKind
 from gateway.domain.contact import Memory
 from gateway.domain.drill import DrillWindow
 from gateway.domain.evidence import ClipTaken, Evidence, StillTaken
@@ -423,7 +424,8 @@ class Faults(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request of the centre: a clip of a span or a still of now, and who asked why. ``ok`` is ``None`` until done."""
+    """A request of the centre: a clip of a span or a still of now, and who asked why. ``ok`` is ``None`` until done; ``item``
+    is the id the centre gave it, where it came in an answer body."""
 
     id: str
     alarm: str
@@ -435,6 +437,7 @@ class Request:
     evidence: str | None
     ok: bool | None = None
     result: str = ""
+    item: str | None = None
 
 
 class Requests(Protocol):
@@ -499,6 +502,48 @@ class Register(Protocol):
         """The newest line of that act."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredItem:
+    """A reply or request that came in an answer body, and what came of it, kept so that it is applied once.
+
+    ``ok`` false means that nothing was changed, and ``reason`` why. ``state`` is the alarm's state after it. ``told`` is
+    whether the centre has received a heartbeat that says all this.
+    """
+
+    id: str
+    digest: str
+    kind: ItemKind
+    alarm: str | None
+    seen_at: datetime
+    ok: bool
+    reason: str | None = None
+    state: str | None = None
+    request: str | None = None
+    told: bool = False
+
+
+class AnswerItems(Protocol):
+    """What came in answer bodies, by the centre's own ids. Part of a transaction."""
+
+    def get(self, item: str) -> AnsweredItem | None:
+        """The item of that id, if it came before."""
+
+    def add(self, item: AnsweredItem) -> None:
+        """Keep a new one."""
+
+    def seen_again(self, item: str, at: datetime) -> None:
+        """It came once more, so the centre does not know its outcome: remember it from now, and tell it again."""
+
+    def untold(self, limit: int) -> list[AnsweredItem]:
+        """Those whose outcome no received heartbeat has told, oldest first."""
+
+    def told(self, items: Sequence[str]) -> None:
+        """The centre has received their outcomes."""
+
+    def forget(self, before: datetime) -> None:
+        """Drop those not seen since then."""
+
+
 class Transaction(Protocol):
     """All tables as they are at one instant. Synchronous: nothing is awaited while the write lock is held."""
 
@@ -520,6 +565,8 @@ class Transaction(Protocol):
     def windows(self) -> DrillWindows: ...
     @property
     def register(self) -> Register: ...
+    @property
+    def answer_items(self) -> AnswerItems: ...
 
 
 class Store(Protocol):
@@ -551,6 +598,24 @@ class PathHealth:
     received_total: int = 0
     failed_total: int = 0
     last_answer_at: datetime | None = None
+
+
+class Heard(Protocol):
+    """What one answer of the centre says besides that a message was received; nothing of it is applied yet."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing to apply."""
+
+    def apply(self, tx: Transaction) -> None:
+        """Apply it within the caller's transaction. May be run again if that could not be committed. What cannot be applied
+        changes nothing and is kept as such; raises only what the database raises."""
+
+    def committed(self) -> None:
+        """The transaction is on disk: wake who has work by it, and say what was not applied."""
+
+    def failed(self, cause: str) -> None:
+        """It could not be applied by a mistake of ours, and was given up so that delivery goes on."""
 
 
 class Uplink(Protocol):

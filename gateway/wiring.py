@@ -34,6 +34,7 @@ from drivers.contacts.formats import CODECS, liveness
 from drivers.contacts.mqtt import BrokerAddress, MqttFeed
 from drivers.tls.contexts import TlsFiles, client_context
 from gateway.answering import Answering
+from gateway.api.items import read_item
 from gateway.api.opening import Opening
 from gateway.api.parts import ApiParts, Caller
 from gateway.certifying import Certifying, Peer
@@ -56,9 +57,9 @@ from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.links import LinkSigner
-from gateway.domain.message import Answer
 from gateway.drilling import Drilling
 from gateway.gathering import Gathering
+from gateway.hearing import Hearing
 from gateway.intake import Intake
 from gateway.operating import OperatorDoor
 from gateway.ports import ContactMessage
@@ -191,7 +192,8 @@ class Gateway:
             clock=self.clock,
             paths=self.paths,
             chance=random.Random(),
-            answered=self._answered,
+            hear=lambda message, answer: self.hearing.hear(message, answer),
+            received=lambda: self.confirming.wake(),
         )
         self.gathering = Gathering(
             store=self.store,
@@ -234,6 +236,14 @@ class Gateway:
             can_sign=site.centre.webhook.drill_secret is not None,
             wake_delivering=self.delivering.wake,
             wake_gathering=self.gathering.wake,
+        )
+        self.hearing = Hearing(
+            store=self.store,
+            clock=self.clock,
+            read_item=read_item,
+            say=self.answering.say,
+            said=self.answering.said,
+            complain=lambda complaints: self.supervising.heard(complaints),
         )
         self.intake = Intake(
             store=self.store,
@@ -308,10 +318,6 @@ class Gateway:
     def _receive(self, message: ContactMessage) -> None:
         stage = self.watching if message.topic in self.watching.topics else self.intake
         stage.receive(message)
-
-    def _answered(self, message: str, answer: Answer) -> None:
-        self.supervising.answered(message, answer)
-        self.confirming.wake()
 
     def _replied(self) -> None:
         self.gathering.wake()
@@ -400,6 +406,7 @@ class Gateway:
                 answered=self.delivering.heartbeat_answered,
                 heard_at=lambda: self.answering.last_heard_at,
                 signed=self.registering.signed,
+                take=self.hearing.take,
             )
             self._restarted(f"heartbeat-{path.name}", heartbeat.run)
 

@@ -293,7 +293,7 @@ class DeliveryOut(BaseModel):
 
 
 class AskedOut(BaseModel):
-    """A request of the centre; ``ok`` is ``null`` until it is done."""
+    """A request of the centre; ``ok`` is ``null`` until it is done, ``item`` its id in the answer body it came in."""
 
     id: str
     request: str
@@ -304,6 +304,7 @@ class AskedOut(BaseModel):
     evidence: str | None
     ok: bool | None
     result: str
+    item: str | None
 
 
 class LiveOut(BaseModel):

@@ -27,7 +27,8 @@ duplicates, fetches every still and clip and recomputes its SHA-256, and replies
 hand. Prints one JSON line with its addresses when ready, then one line per event on standard error.
 
 Secrets come from the environment: CENTRE_SECRET and CENTRE_DRILL_SECRET (whsec_…), CENTRE_TOKEN (what the
-school expects as Bearer). What is not set is made up for this run and printed in the JSON line.
+school expects as Bearer), and for --answers-only CENTRE_ANSWER_SECRET (whsec_…). What is not set is made up
+for this run and printed in the JSON line.
 """
 EXAMPLES = """\
 examples
@@ -35,6 +36,8 @@ examples
     campus-simulators centre --log messages.jsonl --media-dir media
   a centre that accepts after a second and closes when the manifest is in:
     campus-simulators centre --auto accepted+1,dispatched,arrived,closed@manifest+1
+  a school that cannot be called (behind NAT): everything by answers
+    CENTRE_ANSWER_SECRET=whsec_… campus-simulators centre --answers-only --auto accepted+1
   a school on another host (the token goes to that address only):
     campus-simulators centre --listen 0.0.0.0 --school-url https://school.example:8443
   over TLS both ways, each side showing its certificate:
@@ -61,16 +64,19 @@ PREFERRED_PORT, PREFERRED_PAGE_PORT = 9110, 9111
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """The three secrets of a centre; `made` holds those that were made up for this run, by variable name."""
+    """The secrets of a centre, `answer_secret` only of one that cannot call the school; `made` holds those that were made up
+    for this run, by variable name."""
 
     secret: str
     drill_secret: str
     token: str
     made: Mapping[str, str]
+    answer_secret: str | None = None
 
 
-def keys_from_environment() -> Keys:
-    """Read CENTRE_SECRET, CENTRE_DRILL_SECRET and CENTRE_TOKEN; make up what is missing."""
+def keys_from_environment(*, answers_only: bool = False) -> Keys:
+    """Read CENTRE_SECRET, CENTRE_DRILL_SECRET and CENTRE_TOKEN, for `answers_only` also CENTRE_ANSWER_SECRET; make up what is
+    missing."""
     made: dict[str, str] = {}
 
     def take(name: str, fresh: str) -> str:
@@ -83,6 +89,7 @@ def keys_from_environment() -> Keys:
         secret=take("CENTRE_SECRET", new_secret()),
         drill_secret=take("CENTRE_DRILL_SECRET", new_secret()),
         token=take("CENTRE_TOKEN", secrets.token_urlsafe(24)),
+        answer_secret=take("CENTRE_ANSWER_SECRET", new_secret()) if answers_only else None,
         made=made,
     )
 
@@ -124,6 +131,12 @@ def add_behaviour(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--auto-delay-s", type=float, default=1.0, help="where SCRIPT gives no seconds")
     parser.add_argument("--log", type=Path, metavar="FILE", help="append all that happens, as JSON lines")
     parser.add_argument("--media-dir", type=Path, metavar="DIR", help="keep every still and clip here")
+    parser.add_argument(
+        "--answers-only",
+        action="store_true",
+        help="never call the school, as a centre before a school behind NAT: replies and requests go into the answers to its "
+        "messages, signed with CENTRE_ANSWER_SECRET (the site file's answer_secret); implies --no-fetch",
+    )
     parser.add_argument("--no-fetch", action="store_true", help="do not fetch evidence")
     parser.add_argument("--watch-live", action="store_true", help="open every camera's live link at an alarm")
     parser.add_argument(
@@ -152,6 +165,7 @@ def centre_from(args: argparse.Namespace, keys: Keys, *, faults: Faults | None =
         fetch=not args.no_fetch,
         watch_live=args.watch_live,
         faults=faults,
+        answer_secret=keys.answer_secret,
         tell=None if args.quiet else _tell,
         encryption=encryption_from(args),
     )
@@ -159,7 +173,7 @@ def centre_from(args: argparse.Namespace, keys: Keys, *, faults: Faults | None =
 
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM. 0, or 2 if an argument or a secret is wrong."""
-    keys = keys_from_environment()
+    keys = keys_from_environment(answers_only=args.answers_only)
     try:
         faults = Faults(
             answer=args.answer,

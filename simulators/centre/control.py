@@ -61,9 +61,8 @@ class _Desk:
 
     async def state(self, request: web.Request) -> web.Response:
         newest = _number(request, "newest", default=None)
-        return web.json_response(
-            state_of(self._duty.ledger, self._door, newest=int(newest) if newest is not None else None)
-        )
+        state = state_of(self._duty.ledger, self._door, newest=int(newest) if newest is not None else None)
+        return web.json_response({**state, "waiting": self._duty.waiting})
 
     async def events(self, request: web.Request) -> web.Response:
         after = int(_number(request, "after", default=0.0) or 0)

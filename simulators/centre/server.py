@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from simulators.centre import control
+from simulators.centre.answers import AnswerBasket
 from simulators.centre.duty import Duty
 from simulators.centre.encryption import Encryption
 from simulators.centre.faults import HEALTHY, Faults
@@ -36,7 +37,8 @@ class SimulatedCentre:
     `secret` and `drill_secret` are `whsec_…`; `token` is what the school expects as Bearer. `script` is the
     automatic replies (see `replies.read_script`). `schools` are the addresses below which the token may be
     sent; none given means loopback only. With port 0 any free port is taken; a busy port
-    moves on to a free one. Start raises OSError if `listen` is no address of this machine.
+    moves on to a free one. With `answer_secret` it is a centre that cannot call the school: it gives its replies and requests
+    in its answers, signed with that secret, and fetches nothing. Start raises OSError if `listen` is no address of this machine.
     """
 
     def __init__(
@@ -56,12 +58,18 @@ class SimulatedCentre:
         fetch: bool = True,
         watch_live: bool = False,
         faults: Faults | None = None,
+        answer_secret: str | None = None,
         tell: Callable[[Entry], None] | None = None,
         encryption: Encryption | None = None,
     ) -> None:
         self._keys = {"live": key_of(secret), "drill": key_of(drill_secret)}
         if self._keys["live"] == self._keys["drill"]:
             raise ValueError("the live and the drill secret are equal; a drill could pass for an alarm")
+        basket = AnswerBasket(key_of(answer_secret)) if answer_secret else None
+        if answer_secret and key_of(answer_secret) in self._keys.values():
+            raise ValueError(
+                "the answer secret is that of messages; whoever checks those could forge answers"
+            )
         self._duty = Duty(
             token=token,
             script=script,
@@ -72,6 +80,7 @@ class SimulatedCentre:
             watch_live=watch_live,
             tell=tell,
             call_tls=encryption.call if encryption else None,
+            basket=basket,
         )
         self._address = (listen, port)
         self._control_address = (control_listen, control_port)
@@ -225,7 +234,11 @@ class SimulatedCentre:
             status=status,
         )
         await self._duty.keep(seen.event, body, attempt)
-        return await give_answer(request, faults, status, seen.refusal)
+        said: bytes | None = None
+        own: dict[str, str] = {}
+        if attempt.taken and seen.event is not None and faults.answer == "normal":
+            said, own = await self._duty.answer_to(seen.event)
+        return await give_answer(request, faults, status, seen.refusal, said=said, headers=own)
 
     # --- telling
 

@@ -22,6 +22,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from gateway.domain.errors import InvariantBroken, Unavailable
 from storage.sql.alarms import SqlAlarms
+from storage.sql.answers import SqlAnswerItems
 from storage.sql.contacts import SqlContacts
 from storage.sql.drills import SqlDrillWindows
 from storage.sql.evidence import SqlEvidence, SqlRequests
@@ -52,6 +53,7 @@ class SqlTransaction:
         self.requests = SqlRequests(connection)
         self.windows = SqlDrillWindows(connection)
         self.register = SqlRegister(connection)
+        self.answer_items = SqlAnswerItems(connection)
 
 
 @dataclass(slots=True)

@@ -279,6 +279,25 @@ request = Table(
     Column("evidence", Text),
     Column("ok", Boolean),
     Column("result", Text, nullable=False),
+    Column("item", Text),  # the answer item it came as; NULL if the centre called
     UniqueConstraint("id"),
     Index("request_by_alarm", "alarm", "n"),
 )
+
+# Replies and requests that came in answer bodies, by the centre's own ids: an item given again is known by its row.
+answer_item = Table(
+    "answer_item",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("digest", Text, nullable=False),  # SHA-256 of the item, to know another one under the same id
+    Column("kind", Text, nullable=False),
+    Column("alarm", Text),
+    Column("seen_at", Instant, nullable=False),  # when it last came
+    Column("ok", Boolean, nullable=False),
+    Column("reason", Text),  # why it was not applied
+    Column("state", Text),  # the alarm's, after it
+    Column("request", Text),
+    Column("told", Boolean, nullable=False),  # whether a heartbeat with its outcome was received
+    Index("answer_item_by_time", "seen_at"),
+)
+Index("answer_item_untold", answer_item.c.seen_at, sqlite_where=answer_item.c.told.is_(False))

@@ -31,6 +31,7 @@ from gateway.intake import Intake
 from tests.support.builders import contact_message, envelopes, point, site
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import ManualClock, run
+from tests.support.hearing import ear
 from tests.support.paths import OK, REFUSED, ScriptedPath, Tried
 from tests.support.stores import WatchedStore, opened
 
@@ -108,7 +109,7 @@ class World:
             clock=self.clock,
             paths=[self.path],
             chance=random.Random(1),
-            answered=lambda _message, _answer: None,
+            hear=ear(self.store, self.clock).hearing.hear,
         )
         common: dict[str, Any] = {"store": self.store, "clock": self.clock, "envelopes": made}
         wakes: dict[str, Any] = {
