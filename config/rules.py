@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from config.findings import Complaint, Path
+from config.liveness import liveness_topics
 from config.site import (
     Access,
     Camera,
@@ -78,6 +79,8 @@ def entry_rules(parts: Parts) -> Iterator[Complaint]:
     yield from _references(parts)
     yield from _cameras_by_zone(parts)
     yield from _mqtt_sources(parts)
+    yield from _liveness(parts)
+    yield from _confirmations(parts)
     yield from _onvif_sources(parts)
     yield from _unseen_points(parts)
     yield from _same_addresses(parts)
@@ -176,6 +179,61 @@ def _mqtt_sources(parts: Parts) -> Iterator[Complaint]:
                 )
                 break
         by_topic.setdefault(point.mqtt.topic, []).append((index, point))
+
+
+def _press_topics(parts: Parts) -> dict[str, str]:
+    """Topic → id of a point whose presses come on it."""
+    return {point.mqtt.topic: point.id for point in parts.points.values() if point.mqtt is not None}
+
+
+def _liveness(parts: Parts) -> Iterator[Complaint]:
+    presses = _press_topics(parts)
+    for index, point in parts.points.items():
+        given = point.mqtt.liveness if point.mqtt is not None else None
+        if given in presses:
+            yield _wrong(
+                ("points", index, "mqtt", "liveness"),
+                f"the topic of the presses of {presses[given]}",
+                "a topic that tells online or offline and nothing else",
+                "what is kept on it is used, and a kept press must never be",
+            )
+
+
+def _confirmations(parts: Parts) -> Iterator[Complaint]:
+    taken = {
+        topic: f"the liveness topic of {point.id}"
+        for point in parts.points.values()
+        if point.mqtt is not None
+        for topic in liveness_topics(point.mqtt.format, point.mqtt.topic, point.mqtt.liveness).all
+    }
+    taken |= {topic: f"the topic of the presses of {id_}" for topic, id_ in _press_topics(parts).items()}
+    for index, point in parts.points.items():
+        if point.confirm is None:
+            continue
+        path: Path = ("points", index, "confirm")
+        if point.severity == "duress":
+            yield _wrong(
+                path,
+                "a confirmation of a duress point",
+                "none",
+                "duress makes no sound, light or confirmation anywhere in the school: whoever forces a person to open a "
+                "door must not see that help was called; remove confirm, or correct severity",
+            )
+        topic = point.confirm.topic
+        if topic in taken:
+            yield _wrong(
+                (*path, "topic"),
+                f"{topic}, {taken[topic]}",
+                "a topic that nothing is read from",
+                "the gateway would hear its own confirmation as a contact; give the lamp a topic of its own",
+            )
+        if topic.startswith("$"):
+            yield _wrong(
+                (*path, "topic"),
+                topic,
+                "a topic that does not begin with $",
+                "those are the broker's own: MQTT 3.1.1, 4.7.2",
+            )
 
 
 def _onvif_sources(parts: Parts) -> Iterator[Complaint]:

@@ -34,7 +34,6 @@ def _unbuilt(site: Site) -> Iterator[Complaint]:
             yield _later((*path, "audio"), "true", "sound is left out of its clips")
     for index, point in enumerate(site.points):
         yield from _point(("points", index), point)
-    yield from _centre(site)
     yield from _storage(site)
 
 
@@ -49,16 +48,6 @@ def _point(path: Path, point: Point) -> Iterator[Complaint]:
             (*path, "mqtt", "format"),
             point.mqtt.format,
             f"its payloads are kept as unreadable: {silent}; formats built: {', '.join(BUILT_FORMATS)}",
-        )
-
-
-def _centre(site: Site) -> Iterator[Complaint]:
-    webhook = site.centre.webhook
-    if webhook.answer_secret is not None:
-        yield _later(
-            ("centre", "webhook", "answer_secret"),
-            "a secret for answers",
-            "replies and requests in answer bodies are not read: the centre must call reply_url",
         )
 
 

@@ -65,8 +65,10 @@ class Intake:
         offer: Callable[[Message], None],
         wake_gathering: Callable[[], None],
         armed: Callable[[str], bool] = lambda point: False,
+        saw: Callable[[Sequence[Point], Sequence[Signal], ContactMessage], None] = lambda *_: None,
     ) -> None:
-        """``armed`` says of a point whether there may be a drill window for it: no press pays a look-up otherwise."""
+        """``armed`` says of a point whether there may be a drill window for it: no press pays a look-up otherwise. ``saw`` hears
+        of every message once it is acknowledged: what is watched of a contact is none of a press's business."""
         self._store = store
         self._clock = clock
         self._envelopes = envelopes
@@ -75,6 +77,7 @@ class Intake:
         self._offer = offer
         self._wake_gathering = wake_gathering
         self._armed = armed
+        self._saw = saw
         self._at_topic: dict[str, list[Point]] = {}
         for point in points:
             if point.source is not None:
@@ -85,7 +88,6 @@ class Intake:
         # another message once the broker has used the id again.
         self._kept_mids: set[int] = set()
         self._acknowledged: dict[int, tuple[float, ContactMessage]] = {}
-        self.last_seen: dict[str, dict[str, object]] = {}
         self.admitted_total = 0
         self.quarantined_total = 0
 
@@ -184,8 +186,7 @@ class Intake:
         message.acknowledge()
         if done.said:
             self._wake_gathering()
-        for signal in signals:
-            self._see(points, signal, message)
+        self._saw(points, signals, message)
         if done.outcome == "press":
             self.admitted_total += 1
         elif done.outcome == "quarantined":
@@ -335,6 +336,7 @@ class Intake:
                 pressed_at=pressed_at,
                 arrived_at=message.arrived_at,
                 redelivered=message.redelivered,
+                connected_at=message.connected_at,
                 alarm_open=tx.alarms.open_at(point.id) is not None,
             )
             for window in windows
@@ -367,17 +369,6 @@ class Intake:
         tx.alarms.note(alarm.id, now, "repeated", {"word": press.word, "presses": alarm.presses})
         tx.messages.add(said)
         return alarm, said
-
-    def _see(self, points: Sequence[Point], signal: Signal, message: ContactMessage) -> None:
-        if message.retained:
-            return
-        for point in points:
-            seen = self.last_seen.setdefault(point.id, {})
-            seen["at"] = message.arrived_at
-            if signal.battery is not None:
-                seen["battery"] = signal.battery
-            if signal.kind in (SignalKind.TAMPER, SignalKind.TEST):
-                seen[signal.kind.value] = message.arrived_at
 
 
 def _settled(tx: Transaction, *, mid: int) -> None:

@@ -193,7 +193,9 @@ class Pushing:
         refused for itself last."""
         if self._failing_since_s is None:
             return self._in_order[kind]
-        slots, refused, others = SLOTS[kind], [], []
+        slots = SLOTS[kind]
+        refused: list[_Waiting] = []
+        others: list[_Waiting] = []
         for waiting in self._in_order[kind]:
             (refused if waiting.refused else others).append(waiting)
             if len(others) == slots:

@@ -70,6 +70,7 @@ def _answer(tx: Transaction, envelopes: Envelopes, alarm: Alarm, item: Evidence,
         "ok": stored,
         "reason": item.reason,
         "evidence": item.id if stored else None,
+        "item": asked.item,
     }
     alarm, message = envelopes.about_alarm(alarm, MessageType.REQUEST_RESULT, data, at=now, now=now)
     tx.messages.add(message)

@@ -17,42 +17,55 @@ import fcntl
 import hashlib
 import random
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
 import structlog
 
+from config.addresses import Url
 from config.settings import ACCEPTED_COPY, Settings
 from drivers.cameras.bank import SubprocessCameraBank
-from drivers.contacts.formats import CODECS
+from drivers.contacts.formats import CODECS, liveness
 from drivers.contacts.mqtt import BrokerAddress, MqttFeed
+from drivers.tls.contexts import TlsFiles, client_context
 from drivers.uplinks.media_push import MediaPush
 from gateway.answering import Answering
+from gateway.api.items import read_item
 from gateway.api.opening import Opening
 from gateway.api.parts import ApiParts, Caller
+from gateway.certifying import Certifying, Peer
 from gateway.clock import SystemClock
+from gateway.confirming import Confirming
 from gateway.connecting import (
+    api_context,
     broker_address,
     camera_spec,
     centre_paths,
     media_push,
     own_key,
     register_signer,
+    take_up,
+    tls_peers,
+    tls_sections,
 )
 from gateway.delivering import Delivering
+from gateway.domain.certificate import Certificate
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.links import LinkSigner
 from gateway.drilling import Drilling
 from gateway.gathering import Gathering
+from gateway.hearing import Hearing
 from gateway.intake import Intake
 from gateway.operating import OperatorDoor
-from gateway.ports import PathHealth
+from gateway.ports import ContactMessage, PathHealth
 from gateway.pushing import Pushing
 from gateway.registering import Registering
 from gateway.sharing import SharedCameras
@@ -60,6 +73,7 @@ from gateway.showing import Showing
 from gateway.siteplan import compile_plan
 from gateway.supervising import Heartbeat, Standing, Supervising, announce_plan
 from gateway.telemetry import prometheus_text, samples
+from gateway.watching import Watching
 from storage.objects.local import LocalObjects
 from storage.sql.store import SqlStore
 
@@ -118,6 +132,7 @@ class Gateway:
             raise Refused("storage: this version keeps its database in sqlite: and its objects in file: only")
         self.store = SqlStore(database)
         await self.store.start()
+        self._api_tls = api_context(settings)
         http_url = self._bind()
         public_url = (site.http.public_url or http_url).rstrip("/")
         self.links = LinkSigner(own_key(settings.data_dir / "link.key"), public_url)
@@ -186,7 +201,8 @@ class Gateway:
             clock=self.clock,
             paths=self.paths,
             chance=random.Random(),
-            answered=lambda message, answer: self.supervising.answered(message, answer),
+            hear=lambda message, answer: self.hearing.hear(message, answer),
+            received=lambda: self.confirming.wake(),
         )
         self.media = media_push(self._settings)
         self.pushing: Pushing | None = None
@@ -208,6 +224,15 @@ class Gateway:
             wake_delivering=self.delivering.wake,
             wake_gathering=self._wake_about_alarms,
         )
+        points = list(self.plan.points.values())
+        self.watching = Watching(
+            store=self.store,
+            clock=self.clock,
+            points=points,
+            decode=liveness.decode,
+            armed=lambda: self.feed.armed,
+            refused=lambda: self.feed.refused,
+        )
         self.registering = Registering(
             store=self.store,
             clock=self.clock,
@@ -226,18 +251,30 @@ class Gateway:
         )
         if self.media is not None:
             self._build_push(self.media)
+        self.hearing = Hearing(
+            store=self.store,
+            clock=self.clock,
+            read_item=read_item,
+            say=self.answering.say,
+            said=self.answering.said,
+            complain=lambda complaints: self.supervising.heard(complaints),
+        )
         self.intake = Intake(
             store=self.store,
             clock=self.clock,
             envelopes=self.envelopes,
             cameras=self.cameras,
             codecs=CODECS,
-            points=list(self.plan.points.values()),
+            points=points,
             offer=self.delivering.offer,
             wake_gathering=self._wake_about_alarms,
             armed=self.drilling.armed,
+            saw=self.watching.saw,
         )
-        self.feed = MqttFeed(broker_address(self._settings), self.intake.topics, self.clock)
+        self.feed = MqttFeed(
+            broker_address(self._settings), self.intake.topics, self.clock, beside=self.watching.topics
+        )
+        self.confirming = Confirming(store=self.store, clock=self.clock, points=points, publisher=self.feed)
         self.supervising = Supervising(
             store=self.store,
             clock=self.clock,
@@ -253,8 +290,44 @@ class Gateway:
             reserve_bytes=int(site.storage.reserve_gb * 1e9),
             database_full=lambda: self.store.ballast_spent,
             standing=self.standing,
-            media_causes=self._media_causes,
+            found_elsewhere=self._found,
         )
+        self.certifying = self._certifying()
+
+    def _certifying(self) -> Certifying:
+        settings = self._settings
+        return Certifying(
+            clock=self.clock,
+            files=settings.certificate_files,
+            keys={
+                f"{name}.key": files.key
+                for name, files in tls_sections(settings).items()
+                if files.key is not None
+            },
+            read=_read_certificates,
+            take_up=lambda: take_up(settings),
+            peers={
+                key: Peer(f"{address.host}:{address.port}", partial(self._see, address, files))
+                for key, (address, files) in tls_peers(settings).items()
+            },
+        )
+
+    def _see(self, address: Url, files: TlsFiles) -> Certificate | None:
+        from drivers.tls.examining import (
+            examine,
+        )  # brings the certificate library: not before the contacts are armed
+
+        try:
+            found = examine(address.host, address.port, client_context(files), self.clock.now())
+        except Refused:
+            return None  # told as files that cannot be used
+        return (
+            None if found.problem else found.peer
+        )  # a handshake that fails is the path's or the broker's own fault
+
+    def _receive(self, message: ContactMessage) -> None:
+        stage = self.watching if message.topic in self.watching.topics else self.intake
+        stage.receive(message)
 
     def _build_push(self, media: MediaPush) -> None:
         """With ``media: push``: what PUTs evidence and live pictures."""
@@ -287,15 +360,21 @@ class Gateway:
     def _wake_about_alarms(self) -> None:
         """An alarm may have opened, closed, or been asked something."""
         self.gathering.wake()
+        self.confirming.wake()
         if self.showing is not None:
             self.showing.wake()
 
     def _path_health(self) -> list[PathHealth]:
         return [*self.delivering.health, *([self.pushing.health] if self.pushing is not None else [])]
 
-    def _media_causes(self) -> dict[tuple[FaultKind, str], str]:
-        stages = [stage for stage in (self.pushing, self.showing) if stage is not None]
-        return {key: cause for stage in stages for key, cause in stage.causes.items()}
+    def _found(self, now: datetime) -> Iterator[tuple[tuple[FaultKind, str], str]]:
+        """What the stages themselves find wrong."""
+        yield from self.watching.found()
+        yield from self.confirming.found()
+        yield from self.certifying.observed(now)
+        for stage in (self.pushing, self.showing):
+            if stage is not None:
+                yield from stage.causes.items()
 
     def _bind(self) -> str:
         """Take the HTTP address now, so that links can be made before anybody listens on it."""
@@ -341,7 +420,7 @@ class Gateway:
                 "install mosquitto and set mqtt.url"
             )
         self._vital("intake", self.intake.run())
-        self._vital("contacts", self.feed.run(self.intake.receive))
+        self._vital("contacts", self.feed.run(self._receive))
         if not mqtt.embedded:
             return mqtt.url
         async with asyncio.timeout(10):
@@ -357,7 +436,11 @@ class Gateway:
         self._vital("delivering", self._run_delivering())
         self._restarted("cameras", self._run_cameras)
         self._restarted("gathering", self._run_gathering)
+        self._restarted("watching", self.watching.run)
+        if self.confirming.wanted:
+            self._restarted("confirming", self.confirming.run)
         self._restarted("supervising", self.supervising.run)
+        self._restarted("certifying", self.certifying.run)
         self._restarted("ballast", self._keep_ballast)
         self._restarted("registering", self.registering.run)
         self._restarted("configuration", self._register_configuration, once=True)
@@ -378,6 +461,7 @@ class Gateway:
                 answered=self.delivering.heartbeat_answered,
                 heard_at=lambda: self.answering.last_heard_at,
                 signed=self.registering.signed,
+                take=self.hearing.take,
             )
             self._restarted(f"heartbeat-{path.name}", heartbeat.run)
 
@@ -473,14 +557,14 @@ class Gateway:
             links=self.links,
             tokens=tokens,
             readiness=self.readiness,
-            last_seen=lambda: self.intake.last_seen,
+            last_seen=self.watching.last_seen,
+            contact_health=self.watching.health,
             metrics=self._metrics,
             version=version("campus-gateway"),
             centre_name=site.centre.name,
         )
         opening = Opening(parts)
-        tls = site.http.tls
-        beside = self._settings.beside_site_file
+        tls = self._api_tls
 
         class Server(uvicorn.Server):
             def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
@@ -497,8 +581,7 @@ class Gateway:
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=1,
-                ssl_certfile=str(beside(tls.cert)) if tls else None,
-                ssl_keyfile=str(beside(tls.key)) if tls else None,
+                ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
             )
         )
         assert self._socket is not None
@@ -526,6 +609,12 @@ class Gateway:
                 fault_kinds=[kind.value for kind, _ in self.supervising.open_faults],
             )
         )
+
+
+def _read_certificates(path: Path) -> list[Certificate]:
+    from drivers.tls.reading import read_certificates  # as in Gateway._see
+
+    return read_certificates(path)
 
 
 def _host_port(listen: str) -> tuple[str, int]:

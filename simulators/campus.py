@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM. 0, or 2 if an argument or a secret is wrong."""
-    keys = keys_from_environment()
+    keys = keys_from_environment(answers_only=args.answers_only)
     try:
         return asyncio.run(_run(args, keys))
     except (ValueError, OSError) as error:

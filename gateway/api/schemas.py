@@ -88,6 +88,17 @@ class SeenOut(BaseModel):
     test: At | None
 
 
+class ContactHealthOut(BaseModel):
+    """Whether a press of it would be heard, as far as is known. ``online`` is its own or its bridge's word, ``None`` where there
+    is none; ``qos`` is that of its last publish: at 0 nobody sends a lost press again."""
+
+    healthy: bool
+    causes: list[str]
+    online: bool | None
+    online_since: At | None
+    qos: int | None
+
+
 class PointOut(BaseModel):
     id: str
     name: str
@@ -95,6 +106,7 @@ class PointOut(BaseModel):
     severity: str
     cameras: list[str]
     last_seen: SeenOut
+    health: ContactHealthOut
     open_alarm: str | None
 
 
@@ -283,7 +295,7 @@ class DeliveryOut(BaseModel):
 
 
 class AskedOut(BaseModel):
-    """A request of the centre; ``ok`` is ``null`` until it is done."""
+    """A request of the centre; ``ok`` is ``null`` until it is done, ``item`` its id in the answer body it came in."""
 
     id: str
     request: str
@@ -294,6 +306,7 @@ class AskedOut(BaseModel):
     evidence: str | None
     ok: bool | None
     result: str
+    item: str | None
 
 
 class LiveOut(BaseModel):

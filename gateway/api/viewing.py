@@ -143,4 +143,5 @@ def _request(parts: ApiParts, request: Request) -> dict[str, Any]:
         "evidence": request.evidence,
         "ok": request.ok,
         "result": request.result,
+        "item": request.item,
     }

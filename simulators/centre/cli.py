@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from simulators.centre.encryption import add_encryption, encryption_from
 from simulators.centre.faults import ANSWERS, Faults
 from simulators.centre.ledger import Entry
 from simulators.centre.put_faults import PUT_ANSWERS, PutFaults
@@ -27,8 +28,8 @@ duplicates, fetches every still and clip and recomputes its SHA-256, and replies
 hand. Prints one JSON line with its addresses when ready, then one line per event on standard error.
 
 Secrets come from the environment: CENTRE_SECRET and CENTRE_DRILL_SECRET (whsec_…), CENTRE_TOKEN (what the
-school expects as Bearer), CENTRE_MEDIA_TOKEN (what the school's PUTs must bear). What is not set is made up for this
-run and printed in the JSON line.
+school expects as Bearer), CENTRE_MEDIA_TOKEN (what the school's PUTs must bear), and for --answers-only CENTRE_ANSWER_SECRET
+(whsec_…). What is not set is made up for this run and printed in the JSON line.
 
 A school with `media: push` PUTs stills, clips and live pictures at media_url: token and Content-Digest are checked, what
 broke off is kept and told on HEAD (Upload-Offset) so that PATCH goes on from there, and the page plays the live picture.
@@ -39,8 +40,12 @@ examples
     campus-simulators centre --log messages.jsonl --media-dir media
   a centre that accepts after a second and closes when the manifest is in:
     campus-simulators centre --auto accepted+1,dispatched,arrived,closed@manifest+1
+  a school that cannot be called (behind NAT): everything by answers
+    CENTRE_ANSWER_SECRET=whsec_… campus-simulators centre --answers-only --auto accepted+1
   a school on another host (the token goes to that address only):
     campus-simulators centre --listen 0.0.0.0 --school-url https://school.example:8443
+  over TLS both ways, each side showing its certificate:
+    campus-simulators centre --tls-cert centre.pem --tls-key centre.key --client-ca ca.pem --school-ca ca.pem
 
 testing a system that sends alarms: what should happen
   --answer status --status 503 --retry-after-s 5 --count 3   it comes again with the same id, freshly signed
@@ -68,17 +73,20 @@ PREFERRED_PORT, PREFERRED_PAGE_PORT = 9110, 9111
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """The secrets of a centre; `made` holds those that were made up for this run, by variable name."""
+    """The secrets of a centre, `answer_secret` only of one that cannot call the school; `made` holds those that were made up
+    for this run, by variable name."""
 
     secret: str
     drill_secret: str
     token: str
     media_token: str
     made: Mapping[str, str]
+    answer_secret: str | None = None
 
 
-def keys_from_environment() -> Keys:
-    """Read CENTRE_SECRET, CENTRE_DRILL_SECRET, CENTRE_TOKEN and CENTRE_MEDIA_TOKEN; make up what is missing."""
+def keys_from_environment(*, answers_only: bool = False) -> Keys:
+    """Read CENTRE_SECRET, CENTRE_DRILL_SECRET, CENTRE_TOKEN and CENTRE_MEDIA_TOKEN, for `answers_only` also CENTRE_ANSWER_SECRET;
+    make up what is missing."""
     made: dict[str, str] = {}
 
     def take(name: str, fresh: str) -> str:
@@ -92,6 +100,7 @@ def keys_from_environment() -> Keys:
         drill_secret=take("CENTRE_DRILL_SECRET", new_secret()),
         token=take("CENTRE_TOKEN", secrets.token_urlsafe(24)),
         media_token=take("CENTRE_MEDIA_TOKEN", secrets.token_urlsafe(24)),
+        answer_secret=take("CENTRE_ANSWER_SECRET", new_secret()) if answers_only else None,
         made=made,
     )
 
@@ -149,6 +158,12 @@ def add_behaviour(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--auto-delay-s", type=float, default=1.0, help="where SCRIPT gives no seconds")
     parser.add_argument("--log", type=Path, metavar="FILE", help="append all that happens, as JSON lines")
     parser.add_argument("--media-dir", type=Path, metavar="DIR", help="keep every still and clip here")
+    parser.add_argument(
+        "--answers-only",
+        action="store_true",
+        help="never call the school, as a centre before a school behind NAT: replies and requests go into the answers to its "
+        "messages, signed with CENTRE_ANSWER_SECRET (the site file's answer_secret); implies --no-fetch",
+    )
     parser.add_argument("--no-fetch", action="store_true", help="do not fetch evidence")
     parser.add_argument("--watch-live", action="store_true", help="open every camera's live link at an alarm")
     parser.add_argument(
@@ -158,6 +173,7 @@ def add_behaviour(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="the school's own address: its token is sent below it only (default: to loopback only)",
     )
+    add_encryption(parser)
 
 
 def centre_from(
@@ -182,15 +198,17 @@ def centre_from(
         fetch=not args.no_fetch,
         watch_live=args.watch_live,
         faults=faults,
+        answer_secret=keys.answer_secret,
         tell=None if args.quiet else _tell,
         media_token=keys.media_token,
         put_faults=put_faults,
+        encryption=encryption_from(args),
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM. 0, or 2 if an argument or a secret is wrong."""
-    keys = keys_from_environment()
+    keys = keys_from_environment(answers_only=args.answers_only)
     try:
         faults = Faults(
             answer=args.answer,

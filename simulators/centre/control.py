@@ -68,7 +68,9 @@ class _Desk:
         state = state_of(self._duty.ledger, self._door, newest=int(newest) if newest is not None else None)
         for alarm in state["alarms"]:
             alarm |= self._pushed_for(alarm["id"])
-        return web.json_response({**state, "put_faults": asdict(self._duty.pushed.plan.faults)})
+        return web.json_response(
+            {**state, "put_faults": asdict(self._duty.pushed.plan.faults), "waiting": self._duty.waiting}
+        )
 
     async def events(self, request: web.Request) -> web.Response:
         after = int(_number(request, "after", default=0.0) or 0)

@@ -103,7 +103,10 @@ class LiveLook:
 
 @dataclass(slots=True, kw_only=True)
 class SentReply:
-    """One reply or request of the centre's to the school, with the school's answer."""
+    """One reply or request of the centre's to the school, with the school's answer.
+
+    `item` is its id where it was given in an answer body; `status` is then what a call would have been answered.
+    """
 
     word: str
     body: dict[str, Any]
@@ -112,6 +115,7 @@ class SentReply:
     status: int | None = None
     answer: Any = None
     problem: str | None = None
+    item: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)

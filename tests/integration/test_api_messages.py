@@ -16,7 +16,7 @@ import gateway.api
 from gateway.domain.alarm import State
 from gateway.domain.evidence import EvidenceState
 from gateway.domain.fault import FaultKind
-from gateway.domain.message import Answer, MessageType
+from gateway.domain.message import Answer, Message, MessageType
 from gateway.supervising import Heartbeat, Standing, Supervising, announce_plan
 from tests.support.http_face import CAMERA, Face, on_face
 from tests.support.json_schema import misfits
@@ -62,6 +62,10 @@ def supervising(face: Face, standing: Standing) -> Supervising:
         database_full=lambda: False,
         standing=standing,
     )
+
+
+async def _says_nothing(message: Message, answer: Answer) -> None:
+    """The centre's answers to heartbeats have no body here."""
 
 
 async def all_messages(face: Face) -> list[dict[str, Any]]:
@@ -123,6 +127,7 @@ async def all_messages(face: Face) -> list[dict[str, Any]]:
         answered=lambda _number, _answer: None,
         heard_at=lambda: None,
         signed=face.parts.registering.signed,
+        take=_says_nothing,
     )
     beating = asyncio.create_task(heartbeat.run())
     await asyncio.wait_for(path.heard.wait(), 10)

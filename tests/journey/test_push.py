@@ -183,7 +183,7 @@ def test_a_requested_clip_is_at_the_centre_before_its_result(
     alarm = wait_for(lambda: _of_point(campus, 3), within_s=10, what="the alert")
     at_s = datetime.fromisoformat(alarm["raised"]["data"]["alarm"]["pressed_at"]).timestamp()
     span = [datetime.fromtimestamp(at_s + d).astimezone().isoformat() for d in (-4, -1)]
-    campus.request(alarm["id"], {"request": "clip", "camera": "live-1", "from": span[0], "to": span[1]})
+    campus.request(alarm["id"], **{"request": "clip", "camera": "live-1", "from": span[0], "to": span[1]})
     alarm = wait_for(
         lambda: (a := _of_point(campus, 3)) and a["results"] and a, within_s=20, what="request.result"
     )

@@ -214,22 +214,15 @@ def test_what_is_not_built_is_said_with_its_line(tmp_path: Path) -> None:
             "  webhook:",
             "  media: push\n  media_url: https://m.example\n  media_token: {env: MEDIA_TOKEN}\n  webhook:",
         ),
-        (
-            "    drill_secret:",
-            "    backup_url: https://b.example\n    answer_secret: {env: ANSWER}\n    drill_secret:",
-        ),
         ("  retention_days: 30", "  when_full: [stop]"),
     )
-    answer = {"ANSWER": ENVIRON["CENTRE_SECRET"].replace("bGl2", "YW5z")}
-    loaded = load(tmp_path, text, ENVIRON | answer)
+    loaded = load(tmp_path, text)
     findings = unbuilt(loaded.site, loaded.places)
     assert {finding.key for finding in findings} == {
         "cameras[0].record",
         "cameras[0].audio",
         "points[0].mqtt.format",
         "points[1].onvif_input",
-        "centre.media",
-        "centre.webhook.answer_secret",
         "storage.when_full",
     }
     lines = text.splitlines()
