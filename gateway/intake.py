@@ -24,7 +24,7 @@ from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import InvariantBroken, Malformed, Unavailable
 from gateway.domain.message import Message, MessageType
 from gateway.domain.opening import open_alarm
-from gateway.domain.plan import Point
+from gateway.domain.plan import ContactSource, Point
 from gateway.ports import CameraBank, Clock, ContactMessage, InboxEntry, Store, Transaction
 from gateway.raising import raise_alarm
 
@@ -278,18 +278,22 @@ class Intake:
         if all(s.kind is SignalKind.PRESSED for s in mine):
             # By the hardware's own word: needs no past, and spares the hot path a look-up.
             return (mine[0] if mine and not message.retained else None), False
-        before = tx.inbox.memory(source.key)
-        judged = judge(
-            before,
-            mine,
-            normally_open=source.normally_open,
-            retained=message.retained,
-            arrived_at=message.arrived_at,
-        )
-        changed = judged.memory != before
-        if changed:
-            tx.inbox.remember(source.key, judged.memory)
-        return judged.press, changed
+        press: Signal | None = None
+        moved = False
+        for key, told in _by_memory(source, mine).items():
+            before = tx.inbox.memory(key)
+            judged = judge(
+                before,
+                told,
+                normally_open=source.normally_open,
+                retained=message.retained,
+                arrived_at=message.arrived_at,
+            )
+            if judged.memory != before:
+                moved = True
+                tx.inbox.remember(key, judged.memory)
+            press = press or judged.press
+        return press, moved
 
     def _press(
         self,
@@ -378,6 +382,18 @@ class Intake:
                 seen["battery"] = signal.battery
             if signal.kind in (SignalKind.TAMPER, SignalKind.TEST):
                 seen[signal.kind.value] = message.arrived_at
+
+
+def _by_memory(source: ContactSource, signals: Sequence[Signal]) -> dict[str, list[Signal]]:
+    """The signals of one point by where what was last seen of them is remembered.
+
+    A point that names no input hears all of a device, whose inputs have a past each: one that is open does not open another.
+    """
+    told: dict[str, list[Signal]] = {}
+    for signal in signals:
+        whole = source.input is not None or signal.input is None
+        told.setdefault(source.key if whole else f"{source.key}\n{signal.input}", []).append(signal)
+    return told
 
 
 def _settled(tx: Transaction, *, mid: int) -> None:

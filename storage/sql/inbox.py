@@ -91,7 +91,12 @@ class SqlInbox:
         if row is None:
             return Memory()
         return Memory(
-            closed=row.closed, down=row.down, tail_until=row.tail_until, freed_until=row.freed_until
+            closed=row.closed,
+            down=row.down,
+            tail_until=row.tail_until,
+            freed_until=row.freed_until,
+            counter=row.counter,
+            counted_at=row.counted_at,
         )
 
     def remember(self, source: str, memory: Memory) -> None:
@@ -100,6 +105,8 @@ class SqlInbox:
             "down": memory.down,
             "tail_until": memory.tail_until,
             "freed_until": memory.freed_until,
+            "counter": memory.counter,
+            "counted_at": memory.counted_at,
         }
         self._c.execute(
             upsert(contact_memory)

@@ -66,6 +66,8 @@ contact_memory = Table(
     Column("down", Boolean, nullable=False),
     Column("tail_until", Instant),
     Column("freed_until", Instant),
+    Column("counter", BigInteger),
+    Column("counted_at", Instant),
 )
 
 # Messages no codec could read: kept to be looked at, never tried again.

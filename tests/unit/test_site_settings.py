@@ -208,7 +208,7 @@ def test_what_is_not_built_is_said_with_its_line(tmp_path: Path) -> None:
     """Nothing legal is silently ignored: each finding names key and line and what happens instead."""
     text = changed(
         ("    record: continuous", "    record: continuous\n    audio: true"),
-        ("format: zigbee2mqtt", "format: tasmota"),
+        ("format: zigbee2mqtt", "format: esphome"),
         ("    mqtt:\n      topic: campus/gate", "    onvif_input: {camera: cam-gate, token: a}"),
         (
             "  webhook:",
