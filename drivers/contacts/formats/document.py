@@ -33,7 +33,7 @@ def read_object(payload: bytes) -> dict[str, Any]:
 
 def is_document(payload: bytes) -> bool:
     """Whether the payload sets out to be a JSON object, and not a bare word or number."""
-    return payload[:64].lstrip()[:1] == b"{"
+    return payload[:64].removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"
 
 
 def read_word(payload: bytes) -> str:
