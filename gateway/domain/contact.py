@@ -197,12 +197,10 @@ def _counted(memory: Memory, signal: Signal, now: datetime) -> tuple[Memory, boo
     told = replace(memory, counter=counter, counted_at=now)
     if last is None:
         return told, signal.telling is not Telling.STATE
-    if signal.telling is Telling.STATE:
-        # Nought is a device that has started and was not pushed since.
-        return told, counter > 0
-    if 0 < last - counter <= COPIED_AT_MOST and _after(memory.counted_at, now, COPIED_WITHIN):
+    if 0 < counter < last <= counter + COPIED_AT_MOST and _after(memory.counted_at, now, COPIED_WITHIN):
         return memory, False
-    return told, True
+    # Nought told by a report is a device that has started and was not pushed since.
+    return told, counter > 0 or signal.telling is not Telling.STATE
 
 
 def _in_tail(memory: Memory, now: datetime) -> bool:

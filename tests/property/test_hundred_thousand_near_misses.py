@@ -131,9 +131,10 @@ def test_a_hundred_thousand_near_misses_raise_nothing_and_then_every_press_does(
             await queue.through(SEED)
             assert await alarms_of(store.inner) == {make.name: 1 for make in MAKES}, f"seed {SEED}"
 
-            # And the same again, with an alarm open at each: only what is no press, so no count goes up.
+            # And again with an alarm open at each, where no count may go up. Left out is what tells of another state or a
+            # lower count than the press left: that would be news.
             for miss in near_misses(SEED + 1, WAVE):
-                if miss.kind not in ("repeated", "idle"):
+                if miss.kind not in ("repeated", "idle") and b"event_cnt" not in miss.payload:
                     queue.hand_in(miss)
             await queue.through(SEED + 1)
             assert await alarms_of(store.inner) == {make.name: 1 for make in MAKES}, f"seed {SEED + 1}"

@@ -80,6 +80,8 @@ _STATE = {
     "Fade": "ON",
     "LedTable": "ON",
 }
+_STATES = [_STATE, {**_STATE, "POWER": "OFF", "Fade": "OFF", "LedTable": "OFF"}]
+
 
 MAKES = (
     Make(
@@ -163,7 +165,7 @@ MAKES = (
             {"Button1": {"Action": "HOLD"}},
             {"Button1": {"Action": "CLEAR"}},
         ],
-        idle=[*_RELAY, _STATE, {"Button2": {"Action": "SINGLE"}}, {"Button11": {"Action": "HOLD"}}],
+        idle=[*_RELAY, *_STATES, {"Button2": {"Action": "SINGLE"}}, {"Button11": {"Action": "HOLD"}}],
         nulls=[
             {"Button1": None},
             {"Button1": {"Action": None}},
@@ -181,7 +183,7 @@ MAKES = (
         format="tasmota",
         rest=lambda n: {"Time": _time(n), "Switch1": "OFF", "Switch2": "ON", "ENERGY": {"Power": n % 90}},
         presses=[{"Time": "2026-03-02T10:15:07", "Switch1": "ON", "Switch2": "ON"}],
-        idle=[*_RELAY, _STATE],
+        idle=[*_RELAY, *_STATES],
         nulls=[{"Time": None, "Switch1": None}, {"Time": "t", "Switch1": True}, {"StatusSNS": None}],
         strange=[
             {"Time": "t", "Switch1": "EIN"},
@@ -196,7 +198,7 @@ MAKES = (
         normally_open=False,
         rest=lambda n: {"StatusSNS": {"Time": _time(n), "Switch1": "ON", "Switch2": ("ON", "OFF")[n % 2]}},
         presses=[{"Time": "2026-03-02T10:15:07", "Switch1": "OFF"}],
-        idle=[*_RELAY, _STATE, {"Switch1": {"Action": "ON"}}],
+        idle=[*_RELAY, *_STATES, {"Switch1": {"Action": "ON"}}],
         nulls=[{"Time": None, "Switch1": None}, {"Time": "t", "Switch1": 0}],
         strange=[{"Time": "t", "Switch1": "AUS"}, {"Time": "t", "Schalter1": "AUS"}],
     ),
