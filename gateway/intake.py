@@ -187,7 +187,7 @@ class Intake:
         for signal in signals:
             self._see(points, signal, message)
         if done.outcome == "press":
-            self.admitted_total += 1
+            self.admitted_total += len(done.said)
         elif done.outcome == "quarantined":
             self.quarantined_total += 1
         alarm = done.alarm
@@ -242,14 +242,13 @@ class Intake:
         said: list[Message] = []
         moved = False
         for point, mine in zip(points, self._heard(points, signals), strict=True):
-            press, changed = self._judge(tx, message, point, mine)
+            presses, changed = self._judge(tx, message, point, mine)
             moved = moved or changed
-            if press is None or bounce:
-                continue
-            pressed, told = self._press(tx, message, point, press, digest)
-            if pressed is not None and told is not None:
-                alarm = pressed
-                said.append(told)
+            for press in () if bounce else presses:
+                pressed, told = self._press(tx, message, point, press, digest)
+                if pressed is not None and told is not None:
+                    alarm = pressed
+                    said.append(told)
         kept = alarm is not None
         if moved and not kept and message.mid and not message.retained:
             # A DUP of it must not move the memory once more: it would tell of a state that is past.
@@ -270,15 +269,15 @@ class Intake:
     @staticmethod
     def _judge(
         tx: Transaction, message: ContactMessage, point: Point, mine: Sequence[Signal]
-    ) -> tuple[Signal | None, bool]:
-        """The signal that is a press of this point, if any, and whether what is remembered has changed. That moves on even
+    ) -> tuple[Sequence[Signal], bool]:
+        """The signals that are presses of this point, and whether what is remembered has changed. That moves on even
         where a bounce is not counted."""
         source = point.source
         assert source is not None
         if all(s.kind is SignalKind.PRESSED for s in mine):
             # By the hardware's own word: needs no past, and spares the hot path a look-up.
-            return (mine[0] if mine and not message.retained else None), False
-        press: Signal | None = None
+            return ([] if message.retained else mine[:1]), False
+        presses: Sequence[Signal] = ()
         moved = False
         for key, told in _by_memory(source, mine).items():
             before = tx.inbox.memory(key)
@@ -292,8 +291,8 @@ class Intake:
             if judged.memory != before:
                 moved = True
                 tx.inbox.remember(key, judged.memory)
-            press = press or judged.press
-        return press, moved
+            presses = presses or judged.presses
+        return presses, moved
 
     def _press(
         self,

@@ -93,33 +93,49 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """``press`` is the signal that counts as a press, if any; ``memory`` is what to remember."""
+    """``presses`` are the signals that count as presses, in their order; ``memory`` is what to remember."""
 
-    press: Signal | None
+    presses: tuple[Signal, ...]
     memory: Memory
+
+    @property
+    def press(self) -> Signal | None:
+        """The first press, if any."""
+        return self.presses[0] if self.presses else None
 
 
 def judge(
     memory: Memory, signals: Sequence[Signal], *, normally_open: bool, retained: bool, arrived_at: datetime
 ) -> Judgement:
-    """Decide over one message. A message is at most one press, whatever it reports.
+    """Decide over one message. It is at most one press, whatever it reports, unless it reports of times that lie apart:
+    a device that sleeps saves up what happened.
 
     A retained copy is the broker's memory, not the contact's word: it is never a press, and it only serves as
     the first sight of a state where nothing is remembered, so that the first real change counts.
     """
-    press: Signal | None = None
+    presses: list[Signal] = []
+    pressed_at: datetime | None = None
+    newest = max((signal.at for signal in signals if signal.at is not None), default=None)
     for signal in signals:
         if retained:
-            closed = _closed(signal)
-            if closed is not None and memory.closed is None:
-                memory = replace(memory, closed=closed)
-            if signal.counter is not None and memory.counter is None:
-                memory = replace(memory, counter=signal.counter, counted_at=arrived_at)
+            memory = _first_sight(memory, signal, arrived_at)
             continue
-        memory, is_press = _step(memory, signal, normally_open, arrived_at)
-        if is_press and press is None:
-            press = signal
-    return Judgement(press=press, memory=memory)
+        # The device's clock may be wrong, but not the time between two of its own reports.
+        now = arrived_at if newest is None or signal.at is None else arrived_at - (newest - signal.at)
+        memory, is_press = _step(memory, signal, normally_open, now)
+        if is_press and (pressed_at is None or now - pressed_at > TAIL):
+            presses.append(signal)
+            pressed_at = now
+    return Judgement(presses=tuple(presses), memory=memory)
+
+
+def _first_sight(memory: Memory, signal: Signal, at: datetime) -> Memory:
+    closed = _closed(signal)
+    if closed is not None and memory.closed is None:
+        memory = replace(memory, closed=closed)
+    if signal.counter is not None and memory.counter is None:
+        memory = replace(memory, counter=signal.counter, counted_at=at)
+    return memory
 
 
 def heard_by(inputs: Sequence[str | None], signal: Signal) -> list[int]:

@@ -175,6 +175,29 @@ def test_a_press_a_sleeping_device_saved_up_is_of_its_own_time(tmp_path: Path) -
     run(story())
 
 
+def test_what_a_sleeping_device_saved_up_of_two_pushes_is_two_presses(tmp_path: Path) -> None:
+    """One message, an hour apart by the device's own times: the alarm and its repetition, each at its time, once."""
+
+    async def story() -> None:
+        async with door(tmp_path, point(format_="shelly-gen2")) as d:
+            now = d.clock.now().timestamp()
+            first, second = (
+                gen2("btn_down", "btn_up", "single_push", ts=round(now - s, 2)) for s in (3630, 30)
+            )
+            first["params"]["events"] += second["params"]["events"]
+            await d.send(first)
+            (alarm,) = await d.alarms()
+            assert (alarm.presses, d.intake.admitted_total) == (2, 2)
+            assert abs(now - alarm.pressed_at.timestamp() - 3630) < 0.02
+            assert abs(now - alarm.last_press_at.timestamp() - 30) < 0.02
+            assert [m.type.value for m in d.offered] == ["alarm.raised", "alarm.repeated"]
+            await d.clock.advance(5)
+            await d.send(first)
+            assert await d.presses() == [2]
+
+    run(story())
+
+
 def test_what_a_make_keeps_at_the_broker_raises_nothing_and_is_a_baseline(tmp_path: Path) -> None:
     """ButtonRetain and the retain setting of a Shelly leave presses with the broker: they come again at each connection."""
 
