@@ -292,6 +292,11 @@ class Intake:
                 moved = True
                 tx.inbox.remember(key, judged.memory)
             presses = presses or judged.presses
+        if not message.retained:
+            # What a push says of itself besides the press must not count as another one when it comes once more.
+            for signal in mine:
+                if signal.event_id is not None and signal not in presses:
+                    tx.inbox.note(_identity(source, signal.event_id), message.topic, message.arrived_at)
         return presses, moved
 
     def _press(
@@ -304,7 +309,7 @@ class Intake:
     ) -> tuple[Alarm, Message] | tuple[None, None]:
         assert point.source is not None
         source = point.source
-        identity = None if press.event_id is None else f"{source.key}\n{press.event_id}"
+        identity = None if press.event_id is None else _identity(source, press.event_id)
         now = message.arrived_at
         pressed_at = plausible(press.at, now)
         windows = tx.windows.standing(now, point.id) if self._armed(point.id) else []
@@ -381,6 +386,10 @@ class Intake:
                 seen["battery"] = signal.battery
             if signal.kind in (SignalKind.TAMPER, SignalKind.TEST):
                 seen[signal.kind.value] = message.arrived_at
+
+
+def _identity(source: ContactSource, event_id: str) -> str:
+    return f"{source.key}\n{event_id}"
 
 
 def _by_memory(source: ContactSource, signals: Sequence[Signal]) -> dict[str, list[Signal]]:

@@ -76,6 +76,10 @@ class SqlInbox:
         )
         return int(done.lastrowid or 0) if done.rowcount == 1 else None
 
+    def note(self, identity: str, topic: str, at: datetime) -> None:
+        # Under no packet id: what is kept for a DUP is dropped with its packet id, this is not.
+        self.admit(InboxEntry(identity=identity, topic=topic, digest="", mid=0, arrived_at=at, alarm=None))
+
     def belongs(self, number: int, alarm: str) -> None:
         self._c.execute(update(inbox).where(inbox.c.n == number).values(alarm=alarm))
 
