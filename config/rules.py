@@ -6,6 +6,7 @@ absent here, while its id still counts as known.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -30,6 +31,20 @@ from config.site import (
 # any other privacy area.
 PRIVATE_KINDS = {"dormitory-room": "item 2", "toilet": "item 3", "changing": "item 3"}
 ALWAYS_RECORDED_KINDS = ("gate", "passage")
+#: ``Switch2``, ``button_2``, ``input:2``, ``2``: what it is, where that is said, and its number.
+_NUMBERED_INPUT = re.compile(r"(?:(button|switch|input|bthomedevice|bthomesensor)[ _:]?)?0*([0-9]+)")
+#: Where the firmware of a make publishes presses, whatever its prefix is set to; and how to say so.
+_PRESSES_OF_MAKE = {
+    "shelly-gen1": (
+        re.compile(r".*/(?:input_event/\d+|input/\d+|sensor/state|info)"),
+        "…/input_event/0 for a button, …/input/0 for a switch, …/sensor/state for a door contact",
+    ),
+    "shelly-gen2": (
+        re.compile(r".*/(?:events/(?:rpc|.+)|status/.+)"),
+        "…/events/rpc, or …/status/input:0 for a switch",
+    ),
+    "tasmota": (re.compile(r"(?!.*/(?:LWT|STATE)$).*"), "stat/…/RESULT, or tele/…/SENSOR for a switch"),
+}
 
 
 @dataclass(kw_only=True)
@@ -81,6 +96,7 @@ def entry_rules(parts: Parts) -> Iterator[Complaint]:
     yield from _mqtt_sources(parts)
     yield from _liveness(parts)
     yield from _confirmations(parts)
+    yield from _silent_topics(parts)
     yield from _onvif_sources(parts)
     yield from _unseen_points(parts)
     yield from _same_addresses(parts)
@@ -162,7 +178,7 @@ def _mqtt_sources(parts: Parts) -> Iterator[Complaint]:
         for first, other in by_topic.get(point.mqtt.topic, []):
             assert other.mqtt is not None
             mine, theirs = point.mqtt.input, other.mqtt.input
-            if mine is None or theirs is None or mine == theirs:
+            if mine is None or theirs is None or _same_input(mine, theirs):
                 yield _wrong(
                     path,
                     f"the topic of points[{first}] ({other.id}) again",
@@ -233,6 +249,29 @@ def _confirmations(parts: Parts) -> Iterator[Complaint]:
                 topic,
                 "a topic that does not begin with $",
                 "those are the broker's own: MQTT 3.1.1, 4.7.2",
+            )
+
+
+def _same_input(mine: str, theirs: str) -> bool:
+    """Whether a press of one may be a press of the other: the gateway hears an input by its number alone, too."""
+    mine, theirs = mine.strip().lower(), theirs.strip().lower()
+    one, other = _NUMBERED_INPUT.fullmatch(mine), _NUMBERED_INPUT.fullmatch(theirs)
+    if mine == theirs or one is None or other is None:
+        return mine == theirs
+    return one[2] == other[2] and (one[1] == other[1] or None in (one[1], other[1]))
+
+
+def _silent_topics(parts: Parts) -> Iterator[Complaint]:
+    for index, point in parts.points.items():
+        if point.mqtt is None or point.mqtt.format not in _PRESSES_OF_MAKE:
+            continue
+        speaks, expected = _PRESSES_OF_MAKE[point.mqtt.format]
+        if not speaks.fullmatch(point.mqtt.topic):
+            yield _warning(
+                ("points", index, "mqtt", "topic"),
+                f'"{point.mqtt.topic}"',
+                expected,
+                f"{point.mqtt.format} hardware publishes no press there that can be told from the last one",
             )
 
 

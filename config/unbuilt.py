@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from config.findings import Complaint, Finding, Path, Places
 from config.site import Point, Site
 
-BUILT_FORMATS = ("gateway", "zigbee2mqtt")
+BUILT_FORMATS = ("gateway", "zigbee2mqtt", "tasmota", "shelly-gen1", "shelly-gen2")
 _LATER = "something this version does"
 
 

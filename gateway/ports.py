@@ -227,6 +227,9 @@ class Inbox(Protocol):
         """Keep the entry and return its number; ``None``, and nothing kept, if its hardware identity was admitted
         before."""
 
+    def note(self, identity: str, topic: str, at: datetime) -> None:
+        """Keep the identity of an event that was no press, so that it is never admitted as one; harmless if it is known."""
+
     def belongs(self, number: int, alarm: str) -> None:
         """The entry is a press of an alarm that was open already."""
 

@@ -67,6 +67,8 @@ contact_memory = Table(
     Column("down", Boolean, nullable=False),
     Column("tail_until", Instant),
     Column("freed_until", Instant),
+    Column("counter", BigInteger),
+    Column("counted_at", Instant),
 )
 
 # What each contact last told of itself, so that silence, a battery and an opened housing are known after a restart.

@@ -226,6 +226,14 @@ CASES = {
         "points[1].mqtt.topic",
         "a different input each",
     ),
+    "one input in two spellings": (
+        "      input: left\n    cameras: [cam-gate]\n  - id: p-gate\n    name: 门卫室\n    zone: gate-south\n    mqtt:\n"
+        "      topic: campus/gate",
+        "      input: Switch2\n    cameras: [cam-gate]\n  - id: p-gate\n    name: 门卫室\n    zone: gate-south\n    mqtt:\n"
+        "      topic: zigbee2mqtt/sos-301 # HERE\n      input: 2\n      format: zigbee2mqtt",
+        "points[1].mqtt.topic",
+        "a different input each",
+    ),
     "topic in two formats": (
         "topic: campus/gate",
         "topic: zigbee2mqtt/sos-301\n      input: right\n      format: gateway # HERE",
