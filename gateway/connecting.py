@@ -103,8 +103,6 @@ def media_push(settings: Settings) -> MediaPush | None:
     return MediaPush(centre.media_url, centre.media_token.reveal(), tls)
 
 
-
-
 def tls_context(settings: Settings, ca: str | None, cert: str | None, key: str | None) -> TlsContext:
     """What a client needs for TLS, its files taken from beside the site file. Raises ``Refused`` naming the one that cannot
     be used. Every context made here takes up renewed files; see :func:`take_up`."""
