@@ -5,6 +5,7 @@ Longer than a file should be, because it is that contract: one page to read befo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -18,8 +19,10 @@ from gateway.domain.contact import Memory
 from gateway.domain.drill import DrillWindow
 from gateway.domain.evidence import ClipTaken, Evidence, StillTaken
 from gateway.domain.fault import Fault
+from gateway.domain.holding import Hold
 from gateway.domain.liveness import Seen
 from gateway.domain.message import Answer, Message, Outcome
+from gateway.domain.recording import Gap, Segment
 from gateway.domain.register import Act, Head, RegisterLine, WrittenLine
 from gateway.domain.upload import Put, Upload
 
@@ -561,6 +564,117 @@ class AnswerItems(Protocol):
         """Drop those not seen since then."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraCoverage:
+    """What is kept of one camera within a span, in sums by the hour. ``first_hour`` is the oldest of which anything is kept."""
+
+    camera: str
+    covered_ms: int
+    frames: int
+    bytes: int
+    first_hour: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """A batch of objects that are gone. ``items`` are objects with ``key``, ``sha256``, ``version``, ``start`` and ``end``;
+    ``register_line`` is the line of the register that vouches for :attr:`lines`."""
+
+    id: str
+    at: datetime
+    start: datetime
+    end: datetime
+    size_bytes: int
+    items: tuple[Mapping[str, Any], ...]
+    register_line: int
+    camera: str | None = None
+    alarm: str | None = None
+
+    @property
+    def lines(self) -> bytes:
+        """The items as JSON lines with sorted keys: what the register's line has the SHA-256 of."""
+        return b"\n".join(
+            json.dumps(dict(item), sort_keys=True, separators=(",", ":")).encode() for item in self.items
+        )
+
+
+class Recordings(Protocol):
+    """The minute ledger: what was recorded, what was not and why. Part of a transaction."""
+
+    def begin(self, camera: str, at: datetime) -> None:
+        """The camera is to be recorded, from ``at`` if it never was before."""
+
+    def cease(self, camera: str, at: datetime) -> None:
+        """It is no longer to be recorded; what was recorded stays."""
+
+    def bounds(self) -> dict[str, tuple[datetime, datetime | None]]:
+        """Since when, and until when, each camera is to be recorded, those no longer in the plan included."""
+
+    def add(self, one: Segment) -> bool:
+        """Keep a segment, and count it into its hours; false, and nothing changed, if its key is known."""
+
+    def at_key(self, key: str) -> Segment | None:
+        """The segment whose object has that key."""
+
+    def segments(self, camera: str, start: datetime, end: datetime) -> list[Segment]:
+        """What touches the span, by start."""
+
+    def last(self, camera: str) -> Segment | None:
+        """The camera's newest segment."""
+
+    def ended_before(self, at: datetime, after: int, limit: int) -> list[tuple[int, Segment]]:
+        """Segments of any camera that ended before ``at`` and whose number is above ``after``, by number."""
+
+    def locked(self, key: str, until: datetime | None, version: str | None) -> None:
+        """Put on record until when an object is locked."""
+
+    def open_gap(self, one: Gap) -> bool:
+        """Keep a gap; one that lasts (``end`` is ``None``) is refused, with false, while another of its camera lasts."""
+
+    def close_gap(self, camera: str, end: datetime) -> None:
+        """The camera's lasting gap, if any, ended then."""
+
+    def gaps(self, camera: str, start: datetime, end: datetime) -> list[Gap]:
+        """What touches the span, by start."""
+
+    def coverage(self, start: datetime, end: datetime) -> list[CameraCoverage]:
+        """Sums over whole hours for every camera of which anything is kept."""
+
+    def delete(self, gone: Sequence[Segment], record: Deletion) -> None:
+        """Remove the rows of segments whose objects are gone, and keep the record of that."""
+
+    def record(self, record: Deletion) -> None:
+        """Keep the record of deleted objects that were no segments."""
+
+    def deletions(self, start: datetime, end: datetime, camera: str | None = None) -> list[Deletion]:
+        """Records of what was deleted of a span."""
+
+
+class Holds(Protocol):
+    """Reasons to keep longer. Part of a transaction; no row is ever removed."""
+
+    def place(self, hold: Hold) -> None:
+        """Keep a new one."""
+
+    def get(self, hold: str) -> Hold | None:
+        """The hold of that id."""
+
+    def standing(self) -> list[Hold]:
+        """Those not released, oldest first."""
+
+    def of_alarm(self, alarm: str) -> list[Hold]:
+        """All of one alarm, released ones included."""
+
+    def listed(self, limit: int) -> list[Hold]:
+        """Newest first, released ones included."""
+
+    def release(self, hold: str, at: datetime, by: str, unit: str, reason: str) -> bool:
+        """A person ends it; false if it was ended before."""
+
+    def review(self, hold: str, at: datetime) -> None:
+        """A person looked at it and it stands; the next review is ``at``."""
+
+
 class Transaction(Protocol):
     """All tables as they are at one instant. Synchronous: nothing is awaited while the write lock is held."""
 
@@ -584,6 +698,10 @@ class Transaction(Protocol):
     def register(self) -> Register: ...
     @property
     def answer_items(self) -> AnswerItems: ...
+    @property
+    def recordings(self) -> Recordings: ...
+    @property
+    def holds(self) -> Holds: ...
 
 
 class Store(Protocol):

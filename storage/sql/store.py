@@ -27,8 +27,10 @@ from storage.sql.contacts import SqlContacts
 from storage.sql.drills import SqlDrillWindows
 from storage.sql.evidence import SqlEvidence, SqlRequests
 from storage.sql.faults import SqlFaults
+from storage.sql.holds import SqlHolds
 from storage.sql.inbox import SqlInbox
 from storage.sql.messages import SqlMessages
+from storage.sql.recordings import SqlRecordings
 from storage.sql.register import SqlRegister
 from storage.sql.schema import bring_up_to_date
 
@@ -54,6 +56,8 @@ class SqlTransaction:
         self.windows = SqlDrillWindows(connection)
         self.register = SqlRegister(connection)
         self.answer_items = SqlAnswerItems(connection)
+        self.recordings = SqlRecordings(connection)
+        self.holds = SqlHolds(connection)
 
 
 @dataclass(slots=True)

@@ -174,6 +174,100 @@ register_tree = Table(
     Column("hashes", LargeBinary, nullable=False),  # 32 bytes each, the largest subtree's first
 )
 
+# What was recorded round the clock: one row a file, in the object store under `key`.
+segment = Table(
+    "segment",
+    metadata,
+    Column("n", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("camera", Text, nullable=False),
+    Column("start", Instant, nullable=False),
+    Column("end", Instant, nullable=False),
+    Column("frames", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("key", Text, nullable=False, unique=True),
+    Column("sha256", Text, nullable=False),
+    Column("stored_at", Instant, nullable=False),
+    Column("quality", Text, nullable=False),
+    Column("version", Text),  # the store's, where it keeps versions
+    Column("locked_until", Instant),  # proved, not promised
+    Index("segment_by_camera", "camera", "start"),
+    Index("segment_by_end", "end"),
+)
+# What should have been recorded and was not, and why. `end` is NULL while it lasts.
+gap = Table(
+    "gap",
+    metadata,
+    Column("n", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("camera", Text, nullable=False),
+    Column("start", Instant, nullable=False),
+    Column("end", Instant),
+    Column("cause", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("gap_by_camera", "camera", "start"),
+)
+# One gap of a camera lasts at most.
+Index("gap_open", gap.c.camera, unique=True, sqlite_where=gap.c.end.is_(None))
+# Sums of `segment` by camera and hour (UTC), kept in the same transaction: a month of 32 cameras is asked for in one look.
+coverage = Table(
+    "coverage",
+    metadata,
+    Column("camera", Text, primary_key=True),
+    Column("hour", Instant, primary_key=True),
+    Column("covered_ms", Integer, nullable=False),
+    Column("frames", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+# From when on each camera is recorded, and since when no more: the ledger's own bounds. Outlives the camera in the site file.
+recorded = Table(
+    "recorded",
+    metadata,
+    Column("camera", Text, primary_key=True),
+    Column("since", Instant, nullable=False),
+    Column("until", Instant),
+)
+# Reasons to keep longer. A row is never removed; releasing fills the last four columns.
+hold = Table(
+    "hold",
+    metadata,
+    Column("n", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("reason", Text, nullable=False),
+    Column("placed_by", Text, nullable=False),
+    Column("placed_unit", Text, nullable=False),
+    Column("placed_at", Instant, nullable=False),
+    Column("review_at", Instant, nullable=False),
+    Column("alarm", Text),
+    Column("camera", Text),
+    Column("start", Instant),
+    Column("end", Instant),
+    Column("released_at", Instant),
+    Column("released_by", Text),
+    Column("released_unit", Text),
+    Column("released_reason", Text),
+    Index("hold_by_alarm", "alarm"),
+)
+# What was deleted, in batches: the list itself is compressed, its SHA-256 stands in the register.
+deletion = Table(
+    "deletion",
+    metadata,
+    Column("n", Integer, primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("at", Instant, nullable=False),
+    Column("camera", Text),
+    Column("alarm", Text),
+    Column("start", Instant, nullable=False),
+    Column("end", Instant, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("items", LargeBinary, nullable=False),  # zlib of JSON lines: key, sha256, version, start, end
+    Column("items_sha256", Text, nullable=False),  # of the JSON lines
+    Column("register_line", Integer, nullable=False),
+    Index("deletion_by_camera", "camera", "start"),
+)
+
 timeline = Table(
     "timeline",
     metadata,
