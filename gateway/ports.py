@@ -24,6 +24,7 @@ from gateway.domain.liveness import Seen
 from gateway.domain.message import Answer, Message, Outcome
 from gateway.domain.recording import Gap, Segment
 from gateway.domain.register import Act, Head, RegisterLine, WrittenLine
+from gateway.domain.trust import TrustedTime
 from gateway.domain.upload import Put, Upload
 
 T = TypeVar("T")
@@ -373,6 +374,10 @@ class EvidenceRows(Protocol):
     def untold(self) -> list[Evidence]:
         """Items stored and not told to the centre, in the order in which they were asked for."""
 
+    def due(self, before: datetime, after: int, limit: int) -> list[tuple[int, Evidence]]:
+        """Items stored whose span ended before then and whose number is above ``after``, by number: of drills, and of alarms
+        all holds of which were released."""
+
     def attempted(self, attempt: Attempt) -> None:
         """Put an attempt at an item's PUT on record; its ``message`` is the item's id."""
 
@@ -577,8 +582,8 @@ class CameraCoverage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deletion:
-    """A batch of objects that are gone. ``items`` are objects with ``key``, ``sha256``, ``version``, ``start`` and ``end``;
-    ``register_line`` is the line of the register that vouches for :attr:`lines`."""
+    """A batch of objects that are gone, or, without ``register_line``, are to go. ``items`` are objects with ``key``, ``sha256``,
+    ``version``, ``start`` and ``end``; ``register_line`` is the line of the register that vouches for :attr:`lines`."""
 
     id: str
     at: datetime
@@ -586,7 +591,7 @@ class Deletion:
     end: datetime
     size_bytes: int
     items: tuple[Mapping[str, Any], ...]
-    register_line: int
+    register_line: int | None = None
     camera: str | None = None
     alarm: str | None = None
 
@@ -596,6 +601,28 @@ class Deletion:
         return b"\n".join(
             json.dumps(dict(item), sort_keys=True, separators=(",", ":")).encode() for item in self.items
         )
+
+
+class Deletions(Protocol):
+    """What is being deleted and what was. Part of a transaction."""
+
+    def intend(self, intended: Deletion) -> None:
+        """Keep what is about to be deleted, before the first of it is."""
+
+    def pending(self) -> list[Deletion]:
+        """What was intended and neither done nor given up."""
+
+    def done(self, record: Deletion) -> None:
+        """Replace an intended one by the record of what is really gone of it, with its line of the register."""
+
+    def give_up(self, deletion: str) -> None:
+        """Nothing of it is gone: forget the intention."""
+
+    def listed(self, start: datetime, end: datetime, camera: str | None = None) -> list[Deletion]:
+        """Records of what was deleted of a span, oldest first."""
+
+    def after(self, after: int, limit: int) -> list[tuple[int, Deletion, str]]:
+        """Records, pending ones included, whose number is above ``after``, by number; each with the SHA-256 kept of its list."""
 
 
 class Recordings(Protocol):
@@ -640,14 +667,26 @@ class Recordings(Protocol):
     def coverage(self, start: datetime, end: datetime) -> list[CameraCoverage]:
         """Sums over whole hours for every camera of which anything is kept."""
 
-    def delete(self, gone: Sequence[Segment], record: Deletion) -> None:
-        """Remove the rows of segments whose objects are gone, and keep the record of that."""
+    def cameras(self) -> list[str]:
+        """Every camera of which anything was ever kept."""
 
-    def record(self, record: Deletion) -> None:
-        """Keep the record of deleted objects that were no segments."""
+    def first(self, camera: str) -> datetime | None:
+        """When the oldest that is kept of a camera begins."""
 
-    def deletions(self, start: datetime, end: datetime, camera: str | None = None) -> list[Deletion]:
-        """Records of what was deleted of a span."""
+    def due(
+        self, camera: str, before: datetime, after: datetime | None, now: datetime, limit: int
+    ) -> list[Segment]:
+        """A camera's segments that ended before ``before``, also as reckoned, begin after ``after`` and are not locked ``now``,
+        by start."""
+
+    def forget(self, camera: str, gone: Sequence[Segment]) -> None:
+        """Remove the rows of a camera's segments whose objects are gone, and take them out of its hours."""
+
+    def hourly_bytes(self, start: datetime, end: datetime) -> dict[datetime, int]:
+        """What is kept of all cameras together, by the hour it was recorded in."""
+
+    def gap_seconds(self, start: datetime, end: datetime) -> dict[str, dict[str, float]]:
+        """By camera and cause, how much of the span its gaps take; one that lasts takes all the rest."""
 
 
 class Holds(Protocol):
@@ -655,6 +694,9 @@ class Holds(Protocol):
 
     def place(self, hold: Hold) -> None:
         """Keep a new one."""
+
+    def unwritten(self, limit: int) -> list[tuple[str, datetime]]:
+        """Alarms (never drills) of which no hold was ever kept, with the time they were raised, oldest first."""
 
     def get(self, hold: str) -> Hold | None:
         """The hold of that id."""
@@ -673,6 +715,16 @@ class Holds(Protocol):
 
     def review(self, hold: str, at: datetime) -> None:
         """A person looked at it and it stands; the next review is ``at``."""
+
+
+class TrustedTimes(Protocol):
+    """How late it is at least. Part of a transaction."""
+
+    def get(self) -> TrustedTime | None:
+        """What was kept last; ``None`` at the very first start."""
+
+    def keep(self, trusted: TrustedTime) -> None:
+        """Replace it."""
 
 
 class Transaction(Protocol):
@@ -702,6 +754,10 @@ class Transaction(Protocol):
     def recordings(self) -> Recordings: ...
     @property
     def holds(self) -> Holds: ...
+    @property
+    def deletions(self) -> Deletions: ...
+    @property
+    def trusted(self) -> TrustedTimes: ...
 
 
 class Store(Protocol):

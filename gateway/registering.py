@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from gateway.domain.errors import Unavailable
-from gateway.domain.register import Act, Head, RegisterLine, Who
+from gateway.domain.register import GATEWAY, Act, Head, RegisterLine, Who
 from gateway.ports import Clock, Store, Transaction
 
 log = structlog.get_logger(__name__)
@@ -23,7 +23,6 @@ log = structlog.get_logger(__name__)
 IDLE_S = {Act.VIEWED: 600.0, Act.WATCHED: 60.0}
 RETRY_S = 1.0
 MOST_WAITING = 10_000
-GATEWAY = Who(name="gateway", unit="", right="gateway")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,11 +32,12 @@ class Moment(StrEnum):
 
 
 class EvidenceState(StrEnum):
-    """``WANTED`` until it is stored or is known never to come."""
+    """``WANTED`` until it is stored or is known never to come; ``DELETED`` once its period was over and nothing held it."""
 
     WANTED = "wanted"
     STORED = "stored"
     FAILED = "failed"
+    DELETED = "deleted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +98,12 @@ class Evidence:
     def failed(self, reason: str) -> Evidence:
         """The same item, known never to come, and why."""
         return replace(self, state=EvidenceState.FAILED, reason=reason)
+
+    def deleted(self, how: str) -> Evidence:
+        """The same item, its object gone, and by which record."""
+        return replace(
+            self, state=EvidenceState.DELETED, reason="; ".join(r for r in (self.reason, how) if r)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,9 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gateway.domain.recording import FLOOR_DAYS
+from gateway.domain.recording import FLOOR_DAYS, GONE_WITHIN
 
-REVIEW_AFTER = timedelta(days=90)  # every hold has a review date; overdue is a fault
+REVIEW_AFTER = timedelta(days=90)  # contract of the objects: every hold has a review date; overdue is a fault
+REVIEW_MOST = timedelta(
+    days=366
+)  # ours: a hold nobody looks at for longer than a year is forgotten, not kept
+#: Ours: what is due goes an hour later, so that a clock that is wrong by less than that breaks no floor.
+MARGIN = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +57,22 @@ class Hold:
 def kept_until(end: datetime, retention_days: int) -> datetime:
     """When what ended at ``end`` may go: the period times 24 h after its end, and never before the floor."""
     return end + timedelta(days=max(retention_days, FLOOR_DAYS))
+
+
+def due_before(now: datetime, retention_days: int) -> datetime:
+    """What ended before then is to be deleted ``now``, unless it is held."""
+    return now - timedelta(days=max(retention_days, FLOOR_DAYS)) - MARGIN
+
+
+def overdue_before(now: datetime, retention_days: int) -> datetime:
+    """What ended before then and is not held should be gone ``now``: its ceiling has passed."""
+    return now - timedelta(days=max(retention_days, FLOOR_DAYS)) - GONE_WITHIN
+
+
+def evidence_held(of_alarm: Sequence[Hold], drill: bool) -> bool:
+    """Whether an alarm's evidence is held by the alarm itself: until a person has released it, and so also before anybody has
+    written its hold down. A drill's never is."""
+    return not drill and (not of_alarm or any(hold.standing for hold in of_alarm))
 
 
 def held(holds: Sequence[Hold], camera: str, start: datetime, end: datetime) -> bool:

@@ -43,7 +43,8 @@ class Segment:
     """One closed file of one camera, in the object store under ``key``.
 
     ``start`` is its first frame, ``end`` where its last frame ends. ``version`` is the store's, where it keeps versions;
-    ``locked_until`` until when it was really locked there, ``None`` where the store cannot.
+    ``locked_until`` until when it was really locked there, ``None`` where the store cannot. ``reckoned_end`` is its end by a
+    reckoning that a wrong clock does not move (:mod:`gateway.domain.trust`): it is not due before both.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Segment:
     quality: Quality = Quality.FULL
     version: str | None = None
     locked_until: datetime | None = None
+    reckoned_end: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,11 @@ class Act(StrEnum):
     WATCHED = "watched"  # a live picture was opened
     NAMED = "named"  # the person behind an earlier line said who they are
     CONFIGURED = "configured"  # the gateway started with another site file
+    HELD = "held"  # a hold was placed
+    REVIEWED = "reviewed"  # a person looked at a hold, and it stands
+    RELEASED = "released"  # a person ended a hold
+    DELETED = "deleted"  # objects whose period was over are gone
+    CONFIRMED = "confirmed"  # a person confirmed the gateway's clock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,9 @@ class Who:
     name: str
     unit: str
     right: str
+
+
+GATEWAY = Who(name="gateway", unit="", right="gateway")  # what the gateway does by itself
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,14 +8,16 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, exists, func, insert, or_, select, update
 
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
+from gateway.domain.ids import DRILL
 from gateway.ports import Attempt, Request
 from storage.sql.messages import add_attempt, read_attempt
 from storage.sql.prepared import PreparedInsert
 from storage.sql.tables import attempt as attempt_table
 from storage.sql.tables import evidence as table
+from storage.sql.tables import hold
 from storage.sql.tables import request as request_table
 
 _COLUMNS = tuple(f.name for f in fields(Evidence))
@@ -26,6 +28,9 @@ _SAVE = (
     .where(table.c.id == bindparam("the_id"))
     .values({c: bindparam(c) for c in _COLUMNS if c != "id"})
 )
+
+_HOLDS = hold.c.alarm == table.c.alarm
+_RELEASED = exists().where(_HOLDS) & ~exists().where(_HOLDS, hold.c.released_at.is_(None))
 
 
 class SqlEvidence:
@@ -70,15 +75,30 @@ class SqlEvidence:
         tried = select(func.count()).where(attempt_table.c.message == table.c.id).scalar_subquery()
         # Not by state, which is that of a month's evidence: what is stored has its time, and by that it is found.
         query = select(table, tried.label("tried")).where(
-            table.c.uploaded_at.is_(None), table.c.stored_at.is_not(None)
+            table.c.uploaded_at.is_(None),
+            table.c.stored_at.is_not(None),
+            table.c.state != EvidenceState.DELETED.value,
         )
         if stored_since is not None:
             query = query.where(table.c.stored_at >= stored_since)
         return [(_evidence(row), row.tried) for row in self._c.execute(query.order_by(table.c.n))]
 
     def untold(self) -> list[Evidence]:
-        query = select(table).where(table.c.stored_at.is_not(None), table.c.told_at.is_(None))
+        query = select(table).where(
+            table.c.stored_at.is_not(None),
+            table.c.told_at.is_(None),
+            table.c.state != EvidenceState.DELETED.value,
+        )
         return [_evidence(row) for row in self._c.execute(query.order_by(table.c.n))]
+
+    def due(self, before: datetime, after: int, limit: int) -> list[tuple[int, Evidence]]:
+        query = select(table).where(
+            table.c.state == EvidenceState.STORED.value,
+            table.c.end < before,
+            table.c.n > after,
+            or_(table.c.alarm.startswith(f"{DRILL}_", autoescape=True), _RELEASED),
+        )
+        return [(row.n, _evidence(row)) for row in self._c.execute(query.order_by(table.c.n).limit(limit))]
 
     def attempted(self, attempt: Attempt) -> None:
         add_attempt(self._c, attempt)

@@ -6,9 +6,10 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, exists, insert, select, update
 
 from gateway.domain.holding import Hold
+from storage.sql.tables import alarm
 from storage.sql.tables import hold as table
 
 _COLUMNS = tuple(f.name for f in fields(Hold))
@@ -22,6 +23,15 @@ class SqlHolds:
 
     def place(self, hold: Hold) -> None:
         self._c.execute(insert(table), {name: getattr(hold, name) for name in _COLUMNS})
+
+    def unwritten(self, limit: int) -> list[tuple[str, datetime]]:
+        query = (
+            select(alarm.c.id, alarm.c.raised_at)
+            .where(alarm.c.drill.is_(None), ~exists().where(table.c.alarm == alarm.c.id))
+            .order_by(alarm.c.raised_at)
+            .limit(limit)
+        )
+        return [(row.id, row.raised_at) for row in self._c.execute(query)]
 
     def get(self, hold: str) -> Hold | None:
         row = self._c.execute(select(table).where(table.c.id == hold)).first()

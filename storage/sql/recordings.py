@@ -1,21 +1,18 @@
-"""Rows of what was recorded, what was not, and what was deleted of it."""
+"""Rows of what was recorded and what was not."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import zlib
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from gateway.domain.recording import Gap, GapCause, HourShare, Quality, Segment, hour_shares
-from gateway.ports import CameraCoverage, Deletion
-from storage.sql.tables import coverage, deletion, gap, recorded, segment
+from gateway.ports import CameraCoverage
+from storage.sql.tables import coverage, gap, recorded, segment
 
 _SEGMENT = tuple(f.name for f in fields(Segment))
 _GAP = tuple(f.name for f in fields(Gap))
@@ -26,6 +23,7 @@ _ADD_COVERAGE = upsert(coverage).on_conflict_do_update(
         for name in ("covered_ms", "frames", "bytes")
     },
 )
+_FORGET = delete(segment).where(segment.c.id == bindparam("gone"))
 _TAKE_COVERAGE = (
     update(coverage)
     .where(coverage.c.camera == bindparam("of"), coverage.c.hour == bindparam("at"))
@@ -127,46 +125,66 @@ class SqlRecordings:
             for row in self._c.execute(query)
         ]
 
-    def delete(self, gone: Sequence[Segment], record: Deletion) -> None:
-        """Remove the rows of what is no longer in the store, and keep the record of it."""
-        for one in gone:
-            self._c.execute(delete(segment).where(segment.c.id == one.id))
-            for share in hour_shares(one):
-                self._c.execute(
-                    _TAKE_COVERAGE,
-                    {
-                        "of": one.camera,
-                        "at": share.hour,
-                        "less_ms": share.covered_ms,
-                        "less_frames": share.frames,
-                        "less_bytes": share.bytes,
-                    },
-                )
-        self.record(record)
+    def cameras(self) -> list[str]:
+        known = select(recorded.c.camera).union(select(coverage.c.camera))
+        return sorted(row.camera for row in self._c.execute(known))
 
-    def record(self, record: Deletion) -> None:
+    def first(self, camera: str) -> datetime | None:
+        query = select(segment.c.start).where(segment.c.camera == camera).order_by(segment.c.start).limit(1)
+        return self._c.execute(query).scalar()
+
+    def due(
+        self, camera: str, before: datetime, after: datetime | None, now: datetime, limit: int
+    ) -> list[Segment]:
+        query = select(segment).where(
+            segment.c.camera == camera,
+            segment.c.start < before,
+            segment.c.end < before,
+            or_(segment.c.reckoned_end.is_(None), segment.c.reckoned_end < before),
+            or_(segment.c.locked_until.is_(None), segment.c.locked_until <= now),
+        )
+        if after is not None:
+            query = query.where(segment.c.start > after)
+        return [_segment(row) for row in self._c.execute(query.order_by(segment.c.start).limit(limit))]
+
+    def forget(self, camera: str, gone: Sequence[Segment]) -> None:
+        if not gone:
+            return
+        self._c.execute(_FORGET, [{"gone": one.id} for one in gone])
+        less: dict[datetime, list[int]] = {}
+        for share in (share for one in gone for share in hour_shares(one)):
+            sums = less.setdefault(share.hour, [0, 0, 0])
+            for at, value in enumerate((share.covered_ms, share.frames, share.bytes)):
+                sums[at] += value
         self._c.execute(
-            insert(deletion),
-            {
-                "id": record.id,
-                "at": record.at,
-                "camera": record.camera,
-                "alarm": record.alarm,
-                "start": record.start,
-                "end": record.end,
-                "count": len(record.items),
-                "bytes": record.size_bytes,
-                "items": zlib.compress(record.lines),
-                "items_sha256": hashlib.sha256(record.lines).hexdigest(),
-                "register_line": record.register_line,
-            },
+            _TAKE_COVERAGE,
+            [
+                {"of": camera, "at": hour, "less_ms": ms, "less_frames": frames, "less_bytes": size}
+                for hour, (ms, frames, size) in less.items()
+            ],
+        )
+        self._c.execute(
+            delete(coverage).where(
+                coverage.c.camera == camera, coverage.c.hour.in_(less), coverage.c.covered_ms <= 0
+            )
         )
 
-    def deletions(self, start: datetime, end: datetime, camera: str | None = None) -> list[Deletion]:
-        query = select(deletion).where(deletion.c.start < end, deletion.c.end > start)
-        if camera is not None:
-            query = query.where(deletion.c.camera == camera)
-        return [_deletion(row) for row in self._c.execute(query.order_by(deletion.c.n))]
+    def hourly_bytes(self, start: datetime, end: datetime) -> dict[datetime, int]:
+        query = (
+            select(coverage.c.hour, func.sum(coverage.c.bytes).label("bytes"))
+            .where(coverage.c.hour >= start, coverage.c.hour < end)
+            .group_by(coverage.c.hour)
+        )
+        return {row.hour: int(row.bytes) for row in self._c.execute(query)}
+
+    def gap_seconds(self, start: datetime, end: datetime) -> dict[str, dict[str, float]]:
+        query = select(gap).where(gap.c.start < end, or_(gap.c.end.is_(None), gap.c.end > start))
+        found: dict[str, dict[str, float]] = {}
+        for row in self._c.execute(query):
+            lasts = (end if row.end is None else min(row.end, end)) - max(row.start, start)
+            causes = found.setdefault(row.camera, {})
+            causes[row.cause] = causes.get(row.cause, 0.0) + lasts.total_seconds()
+        return found
 
 
 def _share(share: HourShare) -> dict[str, Any]:
@@ -186,17 +204,3 @@ def _segment(row: Row[Any]) -> Segment:
 def _gap(row: Row[Any]) -> Gap:
     values = {name: row._mapping[name] for name in _GAP}
     return Gap(**(values | {"cause": GapCause(values["cause"])}))
-
-
-def _deletion(row: Row[Any]) -> Deletion:
-    return Deletion(
-        id=row.id,
-        at=row.at,
-        camera=row.camera,
-        alarm=row.alarm,
-        start=row.start,
-        end=row.end,
-        size_bytes=row.bytes,
-        items=tuple(json.loads(line) for line in zlib.decompress(row.items).splitlines()),
-        register_line=row.register_line,
-    )

@@ -24,6 +24,7 @@ from gateway.domain.errors import InvariantBroken, Unavailable
 from storage.sql.alarms import SqlAlarms
 from storage.sql.answers import SqlAnswerItems
 from storage.sql.contacts import SqlContacts
+from storage.sql.deletions import SqlDeletions, SqlTrustedTime
 from storage.sql.drills import SqlDrillWindows
 from storage.sql.evidence import SqlEvidence, SqlRequests
 from storage.sql.faults import SqlFaults
@@ -58,6 +59,8 @@ class SqlTransaction:
         self.answer_items = SqlAnswerItems(connection)
         self.recordings = SqlRecordings(connection)
         self.holds = SqlHolds(connection)
+        self.deletions = SqlDeletions(connection)
+        self.trusted = SqlTrustedTime(connection)
 
 
 @dataclass(slots=True)

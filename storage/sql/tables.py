@@ -191,6 +191,7 @@ segment = Table(
     Column("quality", Text, nullable=False),
     Column("version", Text),  # the store's, where it keeps versions
     Column("locked_until", Instant),  # proved, not promised
+    Column("reckoned_end", Instant),  # by no single clock: not due before both this and `end`
     Index("segment_by_camera", "camera", "start"),
     Index("segment_by_end", "end"),
 )
@@ -249,7 +250,8 @@ hold = Table(
     Column("released_reason", Text),
     Index("hold_by_alarm", "alarm"),
 )
-# What was deleted, in batches: the list itself is compressed, its SHA-256 stands in the register.
+# What is being deleted or was, in batches: the list itself is compressed, its SHA-256 stands in the register. A row is written
+# before the first object goes; `register_line` once all are gone, in the transaction that takes out their rows.
 deletion = Table(
     "deletion",
     metadata,
@@ -264,8 +266,20 @@ deletion = Table(
     Column("bytes", BigInteger, nullable=False),
     Column("items", LargeBinary, nullable=False),  # zlib of JSON lines: key, sha256, version, start, end
     Column("items_sha256", Text, nullable=False),  # of the JSON lines
-    Column("register_line", Integer, nullable=False),
+    Column("register_line", Integer),
     Index("deletion_by_camera", "camera", "start"),
+)
+Index("deletion_pending", deletion.c.n, sqlite_where=deletion.c.register_line.is_(None))
+# One row: how late it is at least, as far as more than one clock has said so (gateway/domain/trust.py).
+trusted_time = Table(
+    "trusted_time",
+    metadata,
+    Column("one", Integer, primary_key=True),
+    Column("at", Instant, nullable=False),
+    Column("reckoned", Instant, nullable=False),
+    Column("granted_s", Float, nullable=False),
+    Column("confirmed_at", Instant),
+    Column("confirmed_by", Text, nullable=False),
 )
 
 timeline = Table(

@@ -1,22 +1,37 @@
-"""The minute ledger's rows on a real database: written once, summed by the hour, taken out with a record."""
+"""The minute ledger's rows on a real database: written once, summed by the hour, taken out with a record; and when it may go."""
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from gateway.domain.alarm import Drill
+from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.holding import Hold
 from gateway.domain.recording import Gap, GapCause, Segment, segment_key
+from gateway.domain.trust import TrustedTime
 from gateway.ports import Deletion
 from storage.sql.store import SqlTransaction
+from tests.support.builders import alarm
 from tests.support.clock import run
 from tests.support.stores import opened
 
 TEN = datetime(2026, 3, 2, 10, tzinfo=UTC)
 ALWAYS = (TEN - timedelta(days=1), TEN + timedelta(days=1))
+
+HOLD = Hold(
+    id="hld_1",
+    reason="案件 2026-17",
+    placed_by="李老师",
+    placed_unit="第三中学",
+    placed_at=TEN,
+    review_at=TEN + timedelta(days=90),
+    alarm="alm_1",
+)
 
 
 def segment(minute: int, camera: str = "cam-a") -> Segment:
@@ -63,12 +78,159 @@ def test_a_segment_is_counted_once_into_its_hours_and_out_of_them(tmp_path: Path
             assert sums.first_hour == TEN
             assert await store.read(lambda tx: tx.recordings.last("cam-a")) == two
             assert await store.read(lambda tx: tx.recordings.at_key(one.key)) == one
-            await store.write(lambda tx: tx.recordings.delete([one], record(one)))
+            await store.write(lambda tx: tx.recordings.forget("cam-a", [one]))
             (sums,) = await store.read(lambda tx: tx.recordings.coverage(*ALWAYS))
             assert (sums.covered_ms, sums.first_hour) == (60_000, TEN + timedelta(hours=1))
             assert await store.read(lambda tx: tx.recordings.segments("cam-a", *ALWAYS)) == [two]
-            (kept,) = await store.read(lambda tx: tx.recordings.deletions(*ALWAYS, "cam-a"))
-            assert kept == record(one)
+            assert await store.read(lambda tx: tx.recordings.first("cam-a")) == two.start
+            await store.write(lambda tx: tx.recordings.forget("cam-a", [two]))
+            assert await store.read(lambda tx: tx.recordings.coverage(*ALWAYS)) == []
+
+    run(story())
+
+
+def test_a_deletion_is_pending_until_it_is_done_or_given_up(tmp_path: Path) -> None:
+    """What is done is what was really gone, with its line; what was given up leaves nothing."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            intended, other = record(segment(0), segment(1)), replace(record(segment(2)), id="del_2")
+
+            def intend(tx: SqlTransaction) -> None:
+                for each in (intended, other):
+                    tx.deletions.intend(replace(each, register_line=None))
+
+            await store.write(intend)
+            pending = await store.read(lambda tx: tx.deletions.pending())
+            assert [(each.id, each.register_line) for each in pending] == [("del_1", None), ("del_2", None)]
+            assert await store.read(lambda tx: tx.deletions.listed(*ALWAYS)) == []
+            await store.write(lambda tx: tx.deletions.done(record(segment(0))))
+            await store.write(lambda tx: tx.deletions.give_up("del_2"))
+            await store.write(lambda tx: tx.deletions.give_up("del_1"))
+            assert await store.read(lambda tx: tx.deletions.pending()) == []
+            assert await store.read(lambda tx: tx.deletions.listed(*ALWAYS, "cam-a")) == [record(segment(0))]
+            assert await store.read(lambda tx: tx.deletions.listed(*ALWAYS, "cam-b")) == []
+            ((_, kept, sha256),) = await store.read(lambda tx: tx.deletions.after(0, 10))
+            assert hashlib.sha256(kept.lines).hexdigest() == sha256
+
+    run(story())
+
+
+def test_what_is_due_ended_before_by_the_clock_and_as_reckoned(tmp_path: Path) -> None:
+    """By start, a page at a time; what is locked, ended later, or was really made later than its date says is not."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            every = [segment(n) for n in range(5)]
+            every[1] = replace(every[1], locked_until=TEN + timedelta(days=40))
+            every[2] = replace(every[2], reckoned_end=TEN + timedelta(days=40))
+            await store.write(lambda tx: [tx.recordings.add(one) for one in [*every, segment(0, "cam-b")]])
+            before, now = TEN + timedelta(minutes=5), TEN + timedelta(days=31)
+
+            async def ids(after: datetime | None, limit: int, at: datetime) -> list[str]:
+                found = await store.read(lambda tx: tx.recordings.due("cam-a", before, after, at, limit))
+                return [one.id for one in found]
+
+            assert await ids(None, 10, now) == ["seg_cam-a_0", "seg_cam-a_3"]
+            assert await ids(None, 1, now) == ["seg_cam-a_0"]
+            assert await ids(every[0].start, 1, now) == ["seg_cam-a_3"]
+            later = TEN + timedelta(days=41)
+            assert await ids(None, 10, later) == ["seg_cam-a_0", "seg_cam-a_1", "seg_cam-a_3"]
+
+    run(story())
+
+
+def test_bytes_by_the_hour_and_gaps_by_their_cause_are_summed(tmp_path: Path) -> None:
+    """Of all cameras together; a gap counts for what of it lies in the span, and one that lasts to the span's end."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            every = [segment(59), segment(60), segment(61, "cam-b")]
+            gaps = [
+                Gap(
+                    id="gap_1", camera="cam-a", start=TEN - timedelta(hours=1), end=TEN, cause=GapCause.CAMERA
+                ),
+                Gap(
+                    id="gap_2",
+                    camera="cam-a",
+                    start=TEN + timedelta(minutes=50),
+                    end=None,
+                    cause=GapCause.NETWORK,
+                ),
+            ]
+
+            def fill(tx: SqlTransaction) -> None:
+                for one in every:
+                    tx.recordings.add(one)
+                for each in gaps:
+                    tx.recordings.open_gap(each)
+
+            await store.write(fill)
+            assert await store.read(lambda tx: tx.recordings.hourly_bytes(*ALWAYS)) == {
+                TEN: 30_000_000,
+                TEN + timedelta(hours=1): 60_000_000,
+            }
+            span = TEN - timedelta(minutes=30), TEN + timedelta(hours=1)
+            assert await store.read(lambda tx: tx.recordings.gap_seconds(*span)) == {
+                "cam-a": {"camera": 1800.0, "network": 600.0}
+            }
+            assert await store.read(lambda tx: tx.recordings.cameras()) == ["cam-a", "cam-b"]
+
+    run(story())
+
+
+def test_every_alarm_without_a_hold_is_found_and_no_drill(tmp_path: Path) -> None:
+    """Its evidence is due only once all its holds were released; a drill's always is."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            real, drill = alarm("alm_1", at=TEN), alarm("drl_1", at=TEN, drill=Drill.DRILL)
+            items = [
+                Evidence(
+                    id=f"evd_{each.id}",
+                    alarm=each.id,
+                    camera="cam-a",
+                    kind=Kind.STILL,
+                    moment=Moment.PRESS,
+                    start=TEN,
+                    end=TEN,
+                    state=EvidenceState.STORED,
+                    key=f"school/{each.id}.jpg",
+                )
+                for each in (real, drill)
+            ]
+
+            def fill(tx: SqlTransaction) -> None:
+                tx.alarms.add(real)
+                tx.alarms.add(drill)
+                tx.evidence.add(items)
+
+            async def due() -> list[str]:
+                found = await store.read(lambda tx: tx.evidence.due(TEN + timedelta(days=31), 0, 10))
+                return [item.alarm for _, item in found]
+
+            await store.write(fill)
+            assert await store.read(lambda tx: tx.holds.unwritten(10)) == [("alm_1", TEN)]
+            assert await due() == ["drl_1"]
+            await store.write(lambda tx: tx.holds.place(replace(HOLD, alarm="alm_1")))
+            assert await store.read(lambda tx: tx.holds.unwritten(10)) == []
+            assert await due() == ["drl_1"]
+            await store.write(lambda tx: tx.holds.release("hld_1", TEN, "甲", "第三中学", "结案"))
+            assert await due() == ["alm_1", "drl_1"]
+
+    run(story())
+
+
+def test_the_trusted_time_is_kept(tmp_path: Path) -> None:
+    """One row, replaced."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            assert await store.read(lambda tx: tx.trusted.get()) is None
+            for at in (TEN, TEN + timedelta(minutes=1)):
+                trusted = TrustedTime(at=at, reckoned=at, granted=timedelta(seconds=3), confirmed_by="110")
+                await store.write(lambda tx, trusted=trusted: tx.trusted.keep(trusted))  # type: ignore[misc]
+                assert await store.read(lambda tx: tx.trusted.get()) == trusted
 
     run(story())
 
@@ -115,9 +277,7 @@ def test_pages_of_what_is_due_leave_nothing_out(tmp_path: Path) -> None:
                 seen += [one for _, one in page]
                 gone = [page[0][1]]
                 await store.write(
-                    lambda tx, gone=gone: tx.recordings.delete(  # type: ignore[misc]
-                        gone, replace(record(*gone), id=f"del_{gone[0].id}")
-                    )
+                    lambda tx, gone=gone: tx.recordings.forget(gone[0].camera, gone)  # type: ignore[misc]
                 )
             assert {one.id for one in seen} == {one.id for one in every if one.end < before}
 
@@ -126,20 +286,11 @@ def test_pages_of_what_is_due_leave_nothing_out(tmp_path: Path) -> None:
 
 def test_a_hold_is_released_once_and_never_removed(tmp_path: Path) -> None:
     """By whom and why is kept with it."""
-    hold = Hold(
-        id="hld_1",
-        reason="案件 2026-17",
-        placed_by="李老师",
-        placed_unit="第三中学",
-        placed_at=TEN,
-        review_at=TEN + timedelta(days=90),
-        alarm="alm_1",
-    )
 
     async def story() -> None:
         async with opened(tmp_path) as store:
-            await store.write(lambda tx: tx.holds.place(hold))
-            assert await store.read(lambda tx: tx.holds.standing()) == [hold]
+            await store.write(lambda tx: tx.holds.place(HOLD))
+            assert await store.read(lambda tx: tx.holds.standing()) == [HOLD]
             await store.write(lambda tx: tx.holds.review("hld_1", TEN + timedelta(days=180)))
 
             def release(tx: SqlTransaction) -> list[bool]:

@@ -25,6 +25,7 @@ def upgrade() -> None:
         sa.Column("quality", sa.Text(), nullable=False),
         sa.Column("version", sa.Text(), nullable=True),
         sa.Column("locked_until", sa.BigInteger(), nullable=True),
+        sa.Column("reckoned_end", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("n"),
         sa.UniqueConstraint("key"),
         sa.UniqueConstraint("id"),
@@ -96,8 +97,19 @@ def upgrade() -> None:
         sa.Column("bytes", sa.BigInteger(), nullable=False),
         sa.Column("items", sa.LargeBinary(), nullable=False),
         sa.Column("items_sha256", sa.Text(), nullable=False),
-        sa.Column("register_line", sa.Integer(), nullable=False),
+        sa.Column("register_line", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("n"),
         sa.UniqueConstraint("id"),
     )
     op.create_index("deletion_by_camera", "deletion", ["camera", "start"])
+    op.create_index("deletion_pending", "deletion", ["n"], sqlite_where=sa.text("register_line IS NULL"))
+    op.create_table(
+        "trusted_time",
+        sa.Column("one", sa.Integer(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("reckoned", sa.BigInteger(), nullable=False),
+        sa.Column("granted_s", sa.Float(), nullable=False),
+        sa.Column("confirmed_at", sa.BigInteger(), nullable=True),
+        sa.Column("confirmed_by", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("one"),
+    )
