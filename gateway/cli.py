@@ -18,6 +18,7 @@ from config.unbuilt import unbuilt
 from gateway.certs import cli as certs
 from gateway.domain.errors import Refused, Unavailable
 from gateway.telemetry import set_up_logging
+from verifier import verify_export
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
@@ -31,6 +32,7 @@ _EPILOG = """examples:
   campus-gateway run --config school.yaml      the gateway itself
   campus-gateway drill --config school.yaml --point p-gate
                                                does an alarm of that point reach the centre?
+  campus-gateway verify EXPORT.zip --key KEY   is an export what the box signed?
 """
 
 
@@ -94,6 +96,15 @@ def _parser() -> argparse.ArgumentParser:
 
     certificates = commands.add_parser("certs", help="a small CA for a school that has none; renewals")
     certs.add_arguments(certificates)
+
+    verify = commands.add_parser(
+        "verify",
+        help="check an export offline: altered, complete, by whose key",
+        description=verify_export.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    verify_export.add_arguments(verify)
+    verify.set_defaults(command=verify_export.check)
 
     demo = commands.add_parser("demo", help="the whole chain on this machine, with simulators")
     demo.add_argument("--once", action="store_true", help="press one button, print the timeline, exit")

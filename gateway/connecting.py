@@ -18,8 +18,7 @@ from drivers.tls.contexts import TlsContext, TlsFiles, client_context, contexts_
 from drivers.uplinks.media_push import MediaPush
 from drivers.uplinks.webhook import WebhookPath
 from gateway.domain.errors import Refused
-from gateway.ports import Clock
-from gateway.registering import Signer
+from gateway.ports import Clock, Signer
 
 KEY_BYTES = 32
 

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 from gateway.domain.alarm import Alarm, Drill, State
 from gateway.domain.answer import ItemKind
+from gateway.domain.bundle import Film, Taken
 from gateway.domain.contact import Memory
 from gateway.domain.drill import DrillWindow
 from gateway.domain.evidence import ClipTaken, Evidence, StillTaken
@@ -155,6 +156,39 @@ class ObjectStore(Protocol):
 
     async def check(self) -> None:
         """Prove that the store takes a byte and gives it back; raises like ``put``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signer:
+    """The box's own key for the register and exports: Ed25519. ``public`` is its 32 bytes."""
+
+    sign: Callable[[bytes], bytes]
+    public: bytes
+
+
+class Joining(Protocol):
+    """One export on its way."""
+
+    async def take(self, path: Path, start: datetime) -> Taken | None:
+        """Append what lies in the span of a recording that began at ``start``; ``None`` if nothing does. In order of time.
+        ``Malformed`` if it cannot be read as one."""
+
+    async def finish(self) -> list[Film]:
+        """Close the films and tell of them."""
+
+
+class FilmJoiner(Protocol):
+    """Joins recordings into films without touching a picture's bytes."""
+
+    def joining(
+        self,
+        folder: Path,
+        begin: datetime,
+        end: datetime,
+        gaps: Sequence[tuple[datetime, datetime, str]],
+    ) -> AbstractAsyncContextManager[Joining]:
+        """Begin films in ``folder`` of the span; ``gaps`` (from, to, cause) become chapters. ``Unavailable`` if that cannot be
+        done now."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

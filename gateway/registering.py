@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from gateway.domain.errors import Unavailable
 from gateway.domain.register import GATEWAY, Act, Head, RegisterLine, Who
-from gateway.ports import Clock, Store, Transaction
+from gateway.ports import Clock, Signer, Store, Transaction
 
 log = structlog.get_logger(__name__)
 
@@ -23,14 +22,6 @@ log = structlog.get_logger(__name__)
 IDLE_S = {Act.VIEWED: 600.0, Act.WATCHED: 60.0}
 RETRY_S = 1.0
 MOST_WAITING = 10_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signer:
-    """The box's own key for the register: Ed25519. ``public`` is its 32 bytes."""
-
-    sign: Callable[[bytes], bytes]
-    public: bytes
 
 
 class Registering:

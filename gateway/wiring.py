@@ -31,6 +31,7 @@ import structlog
 from config.addresses import Url
 from config.settings import ACCEPTED_COPY, Settings
 from drivers.cameras.bank import SubprocessCameraBank
+from drivers.cameras.exporter import SubprocessJoiner
 from drivers.contacts.formats import CODECS, liveness
 from drivers.contacts.mqtt import BrokerAddress, MqttFeed
 from drivers.tls.contexts import TlsFiles, client_context
@@ -61,6 +62,7 @@ from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.links import LinkSigner
 from gateway.drilling import Drilling
+from gateway.exporting import Exporting
 from gateway.gathering import Gathering
 from gateway.hearing import Hearing
 from gateway.intake import Intake
@@ -233,12 +235,24 @@ class Gateway:
             armed=lambda: self.feed.armed,
             refused=lambda: self.feed.refused,
         )
+        signer = register_signer(settings.data_dir / "register.key")
         self.registering = Registering(
             store=self.store,
             clock=self.clock,
             site=site.site.id,
-            signer=register_signer(settings.data_dir / "register.key"),
+            signer=signer,
             tell=self._tell_of_register,
+        )
+        self.exporting = Exporting(
+            store=self.store,
+            clock=self.clock,
+            objects=self.objects,
+            cameras=self.cameras,
+            site=self.plan,
+            signer=signer,
+            joiner=SubprocessJoiner(),
+            folder=settings.data_dir / "exports",
+            software=f"campus-gateway {version('campus-gateway')}",
         )
         self.drilling = Drilling(
             store=self.store,
@@ -551,6 +565,7 @@ class Gateway:
             answering=self.answering,
             drilling=self.drilling,
             registering=self.registering,
+            exporting=self.exporting,
             cameras=self.cameras,
             objects=self.objects,
             envelopes=self.envelopes,

@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """Check an export of campus-gateway offline: is it what the box in the school signed, and all of it?
 
-One file, for Python 3.9 or newer; needs nothing but the package ``cryptography``. 离线核验导出的录像：只需本文件、Python 与 cryptography。
+One file, for Python 3.9 or newer; needs nothing but the package ``cryptography``.
+离线核验导出的录像：只需本文件、Python 与 cryptography。
 
     python3 verify_export.py EXPORT.zip --key 9f86d081…
 
-What is checked: the signature over the manifest; that the signing key is the one given; the SHA-256 and size of every file; every part
-of every film by the bytes of its pictures and of its sound, so that an alteration is told to the minute; that parts and gaps
-together account for the whole span. With ``--objects DIR`` also the recordings the parts were taken from.
+What is checked: the signature over the manifest; that the signing key is the one given; the SHA-256 and size of every file;
+every part of every film by the bytes of its pictures and of its sound, so that an alteration is told to the minute; that parts
+and gaps together account for the whole span. With ``--objects DIR`` also the recordings the parts were taken from.
 
-Exit code: 0 sound and signed by the key given; 1 altered, incomplete or signed by another key; 2 cannot be read as an export; 3 sound, but no
-key was given to compare with, so anybody could have signed it.
+Exit code: 0 sound and signed by the key given; 1 altered, incomplete or signed by another key; 2 cannot be read as an export;
+3 sound, but no key was given to compare with, so anybody could have signed it.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ FORMAT = "campus-gateway export v1"
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 BESIDE = frozenset({MANIFEST, SIGNATURE, "README.txt"})
 PIECE = 1 << 20
-SEAM = timedelta(milliseconds=1200)  # parts closer than this are one recording, as the gateway's ledger has it
+SEAM = timedelta(
+    milliseconds=1200
+)  # parts closer than this are one recording, as the gateway's ledger has it
 LARGEST_MANIFEST = 64 << 20
 EXIT_SOUND, EXIT_ALTERED, EXIT_UNREADABLE, EXIT_NO_KEY = 0, 1, 2, 3
 
@@ -67,7 +70,11 @@ class Bundle:
                     if len(head) < 30 or head[:4] != b"PK\x03\x04":
                         raise Unreadable(f"{path}: {info.filename} has no head")
                     name, extra = struct.unpack("<HH", head[26:30])
-                    self._places[info.filename] = (path, info.header_offset + 30 + name + extra, info.file_size)
+                    self._places[info.filename] = (
+                        path,
+                        info.header_offset + 30 + name + extra,
+                        info.file_size,
+                    )
         except (zipfile.BadZipFile, OSError) as exc:
             raise Unreadable(f"{path}: neither a folder nor a ZIP archive: {exc}") from exc
 
@@ -127,7 +134,9 @@ def boxes(file: Slice, begin: int, end: int) -> list[tuple[bytes, int, int]]:
         elif size == 0:
             size = end - begin
         if size < head or begin + size > end:
-            raise Unreadable(f"MP4: a box {kind!r} at byte {begin} says {size} bytes, {end - begin} are there")
+            raise Unreadable(
+                f"MP4: a box {kind!r} at byte {begin} says {size} bytes, {end - begin} are there"
+            )
         found.append((kind, begin + head, begin + size))
         begin += size
     return found
@@ -223,7 +232,9 @@ class Checking:
         """Check everything. Raises :class:`Unreadable` where the manifest cannot be followed."""
         self._signature()
         if key is not None and not _same_key(key, self.key):
-            self.findings.append(f"signed by another key than the one given: {self.fingerprint} 不是给定的签名密钥")
+            self.findings.append(
+                f"signed by another key than the one given: {self.fingerprint} 不是给定的签名密钥"
+            )
         try:
             self._files()
             for part in self.manifest["parts"]:
@@ -243,7 +254,9 @@ class Checking:
                 signature, FORMAT.encode() + b"\n" + self._body
             )
         except (InvalidSignature, binascii.Error, ValueError):
-            self.findings.append(f"{MANIFEST}: the signature is not of this text 清单签名不符，清单可能被改动")
+            self.findings.append(
+                f"{MANIFEST}: the signature is not of this text 清单签名不符，清单可能被改动"
+            )
 
     def _files(self) -> None:
         told = {each["name"]: each for each in self.manifest["files"]}
@@ -258,7 +271,7 @@ class Checking:
                 found = file.sha256()
                 if (file.size, found) != (each["bytes"], each["sha256"]):
                     self.findings.append(
-                        f"{name}: {file.size} bytes with SHA-256 {found}, {each['bytes']} bytes with {each['sha256']} were signed 文件被改动"
+                        f"{name}: {file.size} bytes, SHA-256 {found}; signed were {each['bytes']}, {each['sha256']} 文件被改动"
                     )
                 try:
                     self._parts(name, file)
@@ -294,7 +307,9 @@ class Checking:
             return
         found = Slice(path, 0, path.stat().st_size).sha256()
         if found != part["object_sha256"]:
-            self.findings.append(f"{part['object']}: SHA-256 {found}, not {part['object_sha256']} 原始录像与清单不符")
+            self.findings.append(
+                f"{part['object']}: SHA-256 {found}, not {part['object_sha256']} 原始录像与清单不符"
+            )
 
     def _span(self) -> None:
         """Parts and gaps account for every instant of the span."""
@@ -349,10 +364,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key",
         metavar="KEY",
-        help="the box's key: its fingerprint, the key as the heartbeats to the centre have it (register.key), or a file with one of them",
+        help="the box's key: its fingerprint, the key as the heartbeats to the centre have it (register.key), or a file "
+        "with one of them",
     )
     parser.add_argument(
-        "--objects", type=Path, metavar="DIR", help="check the recordings themselves too, where DIR holds them"
+        "--objects",
+        type=Path,
+        metavar="DIR",
+        help="check the recordings themselves too, where DIR holds them",
     )
     parser.add_argument("--json", action="store_true", help="print what was found as JSON")
 
@@ -382,7 +401,9 @@ def check(args: argparse.Namespace) -> int:
     try:
         story = checking.story()
     except (KeyError, TypeError):
-        print(f"cannot be read as an export 无法读取: {MANIFEST} lacks what every export has", file=sys.stderr)
+        print(
+            f"cannot be read as an export 无法读取: {MANIFEST} lacks what every export has", file=sys.stderr
+        )
         return EXIT_UNREADABLE
     for line in story:
         print(line)
@@ -394,8 +415,8 @@ def check(args: argparse.Namespace) -> int:
         {
             EXIT_SOUND: "SOUND 完好: nothing was altered, signed by the key given 未被改动，签名属于给定密钥",
             EXIT_ALTERED: f"NOT SOUND 不可信: {len(checking.findings)} finding(s)",
-            EXIT_NO_KEY: "nothing was altered since it was signed, but by whom? Compare the key with the one the centre knows and give it "
-            "with --key 自签名以来未被改动；请用 --key 核对密钥",
+            EXIT_NO_KEY: "nothing was altered since it was signed, but by whom? Compare the key with the one the centre knows "
+            "and give it with --key 自签名以来未被改动；请用 --key 核对密钥",
         }[found]
     )
     return found

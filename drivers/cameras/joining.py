@@ -1,12 +1,13 @@
 """The process that joins recordings into one film: stream copy, nothing decoded, nothing encoded.
 
-Run by the gateway as ``python -P -m drivers.cameras.joining`` with a socket for standard input and output, one JSON document a line:
-first ``{"folder", "begin", "end", "gaps"}``, then ``{"path", "start"}`` for each recording in order of time, answered one by one with
-``{"ok"}`` or ``{"error"}``, at last ``{"finish"}``, answered with the films. Times are seconds since 1970.
+Run by the gateway as ``python -P -m drivers.cameras.joining`` with a socket for standard input and output, one JSON document
+a line: first ``{"folder", "begin", "end", "gaps"}``, then ``{"path", "start"}`` for each recording in order of time, answered one
+by one with ``{"ok"}`` or ``{"error"}``, at last ``{"finish"}``, answered with the films. Times are seconds since 1970.
 
-The bytes of every picture and sound stay what the camera sent; what of each recording went where is told with its SHA-256, so that the film
-can be held against the recordings, and each part of it by itself, without this program. Pauses keep their length: the last picture before one
-stands still, and a chapter says so. A recording that one film cannot go on with (another codec, another size) begins the next film.
+The bytes of every picture and sound stay what the camera sent; what of each recording went where is told with its SHA-256, so
+that the film can be held against the recordings, and each part of it by itself, without this program. Pauses keep their length:
+the last picture before one stands still, and a chapter says so. A recording that one film cannot go on with (another codec,
+another size) begins the next film.
 """
 
 from __future__ import annotations
@@ -180,7 +181,9 @@ class Joining:
         film.out.close()
         with film.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            self._films.append({"name": film.path.name, "bytes": os.fstat(file.fileno()).st_size, "sha256": digest})
+            self._films.append(
+                {"name": film.path.name, "bytes": os.fstat(file.fileno()).st_size, "sha256": digest}
+            )
 
     def finish(self) -> list[Message]:
         """Close what is open; every film with its size and SHA-256."""

@@ -18,6 +18,7 @@ import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from drivers.cameras.exporter import SubprocessJoiner
 from gateway.answering import Answering
 from gateway.api.app import ApiParts, Caller, build_app
 from gateway.domain.alarm import Alarm, State
@@ -27,8 +28,9 @@ from gateway.domain.evidence import ClipTaken, Evidence, EvidenceState, Kind, Mo
 from gateway.domain.links import LinkSigner
 from gateway.domain.plan import Camera, Point, Severity, Site, Zone
 from gateway.drilling import Drilling
-from gateway.ports import CameraBank, CameraHealth, LivePlaylist, LiveSegment
-from gateway.registering import Registering, Signer
+from gateway.exporting import Exporting
+from gateway.ports import CameraBank, CameraHealth, LivePlaylist, LiveSegment, Signer
+from gateway.registering import Registering
 from storage.objects.local import LocalObjects
 from storage.sql.store import SqlStore
 
@@ -301,11 +303,12 @@ async def served(
     woken: list[str] = []
     key = Ed25519PrivateKey.from_private_bytes(b"r" * 32)
     public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    signer = Signer(sign=key.sign, public=public)
     registering = Registering(
         store=store,
         clock=clock,
         site=plan.id,
-        signer=Signer(sign=key.sign, public=public),
+        signer=signer,
         tell=lambda cause: woken.append(f"register: {cause}"),
     )
     parts = ApiParts(
@@ -329,6 +332,17 @@ async def served(
             wake_gathering=lambda: woken.append("gathering"),
         ),
         registering=registering,
+        exporting=Exporting(
+            store=store,
+            clock=clock,
+            objects=objects,
+            cameras=cameras or listed,
+            site=plan,
+            signer=signer,
+            joiner=SubprocessJoiner(),
+            folder=directory / "exports",
+            software="campus-gateway 1.2.3",
+        ),
         cameras=cameras or listed,
         objects=objects,
         envelopes=envelopes,
