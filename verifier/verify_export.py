@@ -23,7 +23,6 @@ import hashlib
 import json
 import struct
 import sys
-import zipfile
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -56,6 +55,8 @@ class Bundle:
                 if each.is_file():
                     self._places[each.name] = (each, 0, each.stat().st_size)
             return
+        import zipfile  # not at a gateway's start, which shares this file
+
         try:
             with zipfile.ZipFile(path) as archive, path.open("rb") as raw:
                 for info in archive.infolist():

@@ -19,6 +19,7 @@ from typing import Any
 import av
 import pytest
 
+from gateway.cli import main
 from gateway.domain.recording import Gap, GapCause, Segment, segment_key
 from tests.support.http_face import OTHER, Answer, Face, on_face
 from tests.support.processes import tool
@@ -153,6 +154,7 @@ async def test_a_span_over_recordings_and_a_gap_is_one_film_that_anybody_can_che
     code, said = verify(bundle, "--key", fingerprint(face), "--objects", str(folder / "objects"))
     assert code == 0, said
     assert verify(bundle)[0] == 3, "sound, but by whose key?"
+    assert main(["verify", str(bundle), "--key", fingerprint(face)]) == 0
     assert verify(bundle, "--key", "0" * 64)[0] == 1
     key = base64.b64encode(face.parts.exporting._signer.public).decode()
     (folder / "box.key").write_text(key)
