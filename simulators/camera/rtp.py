@@ -1,6 +1,6 @@
 """RTP over RTSP's TCP connection: packets prepared once per frame, and sender reports.
 
-RFC 3550 (RTP, RTCP), RFC 6184 (H.264), RFC 2326 section 10.12 (interleaving).
+RFC 3550 (RTP, RTCP), RFC 6184 (H.264), RFC 7798 (H.265), RFC 2326 section 10.12 (interleaving).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from simulators.camera.h264 import FRAME_STAMP_ID, stamp_digits
 
 CLOCK_HZ = 90_000
-"""RTP clock of video (RFC 6184, RFC 2435)."""
+"""RTP clock of video (RFC 6184, RFC 7798, RFC 2435)."""
 
-H264_PAYLOAD_TYPE = 96
+VIDEO_PAYLOAD_TYPE = 96
 JPEG_PAYLOAD_TYPE = 26
 
 # What fits an Ethernet frame; cameras keep to it on TCP as well.
@@ -55,6 +55,43 @@ def _fragment(nal: bytes, payload_bytes: int) -> list[bytes]:
     last = len(parts) - 1
     return [
         bytes((indicator, (0x80 if index == 0 else 0) | (0x40 if index == last else 0) | unit_type)) + part
+        for index, part in enumerate(parts)
+    ]
+
+
+def packetize_h265(nals: list[bytes], *, payload_bytes: int = _PAYLOAD_BYTES) -> list[bytes]:
+    """Return the RTP payloads of one frame: AP for small neighbours, FU for what is too large, else the unit."""
+    payloads: list[bytes] = []
+    small: list[bytes] = []
+
+    def flush() -> None:
+        if len(small) == 1:
+            payloads.append(small[0])
+        elif small:
+            # Type 48, layer 0, the lowest temporal level of all (4.4.2): the encoder makes one layer and one level.
+            payloads.append(b"\x60\x01" + b"".join(struct.pack(">H", len(nal)) + nal for nal in small))
+        small.clear()
+
+    for nal in nals:
+        if len(nal) > payload_bytes:
+            flush()
+            payloads.extend(_fragment_h265(nal, payload_bytes))
+            continue
+        if small and 2 + sum(2 + len(each) for each in small) + 2 + len(nal) > payload_bytes:
+            flush()
+        small.append(nal)
+    flush()
+    return payloads
+
+
+def _fragment_h265(nal: bytes, payload_bytes: int) -> list[bytes]:
+    """Cut a unit into FU payloads (4.4.3): its header with type 49, then a byte with start, end and its own type."""
+    header, unit_type = bytes((nal[0] & 0x81 | 49 << 1, nal[1])), nal[0] >> 1 & 0x3F
+    room = payload_bytes - 3
+    parts = [nal[at : at + room] for at in range(2, len(nal), room)]
+    last = len(parts) - 1
+    return [
+        header + bytes(((0x80 if index == 0 else 0) | (0x40 if index == last else 0) | unit_type,)) + part
         for index, part in enumerate(parts)
     ]
 

@@ -7,7 +7,6 @@ pictures and is cut after `_STALLED_S`.
 from __future__ import annotations
 
 import asyncio
-import base64
 import secrets
 import socket
 import time
@@ -16,13 +15,14 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
+from simulators.camera.codecs import CODECS, format_parameters
 from simulators.camera.digest import DigestGate
 from simulators.camera.faults import CameraFaults
 from simulators.camera.h264 import StreamDescription
 from simulators.camera.rtp import (
     CLOCK_HZ,
-    H264_PAYLOAD_TYPE,
     JPEG_PAYLOAD_TYPE,
+    VIDEO_PAYLOAD_TYPE,
     PreparedFrame,
     sender_report,
 )
@@ -59,7 +59,7 @@ class Frame:
 
 
 class RtspServer:
-    """Serves one H.264 stream at `STREAM_PATH`."""
+    """Serves one stream at `STREAM_PATH`."""
 
     def __init__(
         self,
@@ -157,10 +157,10 @@ class RtspServer:
         self._connections.discard(connection)
 
     def sdp(self, host: str) -> str:
-        """Describe the stream (RFC 4566; RFC 6184, 8.2.1)."""
+        """Describe the stream (RFC 4566)."""
         about = self.description
         jpeg = self.faults().wrong_codec
-        payload_type = JPEG_PAYLOAD_TYPE if jpeg else H264_PAYLOAD_TYPE
+        payload_type = JPEG_PAYLOAD_TYPE if jpeg else VIDEO_PAYLOAD_TYPE
         lines = [
             "v=0",
             f"o=- {self.ssrc} 1 IN IP4 {host}",
@@ -170,14 +170,10 @@ class RtspServer:
             "a=control:*",
             "a=range:npt=now-",
             f"m=video 0 RTP/AVP {payload_type}",
-            f"a=rtpmap:{payload_type} {'JPEG' if jpeg else 'H264'}/{CLOCK_HZ}",
+            f"a=rtpmap:{payload_type} {'JPEG' if jpeg else CODECS[about.codec].sdp_name}/{CLOCK_HZ}",
         ]
         if not jpeg:
-            sets = ",".join(base64.b64encode(unit).decode() for unit in (about.sps, about.pps))
-            lines.append(
-                f"a=fmtp:{payload_type} packetization-mode=1;"
-                f"profile-level-id={about.profile_level_id};sprop-parameter-sets={sets}"
-            )
+            lines.append(f"a=fmtp:{payload_type} {format_parameters(about)}")
         lines += [f"a=framerate:{about.fps}", f"a=control:{_TRACK}"]
         return "\r\n".join(lines) + "\r\n"
 

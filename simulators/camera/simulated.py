@@ -27,6 +27,7 @@ from simulators.camera.onvif import DEVICE_PATH, SNAPSHOT_PATH, OnvifService
 from simulators.camera.picture import Canvas
 from simulators.camera.rtp import JPEG_PAYLOAD_TYPE, PreparedFrame
 from simulators.camera.rtsp import STREAM_PATH, Frame, RtspServer
+from simulators.camera.settings import StreamSettings
 from simulators.camera.web import CameraHttp
 
 # A camera that serves JPEG by mistake does so at a few pictures a second.
@@ -52,10 +53,12 @@ class SimulatedCamera:
         http_port: int = 0,
         username: str = "admin",
         password: str = "camera-password",
+        codec: str = "h264",
         width: int = 640,
         height: int = 360,
         fps: int = 25,
         gop: int | None = None,
+        b_frames: int = 0,
         source: EncodedStream | None = None,
         loop_offset: int = 0,
         send_log: Path | None = None,
@@ -69,7 +72,12 @@ class SimulatedCamera:
         self._faults = faults or CameraFaults()
         self._gate = DigestGate(realm=name, username=username, password=password) if password else None
         self._source = (
-            LiveSource(title=name, width=width, height=height, fps=fps, gop=gop or fps)
+            LiveSource(
+                StreamSettings(
+                    codec=codec, width=width, height=height, fps=fps, gop=gop or fps, b_frames=b_frames
+                ),
+                title=name,
+            )
             if source is None
             else EncodedSource(source, offset=loop_offset)
         )
