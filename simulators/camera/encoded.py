@@ -22,8 +22,8 @@ from simulators.camera.encoder import opened
 from simulators.camera.h264 import join_annex_b, read_frame_stamp, split_annex_b
 from simulators.camera.picture import Canvas
 from simulators.camera.rtp import CLOCK_HZ
-from simulators.camera.rtsp import Frame
 from simulators.camera.settings import StreamSettings
+from simulators.camera.stream import Frame
 from simulators.camera.surface import Surface
 
 # Part of the cached file's name: raise it when the making changes.

@@ -11,8 +11,8 @@ from simulators.camera.codecs import CODECS, described, prepared
 from simulators.camera.encoder import EncodedPicture, PictureEncoder, first_key_frame
 from simulators.camera.picture import Canvas, Image
 from simulators.camera.rtp import CLOCK_HZ
-from simulators.camera.rtsp import Frame
 from simulators.camera.settings import StreamSettings
+from simulators.camera.stream import Frame
 
 _TICKS_PER_MS = CLOCK_HZ // 1000
 

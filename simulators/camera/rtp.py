@@ -111,16 +111,14 @@ class PreparedFrame:
         self.packets = len(self._packets_at)
 
     @classmethod
-    def of(cls, payloads: list[bytes], *, payload_type: int) -> PreparedFrame:
-        """Lay the payloads out; the last packet carries the marker."""
+    def of(cls, payloads: list[bytes], *, payload_type: int, marker: bool = True) -> PreparedFrame:
+        """Lay the payloads out; the last packet carries the marker unless there is to be none."""
         wire = bytearray()
         packets_at = []
         for index, payload in enumerate(payloads):
             packets_at.append(len(wire))
-            marker = 0x80 if index == len(payloads) - 1 else 0
-            wire += (
-                struct.pack(">BBHBB10x", 0x24, 0, 12 + len(payload), 0x80, marker | payload_type) + payload
-            )
+            mark = 0x80 if marker and index == len(payloads) - 1 else 0
+            wire += struct.pack(">BBHBB10x", 0x24, 0, 12 + len(payload), 0x80, mark | payload_type) + payload
         stamp = wire.find(FRAME_STAMP_ID)
         return cls(
             _wire=wire,

@@ -17,21 +17,22 @@ import time
 from pathlib import Path
 from typing import IO
 
+from simulators.camera.audio import AudioLoop
 from simulators.camera.digest import DigestGate
 from simulators.camera.encoded import EncodedSource, EncodedStream
 from simulators.camera.faults import CameraFaults
 from simulators.camera.h264 import StreamDescription
-from simulators.camera.jpeg import encode_jpeg, packetize_jpeg
+from simulators.camera.jpeg import encode_jpeg
 from simulators.camera.live import LiveSource
-from simulators.camera.onvif import DEVICE_PATH, SNAPSHOT_PATH, OnvifService
+from simulators.camera.onvif import DEVICE_PATH, PROFILE_TOKEN, SNAPSHOT_PATH, OnvifService
 from simulators.camera.picture import Canvas
-from simulators.camera.rtp import JPEG_PAYLOAD_TYPE, PreparedFrame
-from simulators.camera.rtsp import STREAM_PATH, Frame, RtspServer
+from simulators.camera.profile import CameraProfile
+from simulators.camera.rtsp import RtspServer
 from simulators.camera.settings import StreamSettings
+from simulators.camera.stream import Frame
 from simulators.camera.web import CameraHttp
 
-# A camera that serves JPEG by mistake does so at a few pictures a second.
-_JPEG_EVERY = 5
+STREAM_PATH = "/live"
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class SimulatedCamera:
         fps: int = 25,
         gop: int | None = None,
         b_frames: int = 0,
+        audio: str | None = None,
         source: EncodedStream | None = None,
         loop_offset: int = 0,
         send_log: Path | None = None,
@@ -71,25 +73,26 @@ class SimulatedCamera:
         self._rtsp_port = self._http_port = 0
         self._faults = faults or CameraFaults()
         self._gate = DigestGate(realm=name, username=username, password=password) if password else None
-        self._source = (
-            LiveSource(
-                StreamSettings(
-                    codec=codec, width=width, height=height, fps=fps, gop=gop or fps, b_frames=b_frames
-                ),
-                title=name,
-            )
-            if source is None
-            else EncodedSource(source, offset=loop_offset)
+        live = source or LiveSource(
+            StreamSettings(
+                codec=codec, width=width, height=height, fps=fps, gop=gop or fps, b_frames=b_frames
+            ),
+            title=name,
         )
-        about = self._source.description
+        self._main = CameraProfile(
+            token=PROFILE_TOKEN,
+            path=STREAM_PATH,
+            source=EncodedSource(live, offset=loop_offset) if isinstance(live, EncodedStream) else live,
+            audio=AudioLoop.make(audio) if audio else None,
+            faults=lambda: self._faults,
+            jpeg=self._draw_snapshot,
+            on_frame=self._sent,
+        )
+        about = self._main.description
         self._snapshot_canvas = Canvas(width=about.width, height=about.height, title=name)
         self._snapshot_lock = threading.Lock()
         self._rtsp = RtspServer(
-            name=name,
-            description=about,
-            gate=self._gate,
-            faults=lambda: self._faults,
-            on_playing=lambda count: self._source.want(count > 0),
+            name=name, streams=[self._main.stream], gate=self._gate, faults=lambda: self._faults
         )
         self._onvif = OnvifService(
             name=name,
@@ -114,7 +117,7 @@ class SimulatedCamera:
     @property
     def description(self) -> StreamDescription:
         """Size, rate and parameter sets of the stream."""
-        return self._source.description
+        return self._main.description
 
     @property
     def rtsp_port(self) -> int:
@@ -199,7 +202,7 @@ class SimulatedCamera:
         self._http = http
         if self._faults.refuse_connections:
             self._rtsp.close_port()
-        self._source.start(self._publish, self._failed)
+        self._main.start(self._failed)
 
     async def stop(self) -> None:
         """Close everything; harmless when stopped or never started."""
@@ -210,7 +213,7 @@ class SimulatedCamera:
         self._rtsp.cut_all()
         await http.stop()
         try:
-            await self._source.stop()
+            await self._main.stop()
         finally:
             if self._send_log is not None:
                 self._send_log.close()
@@ -242,21 +245,9 @@ class SimulatedCamera:
         """Reset the open RTSP connections once; the next ones are welcome."""
         self._rtsp.cut_all()
 
-    def _publish(self, frame: Frame) -> None:
+    def _sent(self, frame: Frame, clients: int) -> None:
+        """Note a picture that was sent to so many clients."""
         self._last_frame = frame.number
-        if self._faults.wrong_codec:
-            if frame.number % _JPEG_EVERY or not self._rtsp.playing:
-                return
-            frame = Frame(
-                prepared=PreparedFrame.of(
-                    packetize_jpeg(self._draw_snapshot()), payload_type=JPEG_PAYLOAD_TYPE
-                ),
-                number=frame.number,
-                key=True,
-                rtp_timestamp=frame.rtp_timestamp,
-                taken_at_s=frame.taken_at_s,
-            )
-        clients = self._rtsp.publish(frame)
         if clients and self._send_log is not None:
             line = {
                 "camera": self.name,

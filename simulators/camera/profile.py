@@ -1,0 +1,105 @@
+"""One of a camera's streams: its pictures, perhaps its sound, and the path under which both are served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from simulators.camera.audio import AudioLoop, AudioSource
+from simulators.camera.codecs import CODECS, format_parameters
+from simulators.camera.encoded import EncodedSource
+from simulators.camera.faults import CameraFaults
+from simulators.camera.h264 import StreamDescription
+from simulators.camera.jpeg import packetize_jpeg
+from simulators.camera.live import LiveSource
+from simulators.camera.rtp import CLOCK_HZ, JPEG_PAYLOAD_TYPE, VIDEO_PAYLOAD_TYPE, PreparedFrame
+from simulators.camera.stream import Frame, MediaStream, MediaTrack
+
+# A camera that serves JPEG by mistake does so at a few pictures a second.
+_JPEG_EVERY = 5
+
+
+class CameraProfile:
+    """A stream with what ONVIF calls it.
+
+    `jpeg` draws a picture for the fault `wrong_codec`; `on_frame` is told of every picture and how many clients got it.
+    """
+
+    def __init__(
+        self,
+        *,
+        token: str,
+        path: str,
+        source: LiveSource | EncodedSource,
+        audio: AudioLoop | None,
+        faults: Callable[[], CameraFaults],
+        jpeg: Callable[[], bytes],
+        on_frame: Callable[[Frame, int], None],
+    ) -> None:
+        self.token = token
+        self.audio = audio
+        self.source = source
+        self._sound = AudioSource(audio) if audio else None
+        self._faults, self._jpeg, self._on_frame = faults, jpeg, on_frame
+        self._video = MediaTrack("trackID=0", picture=True, describe=self._describe_video)
+        self._audio = MediaTrack("trackID=1", picture=False, describe=self._describe_audio)
+        tracks = (self._video, self._audio) if audio else (self._video,)
+        self.stream = MediaStream(path, tracks, on_playing=self._want)
+
+    @property
+    def path(self) -> str:
+        """Its path on the RTSP port."""
+        return self.stream.path
+
+    @property
+    def description(self) -> StreamDescription:
+        """Codec, size, rate and parameter sets of the pictures."""
+        return self.source.description
+
+    def start(self, on_failure: Callable[[BaseException], None]) -> None:
+        """Begin in the running event loop."""
+        self.source.start(self._publish, on_failure)
+        if self._sound is not None:
+            self._sound.start(lambda frame: self.stream.publish(self._audio, frame), on_failure)
+
+    async def stop(self) -> None:
+        """End it; harmless if it never ran. Raises what ended it before."""
+        try:
+            await self.source.stop()
+        finally:
+            if self._sound is not None:
+                await self._sound.stop()
+
+    def _want(self, playing: int) -> None:
+        self.source.want(playing > 0)
+        if self._sound is not None:
+            self._sound.want(playing > 0)
+
+    def _publish(self, frame: Frame) -> None:
+        if self._faults().wrong_codec:
+            if frame.number % _JPEG_EVERY or not self.stream.playing:
+                return
+            payloads = packetize_jpeg(self._jpeg())
+            frame = replace(
+                frame, prepared=PreparedFrame.of(payloads, payload_type=JPEG_PAYLOAD_TYPE), key=True
+            )
+        self._on_frame(frame, self.stream.publish(self._video, frame))
+
+    def _describe_video(self) -> list[str]:
+        about = self.description
+        if self._faults().wrong_codec:
+            lines = [
+                f"m=video 0 RTP/AVP {JPEG_PAYLOAD_TYPE}",
+                f"a=rtpmap:{JPEG_PAYLOAD_TYPE} JPEG/{CLOCK_HZ}",
+            ]
+        else:
+            lines = [
+                f"m=video 0 RTP/AVP {VIDEO_PAYLOAD_TYPE}",
+                f"a=rtpmap:{VIDEO_PAYLOAD_TYPE} {CODECS[about.codec].sdp_name}/{CLOCK_HZ}",
+                f"a=fmtp:{VIDEO_PAYLOAD_TYPE} {format_parameters(about)}",
+            ]
+        return [*lines, f"a=framerate:{about.fps}"]
+
+    def _describe_audio(self) -> list[str]:
+        assert self.audio is not None
+        return [f"m=audio 0 RTP/AVP {self.audio.payload_type}", *self.audio.sdp_lines]
