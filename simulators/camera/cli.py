@@ -43,8 +43,16 @@ _FAULT_HELP = {
     "wrong_host": "host that ONVIF answers name in their URIs",
     "wrong_port": "port that ONVIF answers name in their URIs",
     "cut_after_frames": "cut each session after so many frames",
+    "lose_every_packets": "lose every so many-th RTP packet of the pictures",
+    "change_codec": "h264 or h265: another codec; open sessions are cut",
+    "change_width": "another width, within open sessions",
+    "change_height": "another height, within open sessions",
+    "change_fps": "another frame rate, within open sessions",
+    "change_gop_s": "seconds from key frame to key frame, none on demand",
+    "change_b_frames": "another number of B-frames, within open sessions",
+    "change_cuts_sessions": "changes cut open sessions",
 }
-_FAULT_TYPES = {"float": float, "str | None": str, "int | None": int}
+_FAULT_TYPES = {"float": float, "float | None": float, "str | None": str, "int | None": int}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

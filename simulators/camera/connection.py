@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from simulators.camera.digest import DigestGate
-from simulators.camera.rtp import sender_report
+from simulators.camera.rtp import sender_report, without_every
 from simulators.camera.rtsp_messages import (
     Interleaved,
     MalformedRequest,
@@ -138,7 +138,8 @@ class RtspConnection(asyncio.Protocol):
                     cname=self._server.name,
                 )
             )
-        transport.write(wire)
+        lose = faults.lose_every_packets if track.picture else None
+        transport.write(without_every(wire, lose) if lose else wire)
         sending.packets += frame.prepared.packets
         sending.octets += frame.prepared.octets
         return True

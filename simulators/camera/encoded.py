@@ -112,6 +112,7 @@ class EncodedSource:
 
     def __init__(self, stream: EncodedStream, *, offset: int = 0) -> None:
         self.description = stream.description
+        self.settings = stream.settings
         self._stream = stream
         self._offset = offset
         self._task: asyncio.Task[None] | None = None
@@ -128,6 +129,11 @@ class EncodedSource:
 
     def want(self, wanted: bool) -> None:
         """Change nothing: sending to nobody costs nothing worth a pause."""
+
+    async def change(self, settings: StreamSettings) -> None:
+        """Raise ValueError unless the settings are those of the loop."""
+        if settings != self.settings:
+            raise ValueError(f"a loop encoded beforehand stays as it is: {self.settings}, not {settings}")
 
     async def stop(self) -> None:
         """End it; harmless if it never ran. Raises what ended it before."""

@@ -22,7 +22,7 @@ class LiveSource:
 
     def __init__(self, settings: StreamSettings, *, title: str) -> None:
         self._title = title
-        self._settings = settings
+        self.settings = settings
         self.description = described(settings, first_key_frame(settings))
         self._running: asyncio.Future[None] | None = None
         self._stopping = threading.Event()
@@ -47,10 +47,22 @@ class LiveSource:
     def want(self, wanted: bool) -> None:
         """Say whether anybody plays; the first frame after a pause is a key frame."""
         if wanted:
-            self._key_wanted.set()
+            if self.settings.keys_on_demand:
+                self._key_wanted.set()
             self._wanted.set()
         else:
             self._wanted.clear()
+
+    async def change(self, settings: StreamSettings) -> None:
+        """Film with other settings from the next picture on, which is a key frame with new parameter sets.
+
+        Raises ValueError for a size that cannot be drawn; then nothing is changed.
+        """
+        if settings == self.settings:
+            return
+        Canvas(width=settings.width, height=settings.height)
+        self.description = described(settings, await asyncio.to_thread(first_key_frame, settings))
+        self.settings = settings
 
     async def stop(self) -> None:
         """End the thread; harmless if it never ran. Raises what ended it before."""
@@ -65,8 +77,14 @@ class LiveSource:
         """The thread: run, and tell the loop how it ended."""
         loop = running.get_loop()
         error: BaseException | None = None
+
+        def deliver(codec: str, frame: Frame) -> None:
+            # What the old encoder still had is nothing for sessions that were promised the new codec.
+            if codec == self.settings.codec:
+                publish(frame)
+
         try:
-            self._run(lambda frame: loop.call_soon_threadsafe(publish, frame))
+            self._run(lambda codec, frame: loop.call_soon_threadsafe(deliver, codec, frame))
         except BaseException as caught:
             error = caught
         if loop.is_closed():
@@ -76,15 +94,15 @@ class LiveSource:
         else:
             loop.call_soon_threadsafe(running.set_exception, error)
 
-    def _run(self, publish: Callable[[Frame], object]) -> None:
+    def _run(self, publish: Callable[[str, Frame], object]) -> None:
         number = 0
         while not self._stopping.is_set():
             self._wanted.wait()
             number = self._film(publish, number)
 
-    def _film(self, publish: Callable[[Frame], object], number: int) -> int:
-        """Draw, encode and publish with one encoder until nobody plays; return the next picture's number."""
-        settings = self._settings
+    def _film(self, publish: Callable[[str, Frame], object], number: int) -> int:
+        """Draw, encode and publish with one encoder as long as somebody plays; return the next picture's number."""
+        settings = self.settings
         interval_s = 1 / settings.fps
         canvas = Canvas(width=settings.width, height=settings.height, title=self._title)
         encoder = PictureEncoder(settings, title=self._title)
@@ -92,6 +110,11 @@ class LiveSource:
         image: Image | None = None
         due_s = time.time()
         while self._wanted.is_set() and not self._stopping.is_set():
+            if settings != self.settings:
+                # The old encoder's last pictures were taken before the change.
+                for picture in encoder.drain():
+                    publish(settings.codec, _frame(settings.codec, picture, numbers.pop(picture.pts)))
+                break
             taken_at_s = time.time()
             if taken_at_s < due_s:
                 if self._stopping.wait(due_s - taken_at_s):
@@ -111,7 +134,7 @@ class LiveSource:
             timestamp = unix_ms * _TICKS_PER_MS
             numbers[timestamp] = number
             for picture in encoder.encode(image, pts=timestamp, key=key):
-                publish(_frame(settings.codec, picture, numbers.pop(picture.pts)))
+                publish(settings.codec, _frame(settings.codec, picture, numbers.pop(picture.pts)))
             number += 1
         return number
 

@@ -141,6 +141,17 @@ class PreparedFrame:
         return bytes(wire)
 
 
+def without_every(wire: bytes, every: int) -> bytes:
+    """Return interleaved packets without those whose sequence number is divisible by `every`."""
+    kept, at = bytearray(), 0
+    while at < len(wire):
+        length, sequence = struct.unpack_from(">H2xH", wire, at + 2)
+        if sequence % every:
+            kept += wire[at : at + 4 + length]
+        at += 4 + length
+    return bytes(kept)
+
+
 def sender_report(
     *, channel: int, ssrc: int, unix_s: float, timestamp: int, packets: int, octets: int, cname: str
 ) -> bytes:

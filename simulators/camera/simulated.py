@@ -73,23 +73,26 @@ class SimulatedCamera:
         self._rtsp_port = self._http_port = 0
         self._faults = faults or CameraFaults()
         self._gate = DigestGate(realm=name, username=username, password=password) if password else None
-        live = source or LiveSource(
+        self._settings = (
             StreamSettings(
                 codec=codec, width=width, height=height, fps=fps, gop=gop or fps, b_frames=b_frames
-            ),
-            title=name,
+            )
+            if source is None
+            else source.settings
         )
+        settings = self._faults.changed(self._settings)
+        if source is not None and settings != self._settings:
+            raise ValueError("a loop encoded beforehand cannot change: expected none of the faults change_…")
         self._main = CameraProfile(
             token=PROFILE_TOKEN,
             path=STREAM_PATH,
-            source=EncodedSource(live, offset=loop_offset) if isinstance(live, EncodedStream) else live,
+            source=EncodedSource(source, offset=loop_offset) if source else LiveSource(settings, title=name),
             audio=AudioLoop.make(audio) if audio else None,
             faults=lambda: self._faults,
             jpeg=self._draw_snapshot,
             on_frame=self._sent,
         )
-        about = self._main.description
-        self._snapshot_canvas = Canvas(width=about.width, height=about.height, title=name)
+        self._snapshot_canvas = Canvas(width=settings.width, height=settings.height, title=name)
         self._snapshot_lock = threading.Lock()
         self._rtsp = RtspServer(
             name=name, streams=[self._main.stream], gate=self._gate, faults=lambda: self._faults
@@ -98,12 +101,13 @@ class SimulatedCamera:
             name=name,
             username=username,
             password=password,
-            description=about,
+            description=self._main.description,
             stream_path=STREAM_PATH,
             rtsp_port=lambda: self._rtsp_port,
             http_port=lambda: self._http_port,
             faults=lambda: self._faults,
         )
+        self._changing = asyncio.Lock()
         self._http: CameraHttp | None = None
         self._send_log_path = send_log
         self._send_log: IO[str] | None = None
@@ -229,8 +233,19 @@ class SimulatedCamera:
     async def set_faults(self, faults: CameraFaults) -> None:
         """Put other faults in place of the present ones; they are in effect on return.
 
-        Raises OSError if the RTSP port was closed by `refuse_connections` and somebody took it meanwhile.
+        Raises ValueError for a change the camera cannot make, and then nothing is changed; OSError if the RTSP port
+        was closed by `refuse_connections` and somebody took it meanwhile.
         """
+        async with self._changing:
+            await self._change(faults)
+
+    async def _change(self, faults: CameraFaults) -> None:
+        settings, old = faults.changed(self._settings), self._main.source.settings
+        await self._main.source.change(settings)
+        if (settings.width, settings.height) != (old.width, old.height):
+            canvas = Canvas(width=settings.width, height=settings.height, title=self.name)
+            with self._snapshot_lock:
+                self._snapshot_canvas = canvas
         before, self._faults = self._faults, faults
         if self._http is None:
             return
@@ -238,7 +253,9 @@ class SimulatedCamera:
             self._rtsp.close_port()
         if before.refuse_connections and not faults.refuse_connections:
             await self._rtsp.listen(self.host, self._rtsp_port)
-        if faults.refuse_connections or faults.drop_connections or faults.wrong_codec != before.wrong_codec:
+        other_codec = faults.wrong_codec != before.wrong_codec or settings.codec != old.codec
+        restarted = faults.change_cuts_sessions and settings != old
+        if faults.refuse_connections or faults.drop_connections or other_codec or restarted:
             self._rtsp.cut_all()
 
     def cut_connections(self) -> None:

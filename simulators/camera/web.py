@@ -131,10 +131,9 @@ class CameraHttp:
 
     async def _change_faults(self, request: web.Request) -> web.Response:
         try:
-            faults = CameraFaults.from_json(json.loads(await request.read()))
+            await self._set_faults(CameraFaults.from_json(json.loads(await request.read())))
         except ValueError as error:
             return web.json_response({"error": str(error)}, status=400)
-        await self._set_faults(faults)
         return await self._show_faults(request)
 
     async def _show_status(self, request: web.Request) -> web.Response:
