@@ -12,6 +12,7 @@ from simulators.camera.faults import CameraFaults
 from simulators.camera.h264 import StreamDescription
 from simulators.camera.jpeg import packetize_jpeg
 from simulators.camera.live import LiveSource
+from simulators.camera.onvif_media import OfferedProfile, OfferedSound
 from simulators.camera.rtp import CLOCK_HZ, JPEG_PAYLOAD_TYPE, VIDEO_PAYLOAD_TYPE, PreparedFrame
 from simulators.camera.stream import Frame, MediaStream, MediaTrack
 
@@ -55,6 +56,15 @@ class CameraProfile:
     def description(self) -> StreamDescription:
         """Codec, size, rate and parameter sets of the pictures."""
         return self.source.description
+
+    def offered(self) -> OfferedProfile:
+        """Return what ONVIF tells of it now."""
+        sound = None
+        if self.audio is not None:
+            sound = OfferedSound(
+                codec=self.audio.codec, rate_hz=self.audio.rate_hz, bits_per_s=self.audio.bits_per_s
+            )
+        return OfferedProfile(token=self.token, path=self.path, about=self.description, sound=sound)
 
     def start(self, on_failure: Callable[[BaseException], None]) -> None:
         """Begin in the running event loop."""

@@ -24,7 +24,7 @@ from simulators.camera.faults import CameraFaults
 from simulators.camera.h264 import StreamDescription
 from simulators.camera.jpeg import encode_jpeg
 from simulators.camera.live import LiveSource
-from simulators.camera.onvif import DEVICE_PATH, PROFILE_TOKEN, SNAPSHOT_PATH, OnvifService
+from simulators.camera.onvif import DEVICE_PATH, SNAPSHOT_PATH, OnvifService
 from simulators.camera.picture import Canvas
 from simulators.camera.profile import CameraProfile
 from simulators.camera.rtsp import RtspServer
@@ -33,6 +33,7 @@ from simulators.camera.stream import Frame
 from simulators.camera.web import CameraHttp
 
 STREAM_PATH = "/live"
+SUB_PATH = "/sub"
 
 _log = logging.getLogger(__name__)
 
@@ -40,9 +41,11 @@ _log = logging.getLogger(__name__)
 class SimulatedCamera:
     """A camera on this machine; everything runs in the event loop that starts it, except drawing and encoding.
 
-    `source` is None for the live clock picture (its size and rate are the arguments here) or an `EncodedStream`.
-    Ports of 0 are chosen by the system. An empty `password` lets everybody in. `send_log` names a file that gets one
-    JSON line per frame sent: camera, frame, sent_at (Unix seconds), rtp (time stamp), key, clients.
+    `source` is None for the live clock picture (its codec, size, rate and B-frames are the arguments here) or an
+    `EncodedStream`. `audio` is None or one of `AUDIO_CODECS`, on every stream. `sub` sets a second, live stream with a
+    profile of its own. `media2` says whether there is a Media2 service, `media1_h265` what Media says of an H.265 profile
+    (`MEDIA1_H265`). Ports of 0 are chosen by the system. An empty `password` lets everybody in. `send_log` names a file
+    that gets one JSON line per picture sent: camera, stream, frame, sent_at (Unix seconds), rtp (time stamp), key, clients.
     """
 
     def __init__(
@@ -61,6 +64,9 @@ class SimulatedCamera:
         gop: int | None = None,
         b_frames: int = 0,
         audio: str | None = None,
+        sub: StreamSettings | None = None,
+        media2: bool = True,
+        media1_h265: str = "h264",
         source: EncodedStream | None = None,
         loop_offset: int = 0,
         send_log: Path | None = None,
@@ -83,35 +89,53 @@ class SimulatedCamera:
         settings = self._faults.changed(self._settings)
         if source is not None and settings != self._settings:
             raise ValueError("a loop encoded beforehand cannot change: expected none of the faults change_…")
-        self._main = CameraProfile(
-            token=PROFILE_TOKEN,
-            path=STREAM_PATH,
-            source=EncodedSource(source, offset=loop_offset) if source else LiveSource(settings, title=name),
-            audio=AudioLoop.make(audio) if audio else None,
-            faults=lambda: self._faults,
-            jpeg=self._draw_snapshot,
-            on_frame=self._sent,
+        sound = AudioLoop.make(audio) if audio else None
+        self._main = self._profile(
+            "main",
+            STREAM_PATH,
+            EncodedSource(source, offset=loop_offset) if source else LiveSource(settings, title=name),
+            sound,
         )
+        self._profiles = [self._main]
+        if sub is not None:
+            self._profiles.append(self._profile("sub", SUB_PATH, LiveSource(sub, title=name), sound))
         self._snapshot_canvas = Canvas(width=settings.width, height=settings.height, title=name)
         self._snapshot_lock = threading.Lock()
         self._rtsp = RtspServer(
-            name=name, streams=[self._main.stream], gate=self._gate, faults=lambda: self._faults
+            name=name,
+            streams=[each.stream for each in self._profiles],
+            gate=self._gate,
+            faults=lambda: self._faults,
         )
         self._onvif = OnvifService(
             name=name,
             username=username,
             password=password,
-            description=self._main.description,
-            stream_path=STREAM_PATH,
+            profiles=lambda: [each.offered() for each in self._profiles],
             rtsp_port=lambda: self._rtsp_port,
             http_port=lambda: self._http_port,
             faults=lambda: self._faults,
+            media2=media2,
+            media1_h265=media1_h265,
         )
         self._changing = asyncio.Lock()
         self._http: CameraHttp | None = None
         self._send_log_path = send_log
         self._send_log: IO[str] | None = None
         self._last_frame = 0
+
+    def _profile(
+        self, name: str, path: str, source: LiveSource | EncodedSource, sound: AudioLoop | None
+    ) -> CameraProfile:
+        return CameraProfile(
+            token=f"profile_{name}",
+            path=path,
+            source=source,
+            audio=sound,
+            faults=lambda: self._faults,
+            jpeg=self._draw_snapshot,
+            on_frame=lambda frame, clients: self._sent(path, frame, clients),
+        )
 
     @property
     def faults(self) -> CameraFaults:
@@ -139,6 +163,11 @@ class SimulatedCamera:
     def rtsp_url(self) -> str:
         """The stream's address without log-in."""
         return f"rtsp://{self.host}:{self._rtsp_port}{STREAM_PATH}"
+
+    @property
+    def sub_url(self) -> str:
+        """The sub stream's address without log-in, if there is one."""
+        return f"rtsp://{self.host}:{self._rtsp_port}{SUB_PATH}"
 
     @property
     def rtsp_url_with_login(self) -> str:
@@ -206,7 +235,8 @@ class SimulatedCamera:
         self._http = http
         if self._faults.refuse_connections:
             self._rtsp.close_port()
-        self._main.start(self._failed)
+        for profile in self._profiles:
+            profile.start(self._failed)
 
     async def stop(self) -> None:
         """Close everything; harmless when stopped or never started."""
@@ -217,7 +247,11 @@ class SimulatedCamera:
         self._rtsp.cut_all()
         await http.stop()
         try:
-            await self._main.stop()
+            # All are stopped before the first failure is told.
+            ended = await asyncio.gather(*(each.stop() for each in self._profiles), return_exceptions=True)
+            for error in ended:
+                if error is not None:
+                    raise error
         finally:
             if self._send_log is not None:
                 self._send_log.close()
@@ -262,12 +296,14 @@ class SimulatedCamera:
         """Reset the open RTSP connections once; the next ones are welcome."""
         self._rtsp.cut_all()
 
-    def _sent(self, frame: Frame, clients: int) -> None:
-        """Note a picture that was sent to so many clients."""
-        self._last_frame = frame.number
+    def _sent(self, path: str, frame: Frame, clients: int) -> None:
+        """Note a picture that was sent to so many clients of a stream."""
+        if path == STREAM_PATH:
+            self._last_frame = frame.number
         if clients and self._send_log is not None:
             line = {
                 "camera": self.name,
+                "stream": path,
                 "frame": frame.number,
                 "sent_at": round(time.time(), 6),
                 "rtp": frame.rtp_timestamp & 0xFFFFFFFF,

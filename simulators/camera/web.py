@@ -10,7 +10,7 @@ from aiohttp import web
 
 from simulators.camera.digest import DigestGate
 from simulators.camera.faults import CameraFaults
-from simulators.camera.onvif import DEVICE_PATH, MEDIA_PATH, SNAPSHOT_PATH, OnvifService
+from simulators.camera.onvif import DEVICE_PATH, MEDIA2_PATH, MEDIA_PATH, SNAPSHOT_PATH, OnvifService
 
 CONTROL_PATH = "/_faults"
 STATUS_PATH = "/_status"
@@ -42,8 +42,8 @@ class CameraHttp:
     async def listen(self, host: str, port: int) -> int:
         """Open the port (0: any free one) and return it; raises OSError if it is taken."""
         app = web.Application(client_max_size=_MOST_BODY_BYTES)
-        app.router.add_post(DEVICE_PATH, self._soap)
-        app.router.add_post(MEDIA_PATH, self._soap)
+        for path in (DEVICE_PATH, MEDIA_PATH, MEDIA2_PATH):
+            app.router.add_post(path, self._soap)
         app.router.add_get(SNAPSHOT_PATH, self._picture)
         app.router.add_get(CONTROL_PATH, self._show_faults)
         app.router.add_post(CONTROL_PATH, self._change_faults)

@@ -49,7 +49,7 @@ async def reads_everything(
         assert (await device.GetHostname()).Name == camera.name
         assert (await device.GetNetworkInterfaces())[0].Info.MTU == 1500
         services = await device.GetServices({"IncludeCapability": False})
-        assert [urlsplit(each.XAddr).port for each in services] == [camera.http_port] * 2
+        assert [urlsplit(each.XAddr).port for each in services] == [camera.http_port] * 3
         media = await client.create_media_service()
         assert (await media.GetServiceCapabilities()).SnapshotUri is True
         (source,) = await media.GetVideoSources()

@@ -13,7 +13,9 @@ import pytest
 
 from simulators.camera.faults import CameraFaults
 from simulators.camera.h264 import StreamDescription
-from simulators.camera.onvif import Answer, OnvifService
+from simulators.camera.onvif import OnvifService
+from simulators.camera.onvif_media import OfferedProfile
+from simulators.camera.soap import Answer
 
 DEVICE = "http://www.onvif.org/ver10/device/wsdl"
 MEDIA = "http://www.onvif.org/ver10/media/wsdl"
@@ -27,17 +29,15 @@ class Bench:
 
     def __init__(self) -> None:
         self.faults = CameraFaults()
+        about = StreamDescription(width=640, height=360, fps=25, gop=25, sps=b"\x67\x42\xc0\x1e", pps=b"")
         self.service = OnvifService(
             name="gate & passage",
             username="admin",
             password="right",
-            description=StreamDescription(
-                width=640, height=360, fps=25, gop=25, sps=b"\x67\x42\xc0\x1e", pps=b""
-            ),
+            profiles=lambda: [OfferedProfile(token="profile_main", path="/live", about=about)],
             rtsp_port=lambda: 8554,
             http_port=lambda: 8081,
             faults=lambda: self.faults,
-            stream_path="/live",
         )
 
     def ask(self, operation: str, *, header: str = "", logged_in: bool = False) -> Answer:
