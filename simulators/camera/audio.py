@@ -14,10 +14,9 @@ import av
 import numpy as np
 
 from simulators.camera.rtp import PreparedFrame
+from simulators.camera.settings import AUDIO_CODECS
 from simulators.camera.sound import Samples, draw_sound
 from simulators.camera.stream import Frame
-
-AUDIO_CODECS = ("aac", "pcmu", "pcma")
 
 _AAC_PAYLOAD_TYPE = 97
 _AAC_SAMPLES = 1024  # of one access unit, ISO/IEC 14496-3

@@ -11,11 +11,12 @@ import secrets
 import socket
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 from urllib.parse import urlsplit
 
 from simulators.camera.digest import DigestGate
-from simulators.camera.rtp import sender_report, without_every
+from simulators.camera.faults import CameraFaults
+from simulators.camera.rtp import disturbed, sender_report
 from simulators.camera.rtsp_messages import (
     Interleaved,
     MalformedRequest,
@@ -25,9 +26,6 @@ from simulators.camera.rtsp_messages import (
     response,
 )
 from simulators.camera.stream import Frame, MediaStream, MediaTrack
-
-if TYPE_CHECKING:
-    from simulators.camera.rtsp import RtspServer
 
 _METHODS = "OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER, SET_PARAMETER"
 # Two seconds of a 4 Mbit/s stream, over and above what the kernel's socket buffer takes.
@@ -47,10 +45,31 @@ class _Sending:
     reported_at_s: float = 0.0
 
 
+class Server(Protocol):
+    """What a connection knows of the server it came to."""
+
+    name: str
+    gate: DigestGate | None
+    sessions_total: int
+    refused_logins: int
+
+    def faults(self) -> CameraFaults:
+        """Return what is wrong with the camera now."""
+
+    def found(self, path: str) -> tuple[MediaStream, MediaTrack | None] | None:
+        """Return what a path names: a stream, and a track of it if it goes so far; None if there is no such thing."""
+
+    def opened(self, connection: RtspConnection) -> None:
+        """Count a connection."""
+
+    def closed(self, connection: RtspConnection) -> None:
+        """Forget a connection."""
+
+
 class RtspConnection(asyncio.Protocol):
     """One client."""
 
-    def __init__(self, server: RtspServer) -> None:
+    def __init__(self, server: Server) -> None:
         self._server = server
         self._reader = RequestReader()
         self._transport: asyncio.Transport | None = None
@@ -138,8 +157,14 @@ class RtspConnection(asyncio.Protocol):
                     cname=self._server.name,
                 )
             )
-        lose = faults.lose_every_packets if track.picture else None
-        transport.write(without_every(wire, lose) if lose else wire)
+        if track.picture:
+            wire = disturbed(
+                wire,
+                lose=faults.lose_every_packets,
+                repeat=faults.repeat_every_packets,
+                swap=faults.swap_every_packets,
+            )
+        transport.write(wire)
         sending.packets += frame.prepared.packets
         sending.octets += frame.prepared.octets
         return True

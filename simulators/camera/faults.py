@@ -29,6 +29,10 @@ class CameraFaults:
     """Seconds before a snapshot is answered."""
     snapshot_hangs: bool = False
     """A snapshot is begun and never finished."""
+    snapshot_cut: bool = False
+    """A snapshot's connection is reset in the middle of the picture."""
+    onvif_delay_s: float = 0.0
+    """Seconds before an ONVIF request is answered."""
     wrong_host: str | None = None
     """Host that ONVIF answers name in every URI, as a camera behind NAT does."""
     wrong_port: int | None = None
@@ -37,6 +41,12 @@ class CameraFaults:
     """Each RTSP session is cut in the middle of the frame after so many."""
     lose_every_packets: int | None = None
     """Every so many-th RTP packet of the pictures is lost on the way, as its sequence number shows."""
+    repeat_every_packets: int | None = None
+    """Every so many-th RTP packet of the pictures comes twice."""
+    swap_every_packets: int | None = None
+    """Every so many-th RTP packet of the pictures comes behind the next one of its frame."""
+    frame_delay_s: float = 0.0
+    """Seconds by which pictures and sound are sent late; they keep their time stamps and their order."""
     change_codec: str | None = None
     """The main stream's codec from now on; open sessions are cut, as they were promised another."""
     change_width: int | None = None

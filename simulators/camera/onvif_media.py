@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from xml.etree import ElementTree
 
 from simulators.camera.h264 import StreamDescription
+from simulators.camera.settings import MEDIA1_H265
 from simulators.camera.soap import MEDIA1, MEDIA2, Operation, Refused
-
-MEDIA1_H265 = ("h264", "omit", "bare")
-"""What Media says of an H.265 profile: that it is H.264, nothing at all, or a profile without an encoder. Cameras differ."""
 
 _MULTICAST = (
     "<tt:Multicast><tt:Address><tt:Type>IPv4</tt:Type><tt:IPv4Address>0.0.0.0</tt:IPv4Address></tt:Address>"
@@ -28,7 +26,7 @@ class OfferedSound:
     """What ONVIF tells of a profile's sound."""
 
     codec: str
-    """One of `simulators.camera.audio.AUDIO_CODECS`."""
+    """One of `simulators.camera.settings.AUDIO_CODECS`."""
     rate_hz: int
     bits_per_s: int
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -41,6 +42,7 @@ class CameraProfile:
         self.audio = audio
         self.source = source
         self._sound = AudioSource(audio) if audio else None
+        self._published_until_s = 0.0
         self._faults, self._jpeg, self._on_frame = faults, jpeg, on_frame
         self._video = MediaTrack("trackID=0", picture=True, describe=self._describe_video)
         self._audio = MediaTrack("trackID=1", picture=False, describe=self._describe_audio)
@@ -68,9 +70,9 @@ class CameraProfile:
 
     def start(self, on_failure: Callable[[BaseException], None]) -> None:
         """Begin in the running event loop."""
-        self.source.start(self._publish, on_failure)
+        self.source.start(lambda frame: self._in_time(self._publish, frame), on_failure)
         if self._sound is not None:
-            self._sound.start(lambda frame: self.stream.publish(self._audio, frame), on_failure)
+            self._sound.start(lambda frame: self._in_time(self._publish_sound, frame), on_failure)
 
     async def stop(self) -> None:
         """End it; harmless if it never ran. Raises what ended it before."""
@@ -84,6 +86,21 @@ class CameraProfile:
         self.source.want(playing > 0)
         if self._sound is not None:
             self._sound.want(playing > 0)
+
+    def _in_time(self, publish: Callable[[Frame], None], frame: Frame) -> None:
+        """Publish now, or late if the fault says so, but never before what was published before."""
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        due_s = max(now_s + self._faults().frame_delay_s, self._published_until_s)
+        if due_s <= now_s:
+            publish(frame)
+        else:
+            # Timers of one moment go off in any order.
+            self._published_until_s = due_s + 1e-6
+            loop.call_at(due_s, publish, frame)
+
+    def _publish_sound(self, frame: Frame) -> None:
+        self.stream.publish(self._audio, frame)
 
     def _publish(self, frame: Frame) -> None:
         if self._faults().wrong_codec:

@@ -141,15 +141,30 @@ class PreparedFrame:
         return bytes(wire)
 
 
-def without_every(wire: bytes, every: int) -> bytes:
-    """Return interleaved packets without those whose sequence number is divisible by `every`."""
-    kept, at = bytearray(), 0
+def disturbed(wire: bytes, *, lose: int | None, repeat: int | None, swap: int | None) -> bytes:
+    """Return a frame's interleaved packets as a bad way leaves them.
+
+    Those whose sequence number is divisible by `lose` are missing, by `repeat` there twice, by `swap` behind the next one.
+    """
+    if not (lose or repeat or swap):
+        return wire
+    kept: list[bytes] = []
+    held: bytes | None = None
+    at = 0
     while at < len(wire):
         length, sequence = struct.unpack_from(">H2xH", wire, at + 2)
-        if sequence % every:
-            kept += wire[at : at + 4 + length]
+        packet = wire[at : at + 4 + length]
         at += 4 + length
-    return bytes(kept)
+        if lose and sequence % lose == 0:
+            continue
+        if held is None and swap and sequence % swap == 0:
+            held = packet
+            continue
+        kept += [packet] * (2 if repeat and sequence % repeat == 0 else 1)
+        if held is not None:
+            kept.append(held)
+            held = None
+    return b"".join([*kept, held or b""])
 
 
 def sender_report(

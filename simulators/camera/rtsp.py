@@ -24,7 +24,7 @@ class RtspServer:
     ) -> None:
         self.name = name
         self.gate = gate
-        self.faults = faults
+        self._faults = faults
         self.sessions_total = 0
         self.refused_logins = 0
         self._streams = tuple(streams)
@@ -45,6 +45,10 @@ class RtspServer:
     def backlog_bytes(self) -> int:
         """Bytes that wait for clients to read, over all connections; the kernel's buffers not counted."""
         return sum(connection.backlog_bytes for connection in self._connections)
+
+    def faults(self) -> CameraFaults:
+        """Return what is wrong with the camera now."""
+        return self._faults()
 
     async def listen(self, host: str, port: int) -> int:
         """Open the port (0: any free one) and return it; raises OSError if it is taken."""

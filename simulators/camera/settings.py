@@ -1,10 +1,14 @@
-"""What a stream is set to, as an installer sets it."""
+"""What a camera is set to, as an installer sets it; without any video library behind it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 VIDEO_CODECS = ("h264", "h265")
+AUDIO_CODECS = ("aac", "pcmu", "pcma")
+MEDIA1_H265 = ("h264", "omit", "bare")
+"""What ONVIF Media says of an H.265 profile: that it is H.264, nothing at all, or a profile without an encoder."""
+
 _LONGEST_GOP = 100_000
 
 

@@ -14,6 +14,7 @@ import json
 import logging
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO
 
@@ -165,6 +166,11 @@ class SimulatedCamera:
         return f"rtsp://{self.host}:{self._rtsp_port}{STREAM_PATH}"
 
     @property
+    def has_sub(self) -> bool:
+        """Whether there is a sub stream."""
+        return len(self._profiles) > 1
+
+    @property
     def sub_url(self) -> str:
         """The sub stream's address without log-in, if there is one."""
         return f"rtsp://{self.host}:{self._rtsp_port}{SUB_PATH}"
@@ -264,12 +270,14 @@ class SimulatedCamera:
     async def __aexit__(self, *_: object) -> None:
         await self.stop()
 
-    async def set_faults(self, faults: CameraFaults) -> None:
-        """Put other faults in place of the present ones; they are in effect on return.
+    async def set_faults(self, faults: CameraFaults | Mapping[str, object]) -> None:
+        """Put other faults, or a document of them, in place of the present ones; they are in effect on return.
 
-        Raises ValueError for a change the camera cannot make, and then nothing is changed; OSError if the RTSP port
-        was closed by `refuse_connections` and somebody took it meanwhile.
+        Raises ValueError for an unknown fault or a change the camera cannot make, and then nothing is changed; OSError
+        if the RTSP port was closed by `refuse_connections` and somebody took it meanwhile.
         """
+        if not isinstance(faults, CameraFaults):
+            faults = CameraFaults.from_json(dict(faults))
         async with self._changing:
             await self._change(faults)
 
@@ -338,4 +346,20 @@ class SimulatedCamera:
             "sessions_total": self.sessions_total,
             "refused_logins": self.refused_logins,
             "frames": self._last_frame,
+            "streams": [_stream_status(each) for each in self._profiles],
         }
+
+
+def _stream_status(profile: CameraProfile) -> dict[str, object]:
+    about = profile.description
+    return {
+        "path": profile.path,
+        "codec": about.codec,
+        "width": about.width,
+        "height": about.height,
+        "fps": about.fps,
+        "gop": about.gop,
+        "b_frames": about.b_frames,
+        "audio": profile.audio and profile.audio.codec,
+        "playing": profile.stream.playing,
+    }

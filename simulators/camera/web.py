@@ -89,6 +89,7 @@ class CameraHttp:
     async def _soap(self, request: web.Request) -> web.Response:
         if self._is_dead(request):
             return web.Response(status=503)
+        await self._pause(self._faults().onvif_delay_s)
         answer = self._onvif.answer(
             await request.read(), host=request.host, logged_in=self._digest_admits(request)
         )
@@ -106,14 +107,15 @@ class CameraHttp:
         faults = self._faults()
         await self._pause(faults.snapshot_delay_s)
         jpeg = await self._snapshot()
-        if not faults.snapshot_hangs:
+        if not faults.snapshot_hangs and not faults.snapshot_cut:
             return web.Response(body=jpeg, content_type="image/jpeg", headers={"Cache-Control": "no-store"})
         unfinished = web.StreamResponse(
             headers={"Content-Type": "image/jpeg", "Content-Length": str(len(jpeg))}
         )
         await unfinished.prepare(request)
         await unfinished.write(jpeg[: len(jpeg) // 2])
-        await self._stopping.wait()
+        if not faults.snapshot_cut:
+            await self._stopping.wait()
         if request.transport is not None:
             request.transport.abort()
         return unfinished
