@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -42,7 +43,7 @@ class CameraProfile:
         self.audio = audio
         self.source = source
         self._sound = AudioSource(audio) if audio else None
-        self._published_until_s = 0.0
+        self._late: deque[tuple[Callable[[Frame], None], Frame]] = deque()
         self._faults, self._jpeg, self._on_frame = faults, jpeg, on_frame
         self._video = MediaTrack("trackID=0", picture=True, describe=self._describe_video)
         self._audio = MediaTrack("trackID=1", picture=False, describe=self._describe_audio)
@@ -88,16 +89,19 @@ class CameraProfile:
             self._sound.want(playing > 0)
 
     def _in_time(self, publish: Callable[[Frame], None], frame: Frame) -> None:
-        """Publish now, or late if the fault says so, but never before what was published before."""
-        loop = asyncio.get_running_loop()
-        now_s = loop.time()
-        due_s = max(now_s + self._faults().frame_delay_s, self._published_until_s)
-        if due_s <= now_s:
+        """Publish now, or late if the fault says so, but never before what came before."""
+        delay_s = self._faults().frame_delay_s
+        if not delay_s and not self._late:
             publish(frame)
-        else:
-            # Timers of one moment go off in any order.
-            self._published_until_s = due_s + 1e-6
-            loop.call_at(due_s, publish, frame)
+            return
+        loop = asyncio.get_running_loop()
+        self._late.append((publish, frame))
+        # One turn for each: they go off in the order of the queue, whichever timer comes first.
+        loop.call_later(delay_s, self._publish_late)
+
+    def _publish_late(self) -> None:
+        publish, frame = self._late.popleft()
+        publish(frame)
 
     def _publish_sound(self, frame: Frame) -> None:
         self.stream.publish(self._audio, frame)
