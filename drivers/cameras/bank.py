@@ -191,7 +191,7 @@ class SubprocessCameraBank:
             jpeg=jpeg,
             taken_at=taken_at,
             offset_ms=round((taken_at - at) / timedelta(milliseconds=1)),
-            clock="arrival",
+            clock=message["clock"],
             source="ring",
         )
 
@@ -307,6 +307,6 @@ def _clip_taken(facts: Message, sha256: str, shortfall: str | None) -> ClipTaken
         end=_wall(facts["end"]),
         bytes=facts["bytes"],
         sha256=sha256,
-        clock="arrival",
+        clock=facts.get("clock", "arrival"),
         shortfall=shortfall,
     )

@@ -53,6 +53,7 @@ class Clip:
     bytes: int
     sha256: str
     shortfall: str | None
+    clock: str
 
 
 class Cutting:
@@ -224,6 +225,7 @@ class Cutting:
             bytes=size,
             sha256=digest,
             shortfall="; ".join(self._missing) or None,
+            clock=writing.clock,
         )
 
     def discard(self) -> None:

@@ -128,6 +128,10 @@ class Group:
         """When a frame of this time was, on the monotonic clock."""
         return float(pts * self.stream.tick_s + self.offset_s())
 
+    def clock(self) -> str:
+        """What maps its times: ``rtcp`` where the camera's reports are followed, else ``arrival``."""
+        return "rtcp" if self.run.held_s() > 0 else "arrival"
+
     def heard_at(self, sound: Sound) -> float:
         """When the sound began, on the monotonic clock. The camera's reports are followed where its arrivals do not gainsay them:
         they alone tell how much longer its pictures take than its sound."""
@@ -244,6 +248,17 @@ class Ring:
             self._bytes += size - part.size
             self._trim(part.arrival_s)
 
+    def report(self, pts: int, at_s: float) -> float | None:
+        """The camera says that the frame of this time was at ``at_s``; returns how far that lies from what its arrivals say,
+        ``None`` if nothing is open to compare it with."""
+        with self._lock:
+            group = self._current
+            if group is None:
+                return None
+            media_s = pts * group.stream.tick_s
+            group.run.report(media_s, at_s)
+            return float(at_s - media_s - group.run.arrival_offset_at(media_s))
+
     def end_epoch(self) -> None:
         """The stream ended: nothing that comes later follows on its last group."""
         with self._lock:
@@ -346,7 +361,8 @@ class Ring:
             if not self._groups:
                 return 2.5 * 0.04
             run = self._groups[-1].run
-            return 2.5 * run.interval_s + 2 * min(run.reorder_s, DEEPEST * run.interval_s)
+            reorder_s = min(run.reorder_s, DEEPEST * run.interval_s)
+            return 2.5 * run.interval_s + 2 * reorder_s + run.held_s()
 
     def nearest(self, at_s: float) -> Found | None:
         """The frame nearest to an instant; ``None`` if the ring is empty."""

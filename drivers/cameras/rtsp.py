@@ -320,11 +320,11 @@ class Session:
             self._compare_clocks(packet, pts)
 
     def _compare_clocks(self, packet: Any, pts: int) -> None:
-        """The camera's own time of this frame, from its RTCP sender reports, against ours. It is told, never used."""
+        """The camera's own time of this frame, from its RTCP sender reports, against ours. What follows the ring knows."""
         (camera_us,) = struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))
-        group = self.ring.open_group()
-        if group is not None and camera_us > 0:
-            self.clock_offset_s = camera_us / 1e6 - self._clock.to_wall(group.at(pts))
+        if camera_us > 0:
+            off_s = self.ring.report(pts, self._clock.to_monotonic(camera_us / 1e6))
+            self.clock_offset_s = off_s if off_s is not None else self.clock_offset_s
 
 
 def _choose(container: Any) -> Any:

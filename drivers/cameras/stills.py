@@ -66,10 +66,11 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """A picture taken; ``time_s`` is on the monotonic clock."""
+    """A picture taken; ``time_s`` is on the monotonic clock, mapped by ``clock``."""
 
     jpeg: bytes
     time_s: float
+    clock: str
 
 
 Answer = Callable[[Still | Unavailable], None]
@@ -259,7 +260,7 @@ def _take(
             frame = found.frame
             jpeg = kept.get(frame)
             if jpeg is not None:
-                yield wanted, Still(jpeg, found.group.time_of(frame))
+                yield wanted, _still(jpeg, found.group, frame)
             else:
                 near.append((wanted, found, frame))
     if not near:
@@ -285,7 +286,11 @@ def _take(
             log.exception("making a JPEG for camera %s failed", wanted.source.id)
             yield wanted, Unavailable(f"the picture cannot be made a JPEG: {exc}")
             continue
-        yield wanted, Still(made[shown.frame], found.group.time_of(shown.frame))
+        yield wanted, _still(made[shown.frame], found.group, shown.frame)
+
+
+def _still(jpeg: bytes, group: Group, frame: Frame) -> Still:
+    return Still(jpeg, group.time_of(frame), group.clock())
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,10 @@ SKEW_SPAN_S = 8.0
 DEEPEST = 16
 """Frames that may come between one that is shown later and one that is shown earlier: the limit of both H.264 and H.265."""
 
+HELD_FRAMES = 8
+"""What an encoder that sends B-frames may hold back beyond what their order makes it: its look-ahead. Reports that say more are
+not believed."""
+
 FIRST_FRAMES = 8
 FIRST_STEP_S = 1.0
 """While the time between frames is not known yet, what may lie between two: five B-frames' time at 5 frames a second."""
@@ -58,7 +62,8 @@ class Run:
 
     Frames come in the order of decoding. With B-frames the ones that lead (the *front*) are sent as soon as they were made, and
     those between are held back by the camera: so the front alone tells how steadily frames come, while the smallest delay over
-    all is that of the front by itself.
+    all is that of the front by itself. How long such an encoder holds back the front too, no arrival tells: there, and within
+    what an encoder can hold, the camera's own reports are followed.
     """
 
     def __init__(self) -> None:
@@ -71,6 +76,7 @@ class Run:
         self._latest: list[float] = []  # media times of the last frames, sorted
         self._depths = (0, 0)  # frames held back at most: of the stretch before, and of this one
         self._offsets: dict[float, float] = {}  # what was worked out since the envelope last changed
+        self._reported: float | None = None  # the offset as the camera's reports have it
         self.interval_s = 0.04
         self.reorder_s = 0.0
 
@@ -133,6 +139,17 @@ class Run:
         insort(self._latest, media_s)
         del self._latest[: -DEEPEST - 1]
 
+    def report(self, media_s: float, at_s: float) -> None:
+        """The camera says that this media time was at ``at_s``, by its own clock taken for ours."""
+        self._reported = at_s - media_s
+        self._offsets.clear()
+
+    def held_s(self) -> float:
+        """By how much frames are set back from what their arrivals say, because the camera's reports say that it holds them."""
+        if self._front is None:
+            return 0.0
+        return self.arrival_offset_at(self._front[0]) - self.offset_at(self._front[0])
+
     def complete_media_s(self) -> float:
         """Media time up to which every frame has come, as far as the order of the last ones tells."""
         depth = max(self._depths)
@@ -142,11 +159,23 @@ class Run:
         """What to add to ``media_s``: the lower envelope of the delays around it. 0 before the first frame."""
         known = self._offsets.get(media_s)
         if known is None:
-            window = self._window(media_s)
-            skew = self._skew(window)
-            known = min((second.least - skew * (second.at - media_s) for second in window), default=0.0)
+            known = self.arrival_offset_at(media_s)
+            most_s = self.reorder_s + HELD_FRAMES * self.interval_s
+            if (
+                self.reorder_s > 0
+                and self._reported is not None
+                and 0 < known - self._reported <= most_s
+                and not self._skew(self._window(media_s))  # a clock that runs wrong is no witness
+            ):
+                known = self._reported
             self._offsets[media_s] = known
         return known
+
+    def arrival_offset_at(self, media_s: float) -> float:
+        """The same by arrivals alone."""
+        window = self._window(media_s)
+        skew = self._skew(window)
+        return min((second.least - skew * (second.at - media_s) for second in window), default=0.0)
 
     def quality(self) -> tuple[float, float]:
         """``(error_s, skew)`` now: how far arrivals typically lie above the envelope, which bounds what is not known of
@@ -156,7 +185,7 @@ class Run:
         newest = self._front[0]
         window = self._window(newest)
         skew = self._skew(window)
-        offset = self.offset_at(newest)
+        offset = self.arrival_offset_at(newest)
         above = [s.typical - skew * (s.at - newest) - offset for s in window]
         return (max(0.0, median(above)), skew)
 

@@ -155,7 +155,13 @@ class Worker:
                 self._send({"id": number, "error": still.reason})
             else:
                 self._send(
-                    {"id": number, "ok": True, "taken_at": self._clock.to_wall(still.time_s)}, still.jpeg
+                    {
+                        "id": number,
+                        "ok": True,
+                        "taken_at": self._clock.to_wall(still.time_s),
+                        "clock": still.clock,
+                    },
+                    still.jpeg,
                 )
 
         self._lives.prepare(session)
@@ -177,6 +183,7 @@ class Worker:
                     "bytes": clip.bytes,
                     "sha256": clip.sha256,
                     "shortfall": clip.shortfall,
+                    "clock": clip.clock,
                 }
             )
 

@@ -61,6 +61,7 @@ class Writing:
         self.video_session = self.video.session
         self.sound = sound
         self.epoch = group.epoch
+        self.clock = group.clock()
         self.first_s = self.last_s = group.time_of(first)
         self.heard_s = 0.0
         self.complaints: list[str] = []

@@ -91,8 +91,11 @@ def opened(
         f"bframes={settings.b_frames}:b-adapt=0"
     )
     if settings.codec == "h265":
-        # One thread, no advertising SEI, and blocks of 16 instead of 64: a third less work for so plain a picture.
-        name, own = "x265-params", "pools=none:frame-threads=1:log-level=error:info=0:ctu=16"
+        # One thread, no advertising SEI, and for so plain a picture half the work by small blocks and little search.
+        name, own = (
+            "x265-params",
+            "pools=none:frame-threads=1:log-level=error:info=0:ctu=16:me=dia:subme=0:max-merge=1:rd=1:aq-mode=0",
+        )
         if settings.b_frames:
             # x265 wants to look ahead further than it has B-frames.
             own += f":rc-lookahead={settings.b_frames + 1}"
