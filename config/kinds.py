@@ -166,6 +166,14 @@ def _timezone(text: str) -> str:
     return text
 
 
+def _time_of_day(text: str) -> str:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
+        raise refused(
+            "a time of day, HH:MM", 'for example "07:00"; in quotes, or YAML may read it as a number'
+        )
+    return text
+
+
 def _latitude(value: float) -> float:
     return _degrees(value, 90, "latitude")
 
@@ -203,6 +211,7 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 FilePath = Annotated[str, Field(min_length=1, max_length=4096)]
 Topic = Annotated[str, AfterValidator(_topic)]
+Word = Annotated[str, Field(min_length=1, max_length=1000)]
 Input = Annotated[str, BeforeValidator(_input), Field(min_length=1, max_length=64)]
 WebAddress = Annotated[str, AfterValidator(_web)]
 WebPlace = Annotated[str, AfterValidator(_web_place)]
@@ -214,6 +223,7 @@ Host = Annotated[str, AfterValidator(_host)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Listen = Annotated[str, AfterValidator(_listen)]
 LoopbackListen = Annotated[str, AfterValidator(_listen_loopback)]
+TimeOfDay = Annotated[str, AfterValidator(_time_of_day)]
 Timezone = Annotated[str, AfterValidator(_timezone)]
 Latitude = Annotated[float, Field(allow_inf_nan=False), AfterValidator(_latitude)]
 Longitude = Annotated[float, Field(allow_inf_nan=False), AfterValidator(_longitude)]

@@ -29,11 +29,13 @@ from config.kinds import (
     RetentionDays,
     StreamAddress,
     Text,
+    TimeOfDay,
     Timezone,
     Topic,
     WebAddress,
     WebhookSecret,
     WebPlace,
+    Word,
     parse_broker,
     parse_store,
     refused,
@@ -168,6 +170,36 @@ class MqttSource(Section):
     )
     input: Input | None = Field(default=None, description="Which input of a device that has several.")
     contact: Contact = Field(default="normally-open", description="Which way the contact is wired.")
+    liveness: Topic | None = Field(
+        default=None,
+        description="Where it is told to be online or offline, in place of its make's own topic.",
+    )
+    silent_after_s: Annotated[int, Field(ge=60, le=2_592_000)] | None = Field(
+        default=None, description="Seconds without any message from it after which that is a fault."
+    )
+
+
+class Confirm(Section):
+    topic: Topic = Field(description="Where its confirmations are published: a lamp, a buzzer.")
+    received: Word | None = Field(
+        default=None, description="Published when the centre's machine has received the alarm."
+    )
+    accepted: Word | None = Field(
+        default=None, description="Published when an operator of the centre has accepted it."
+    )
+    closed: Word | None = Field(default=None, description="Published when the centre has closed it.")
+    qos: Annotated[int, Field(ge=0, le=1)] = Field(
+        default=1, description="Quality of service of these publishes."
+    )
+    retain: bool = Field(default=False, description="Whether the broker keeps the last one.")
+
+    @model_validator(mode="after")
+    def _ends(self) -> Confirm:
+        if self.retain and self.closed is None and (self.received or self.accepted):
+            raise refused(
+                "a word for closed beside retain", "else the broker tells the lamp of an old alarm for ever"
+            )
+        return self
 
 
 class OnvifInput(Section):
@@ -190,6 +222,9 @@ class Point(Section):
     )
     severity: Severity = Field(
         default="panic", description="What a press means; duress stays silent in the school."
+    )
+    confirm: Confirm | None = Field(
+        default=None, description="Tells whoever pressed what became of it; never for duress."
     )
 
     @model_validator(mode="after")
@@ -305,9 +340,23 @@ class Evidence(Section):
     )
 
 
+class SelfTest(Section):
+    """A scheduled drill that the centre answers by itself: it proves the chain while nobody presses."""
+
+    point: Id = Field(description="Id of the point as which the self-test is raised.")
+    at: TimeOfDay = Field(default="07:00", description="When, every day, in the school's own time.")
+    answered_within_s: Annotated[int, Field(ge=10, le=3600)] = Field(
+        default=120, description="Seconds within which the centre has to answer it; later is a fault."
+    )
+
+
 class Tls(Section):
     cert: FilePath = Field(description="PEM file of the gateway's server certificate, chain included.")
     key: FilePath = Field(description="PEM file of the certificate's key.")
+    client_ca: FilePath | None = Field(
+        default=None,
+        description="PEM file of the CA whose certificate every caller has to show, besides the token.",
+    )
 
 
 class Http(Section):
@@ -357,6 +406,7 @@ class Site(Section):
         default=Storage(), description="Where evidence and records are kept, and for how long."
     )
     evidence: Evidence = Field(default=Evidence(), description="How much video around a press is evidence.")
+    self_test: SelfTest | None = Field(default=None, description="The daily self-test; none if absent.")
     http: Http = Field(default=Http(), description="The gateway's own HTTP service.")
     access: tuple[Access, ...] = Field(default=(), max_length=256, description="Who may call it.")
 

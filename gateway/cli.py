@@ -15,6 +15,7 @@ from config.findings import Finding, SiteRefused
 from config.loading import Loaded, load_site
 from config.settings import Settings, keep_accepted, load_accepted, resolve
 from config.unbuilt import unbuilt
+from gateway.certs import cli as certs
 from gateway.domain.errors import Refused, Unavailable
 from gateway.telemetry import set_up_logging
 
@@ -28,6 +29,8 @@ _EPILOG = """examples:
   campus-gateway check --config school.yaml --probe
                                                … and does everything it names answer?
   campus-gateway run --config school.yaml      the gateway itself
+  campus-gateway drill --config school.yaml --point p-gate
+                                               does an alarm of that point reach the centre?
 """
 
 
@@ -72,8 +75,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.set_defaults(command=_check)
 
+    drill = commands.add_parser(
+        "drill",
+        help="an exercise through the whole chain of the gateway that runs on this box",
+        description="Raises a drill at a point as if it had been pressed, and waits until the centre has received it. "
+        "Only the user the gateway runs as can do this, on the box itself.",
+        epilog="exit code: 0 received; 1 not received within 30 s, or an armed point that was not pressed; 2 refused",
+    )
+    _site_arguments(drill)
+    drill.add_argument("--point", required=True, metavar="ID", help="the point, by its id in the site file")
+    drill.add_argument(
+        "--arm",
+        type=float,
+        metavar="SECONDS",
+        help="raise nothing; make the next physical press of the point, within so many seconds (5 to 60), the drill",
+    )
+    drill.set_defaults(command=_drill)
+
+    certificates = commands.add_parser("certs", help="a small CA for a school that has none; renewals")
+    certs.add_arguments(certificates)
+
     demo = commands.add_parser("demo", help="the whole chain on this machine, with simulators")
     demo.add_argument("--once", action="store_true", help="press one button, print the timeline, exit")
+    demo.add_argument(
+        "--push",
+        action="store_true",
+        help="a school nobody can reach: stills, clips and live pictures are PUT at the centre (media: push)",
+    )
     demo.add_argument(
         "--data-dir", type=Path, help="keep the demo's data here (default: a folder that is removed)"
     )
@@ -199,14 +227,32 @@ def _check(args: argparse.Namespace) -> int:
         f"{args.config}: accepted — {len(site.zones)} zones, {len(site.cameras)} cameras, "
         f"{len(site.points)} points, {len(findings)} warnings"
     )
-    if not args.probe:
-        return 0
+    from gateway.connecting import unusable_tls
+
+    settings = resolve(loaded, args.data_dir)
+    unusable = unusable_tls(settings)
+    for section, reason in unusable.items():
+        print(f"{args.config}: {section}: {reason}", file=sys.stderr)
+    if unusable or not args.probe:
+        return EXIT_REFUSED if unusable else 0
     from gateway.probing.everything import probe
 
-    return asyncio.run(probe(resolve(loaded, args.data_dir), sys.stdout))
+    return asyncio.run(probe(settings, sys.stdout))
+
+
+def _drill(args: argparse.Namespace) -> int:
+    from gateway.operating import tell_drill
+
+    data_dir = args.data_dir if args.data_dir is not None else args.config.absolute().parent / "data"
+    try:
+        received = tell_drill(data_dir, args.point, args.arm, sys.stdout)
+    except Refused as exc:
+        print(f"campus-gateway drill: {exc.reason}", file=sys.stderr)
+        return EXIT_REFUSED
+    return 0 if received else EXIT_FAILED
 
 
 def _demo(args: argparse.Namespace) -> int:
     from gateway.demo import run_demo
 
-    return run_demo(once=args.once, data_dir=args.data_dir, http_port=args.http_port)
+    return run_demo(once=args.once, data_dir=args.data_dir, http_port=args.http_port, push=args.push)

@@ -20,9 +20,10 @@ from gateway.domain.alarm import Alarm
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import InvariantBroken, Refused, Unavailable
 from gateway.domain.evidence import DURING_CLIP_S, Evidence, EvidenceState, Kind, Moment
-from gateway.domain.ids import new_id
+from gateway.domain.ids import is_drill, new_id
 from gateway.domain.message import MessageType
 from gateway.ports import CameraBank, Clock, ObjectStore, Store, Transaction
+from gateway.telling import tell_of
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +32,6 @@ CLIP_GIVEN_UP_S = 10.0  # after the span's end
 RETRY_S = 0.5
 FIRST_WAITED_FOR_S = 1.5  # a camera that hangs must not hold up the others' clips
 STORE_RETRY_S = 2.0
-LATE_ITEMS_TOGETHER_S = 3.0  # late items within this share one revision; longer than a retry of the store
 MANIFEST_WAITS_S = 15.0  # for items still on their way when the window is over
 
 
@@ -65,7 +65,7 @@ class Gathering:
         self._objects = objects
         self._envelopes = envelopes
         self._spool = spool
-        self._wake_delivering = wake_delivering
+        self._wake_delivering = wake_delivering  # and pushing, where evidence is PUT
         self._no_room = no_room
         self._changed = asyncio.Event()
         self._last_number = 0
@@ -83,6 +83,8 @@ class Gathering:
         self._spool.mkdir(parents=True, exist_ok=True)
         for left in self._spool.iterdir():
             left.unlink()  # of a run that ended in the middle: its items are still wanted
+        if not self._envelopes.pushes:
+            await self._tell_left()
         async with asyncio.TaskGroup() as tasks:
             while True:
                 self._changed.clear()
@@ -104,7 +106,7 @@ class Gathering:
             )
             for number, _ in wanted:
                 self._last_number = max(self._last_number, number)
-            for item in sorted((e for _, e in wanted), key=lambda e: e.rank):
+            for item in sorted((e for _, e in wanted), key=lambda e: (is_drill(e.alarm), e.rank)):
                 if item.first:
                     self._first.setdefault(item.alarm, _First()).missing.add(item.id)
                 tasks.create_task(self._gather(item, adopt=self._afresh), name=f"gather {item.id}")
@@ -279,7 +281,8 @@ class Gathering:
     def _key(self, item: Evidence) -> str:
         site = self._envelopes.site
         day = item.start.astimezone(ZoneInfo("UTC")).strftime("%Y/%m/%d")
-        return f"{site.id}/alarms/{day}/{item.alarm}/{item.camera}/{item.id}.{item.suffix}"
+        plane = "drills" if is_drill(item.alarm) else "alarms"
+        return f"{site.id}/{plane}/{day}/{item.alarm}/{item.camera}/{item.id}.{item.suffix}"
 
     # What it came to.
 
@@ -289,29 +292,6 @@ class Gathering:
         def work(tx: Transaction) -> None:
             alarm = tx.alarms.get(item.alarm)
             assert alarm is not None
-            tx.evidence.save(item)
-            said = []
-            if item.state is EvidenceState.STORED:
-                data = self._envelopes.evidence(item, now)
-                alarm, message = self._envelopes.about_alarm(
-                    alarm, MessageType.ALARM_EVIDENCE, data, at=item.taken_at or now, now=now
-                )
-                said.append(message)
-            if item.request is not None:
-                asked = tx.requests.get(item.request)
-                assert asked is not None
-                ok = item.state is EvidenceState.STORED
-                tx.requests.save(replace(asked, ok=ok, result=item.reason or ""))
-                data = {
-                    "request": item.request,
-                    "ok": ok,
-                    "reason": item.reason,
-                    "evidence": item.id if ok else None,
-                }
-                alarm, message = self._envelopes.about_alarm(
-                    alarm, MessageType.REQUEST_RESULT, data, at=now, now=now
-                )
-                said.append(message)
             detail = {
                 "evidence": item.id,
                 "camera": item.camera,
@@ -321,11 +301,10 @@ class Gathering:
                 "reason": item.reason,
             }
             tx.alarms.note(alarm.id, now, item.state.value, detail)
-            if alarm.manifest_revision > 0 and alarm.manifest_due_at is None:
-                alarm = replace(alarm, manifest_due_at=now + timedelta(seconds=LATE_ITEMS_TOGETHER_S))
-            tx.alarms.save(alarm)
-            for message in said:
-                tx.messages.add(message)
+            if item.state is EvidenceState.STORED and self._envelopes.pushes:
+                tx.evidence.save(item)  # told once the centre has it
+            else:
+                tx.alarms.save(tell_of(tx, self._envelopes, alarm, item, now))
 
         await self._write(work)
         log.info(
@@ -341,12 +320,26 @@ class Gathering:
         self._wake_delivering()
         self._changed.set()
 
+    async def _tell_left(self) -> None:
+        """Tell of what was stored to be pushed and is not going to be: the site file says now that the centre fetches."""
+        now = self._clock.now()
+
+        def work(tx: Transaction) -> None:
+            for item in tx.evidence.untold():
+                alarm = tx.alarms.get(item.alarm)
+                assert alarm is not None
+                tx.alarms.save(tell_of(tx, self._envelopes, alarm, item, now))
+
+        await self._write(work)
+        self._wake_delivering()
+
     async def _make_manifest(self, alarm: Alarm, now: datetime) -> None:
         def work(tx: Transaction) -> bool:
             current = tx.alarms.get(alarm.id)
             assert current is not None
             items = tx.evidence.of(alarm.id)
-            missing = any(e.state is EvidenceState.WANTED and e.end <= current.window_ends_at for e in items)
+            ends_at = current.window_ends_at
+            missing = any(self._comes(e) and (e.wanted_end or e.end) <= ends_at for e in items)
             window_over_s = (now - max(current.window_ends_at, current.raised_at)).total_seconds()
             if missing and current.manifest_revision == 0 and window_over_s < MANIFEST_WAITS_S:
                 tx.alarms.save(replace(current, manifest_due_at=now + timedelta(seconds=0.5)))
@@ -367,6 +360,12 @@ class Gathering:
         if await self._store.write(work):
             self._wake_delivering()
         self._changed.set()
+
+    def _comes(self, item: Evidence) -> bool:
+        """Whether an item is still on its way to where the manifest will say it is."""
+        if item.state is EvidenceState.WANTED:
+            return True
+        return self._envelopes.pushes and item.state is EvidenceState.STORED and item.uploaded_at is None
 
     async def _want_during(self, id_: str) -> None:
         def work(tx: Transaction) -> None:

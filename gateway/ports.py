@@ -12,11 +12,16 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from gateway.domain.alarm import Alarm, State
+from gateway.domain.alarm import Alarm, Drill, State
+from gateway.domain.answer import ItemKind
 from gateway.domain.contact import Memory
+from gateway.domain.drill import DrillWindow
 from gateway.domain.evidence import ClipTaken, Evidence, StillTaken
 from gateway.domain.fault import Fault
+from gateway.domain.liveness import Seen
 from gateway.domain.message import Answer, Message, Outcome
+from gateway.domain.register import Act, Head, RegisterLine, WrittenLine
+from gateway.domain.upload import Put, Upload
 
 T = TypeVar("T")
 
@@ -162,7 +167,9 @@ class ContactMessage:
 
     ``mid`` and ``redelivered`` are MQTT's packet id and DUP flag; ``arrived_at`` is our clock. Calling ``acknowledge`` tells the
     transport that the message is safe: only after the commit, from the loop's thread, harmless when repeated
-    or when the connection is gone. ``connected`` says whether the connection that brought it still stands.
+    or when the connection is gone. ``connected`` says whether the connection that brought it still stands. ``qos`` is that of
+    its publish, at most that of our subscription (1). ``connected_at`` is when that connection was made, ``None`` if unknown:
+    before it, the message may have waited at the transport.
     """
 
     topic: str
@@ -173,6 +180,17 @@ class ContactMessage:
     arrived_at: datetime
     acknowledge: Callable[[], None]
     connected: Callable[[], bool] = lambda: False
+    qos: int = 1
+    connected_at: datetime | None = None
+
+
+class Publisher(Protocol):
+    """Tells something in the school: the same broker the contacts publish to."""
+
+    async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+        """Publish once; returns when the broker has it (at QoS 1 by its word). ``Unavailable`` if it is not connected or has not
+        answered within 5 s: then the message may have arrived all the same. Nothing is queued for later.
+        Cancellation-safe."""
 
 
 class ContactFeed(Protocol):
@@ -217,6 +235,9 @@ class Inbox(Protocol):
         """Keep the entry and return its number; ``None``, and nothing kept, if its hardware identity was admitted
         before."""
 
+    def note(self, identity: str, topic: str, at: datetime) -> None:
+        """Keep the identity of an event that was no press, so that it is never admitted as one; harmless if it is known."""
+
     def belongs(self, number: int, alarm: str) -> None:
         """The entry is a press of an alarm that was open already."""
 
@@ -243,6 +264,19 @@ class Inbox(Protocol):
         """The newest of them."""
 
 
+class Contacts(Protocol):
+    """What contacts last told of themselves. Part of a transaction."""
+
+    def seen(self) -> dict[str, Seen]:
+        """What is kept, by point; points of an earlier site file included."""
+
+    def listened_s(self) -> float:
+        """How long the broker was listened to, over all runs; 0 at first."""
+
+    def keep(self, seen: Mapping[str, Seen], listened_s: float) -> None:
+        """Replace what is kept of these points, and how long was listened."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimelineEntry:
     """One step in an alarm's life, as kept for ever."""
@@ -253,7 +287,10 @@ class TimelineEntry:
 
 
 class Alarms(Protocol):
-    """Alarms and their timelines. Part of a transaction."""
+    """Alarms and drills with their timelines. Part of a transaction.
+
+    The planes never mix: what speaks of open alarms, or lists alarms, means alarms only.
+    """
 
     def get(self, alarm: str) -> Alarm | None:
         """The alarm of that id."""
@@ -273,6 +310,12 @@ class Alarms(Protocol):
     def timeline(self, alarm: str) -> list[TimelineEntry]:
         """All steps, oldest first."""
 
+    def steps(self, after: int) -> list[tuple[int, str, str]]:
+        """Steps of all alarms whose number is above ``after``, as (number, alarm, what), by number; at most 1000."""
+
+    def last_step(self) -> int:
+        """The number of the newest step of any alarm; 0 if there is none."""
+
     def listed(
         self,
         *,
@@ -281,11 +324,18 @@ class Alarms(Protocol):
         until: datetime | None = None,
         before: tuple[datetime, str] | None = None,
         limit: int = 100,
+        drills: bool = False,
     ) -> list[Alarm]:
-        """Alarms newest first; ``before`` is the place of the last one already seen."""
+        """Alarms, or with ``drills`` drills, newest first; ``before`` is the place of the last one already seen."""
 
     def open(self) -> list[Alarm]:
         """All open alarms, oldest first."""
+
+    def open_drills(self) -> list[Alarm]:
+        """All open drills, oldest first."""
+
+    def last_drill(self, kind: Drill) -> Alarm | None:
+        """The newest drill of that kind."""
 
     def manifests_due(self, now: datetime) -> list[Alarm]:
         """Alarms whose manifest is to be made by ``now``."""
@@ -320,6 +370,19 @@ class EvidenceRows(Protocol):
 
     def not_uploaded(self, stored_before: datetime) -> list[Evidence]:
         """Items stored before that instant which the centre has not taken, at most 100."""
+
+    def to_push(self, stored_since: datetime | None) -> list[tuple[Evidence, int]]:
+        """Items stored, since that instant if one is given, and not uploaded, in the order in which they were asked for; each
+        with the number of attempts on record."""
+
+    def untold(self) -> list[Evidence]:
+        """Items stored and not told to the centre, in the order in which they were asked for."""
+
+    def attempted(self, attempt: Attempt) -> None:
+        """Put an attempt at an item's PUT on record; its ``message`` is the item's id."""
+
+    def attempts(self, alarm: str) -> Mapping[str, list[Attempt]]:
+        """The attempts on record at each item of one alarm, by the item's id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -386,7 +449,8 @@ class Faults(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request of the centre: a clip of a span or a still of now, and who asked why. ``ok`` is ``None`` until done."""
+    """A request of the centre: a clip of a span or a still of now, and who asked why. ``ok`` is ``None`` until done; ``item``
+    is the id the centre gave it, where it came in an answer body."""
 
     id: str
     alarm: str
@@ -398,6 +462,7 @@ class Request:
     evidence: str | None
     ok: bool | None = None
     result: str = ""
+    item: str | None = None
 
 
 class Requests(Protocol):
@@ -416,11 +481,101 @@ class Requests(Protocol):
         """All requests of one alarm, oldest first."""
 
 
+class DrillWindows(Protocol):
+    """Armings of points for a drill. Part of a transaction."""
+
+    def add(self, window: DrillWindow) -> None:
+        """Keep a new one."""
+
+    def get(self, window: str) -> DrillWindow | None:
+        """The window of that id."""
+
+    def standing(self, now: datetime, point: str | None = None) -> list[DrillWindow]:
+        """Those not over by then and not ended by a press, of one point or of all, oldest first."""
+
+    def received(self, window: str, at: datetime) -> None:
+        """The centre has received its message; a second time changes nothing."""
+
+    def end(self, window: str, by: str) -> None:
+        """The point's next press became ``by``: no other press is of this window."""
+
+
+class Register(Protocol):
+    """Who looked at what, and what was done to the record. Part of a transaction; lines are never changed or removed."""
+
+    def append(self, line: RegisterLine) -> int:
+        """Write the next line; its number, from 1 and without gaps."""
+
+    def head(self) -> Head:
+        """Its length and the root of its tree."""
+
+    def lines(
+        self,
+        *,
+        after: int = 0,
+        limit: int = 100,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        acts: Sequence[Act] | None = None,
+    ) -> list[WrittenLine]:
+        """Lines above number ``after``, by number."""
+
+    def leaves(self, size: int) -> list[bytes]:
+        """The hashes of the first ``size`` lines."""
+
+    def last(self, act: Act) -> WrittenLine | None:
+        """The newest line of that act."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredItem:
+    """A reply or request that came in an answer body, and what came of it, kept so that it is applied once.
+
+    ``ok`` false means that nothing was changed, and ``reason`` why. ``state`` is the alarm's state after it. ``told`` is
+    whether the centre has received a heartbeat that says all this.
+    """
+
+    id: str
+    digest: str
+    kind: ItemKind
+    alarm: str | None
+    seen_at: datetime
+    ok: bool
+    reason: str | None = None
+    state: str | None = None
+    request: str | None = None
+    told: bool = False
+
+
+class AnswerItems(Protocol):
+    """What came in answer bodies, by the centre's own ids. Part of a transaction."""
+
+    def get(self, item: str) -> AnsweredItem | None:
+        """The item of that id, if it came before."""
+
+    def add(self, item: AnsweredItem) -> None:
+        """Keep a new one."""
+
+    def seen_again(self, item: str, at: datetime) -> None:
+        """It came once more, so the centre does not know its outcome: remember it from now, and tell it again."""
+
+    def untold(self, limit: int) -> list[AnsweredItem]:
+        """Those whose outcome no received heartbeat has told, oldest first."""
+
+    def told(self, items: Sequence[str]) -> None:
+        """The centre has received their outcomes."""
+
+    def forget(self, before: datetime) -> None:
+        """Drop those not seen since then."""
+
+
 class Transaction(Protocol):
     """All tables as they are at one instant. Synchronous: nothing is awaited while the write lock is held."""
 
     @property
     def inbox(self) -> Inbox: ...
+    @property
+    def contacts(self) -> Contacts: ...
     @property
     def alarms(self) -> Alarms: ...
     @property
@@ -431,6 +586,12 @@ class Transaction(Protocol):
     def faults(self) -> Faults: ...
     @property
     def requests(self) -> Requests: ...
+    @property
+    def windows(self) -> DrillWindows: ...
+    @property
+    def register(self) -> Register: ...
+    @property
+    def answer_items(self) -> AnswerItems: ...
 
 
 class Store(Protocol):
@@ -464,6 +625,24 @@ class PathHealth:
     last_answer_at: datetime | None = None
 
 
+class Heard(Protocol):
+    """What one answer of the centre says besides that a message was received; nothing of it is applied yet."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing to apply."""
+
+    def apply(self, tx: Transaction) -> None:
+        """Apply it within the caller's transaction. May be run again if that could not be committed. What cannot be applied
+        changes nothing and is kept as such; raises only what the database raises."""
+
+    def committed(self) -> None:
+        """The transaction is on disk: wake who has work by it, and say what was not applied."""
+
+    def failed(self, cause: str) -> None:
+        """It could not be applied by a mistake of ours, and was given up so that delivery goes on."""
+
+
 class Uplink(Protocol):
     """One path to the 110 centre."""
 
@@ -471,6 +650,29 @@ class Uplink(Protocol):
     def name(self) -> str:
         """The path's name in attempts and faults."""
 
-    async def deliver(self, message: str, body: bytes) -> Answer:
-        """Make one attempt: connect within 3 s, the whole within 10 s. Never raises for what the other side or the network
-        does: that is an :class:`Answer` without status. Idempotent for the receiver by the message's id."""
+    async def deliver(self, message: str, body: bytes, *, drill: bool = False) -> Answer:
+        """Make one attempt, signed with the drill secret if ``drill``: connect within 3 s, the whole within 10 s. Never raises
+        for what the other side or the network does: that is an :class:`Answer` without status. Idempotent for the receiver by
+        the message's id."""
+
+
+class MediaUplink(Protocol):
+    """The place at the 110 centre to which evidence and live pictures are PUT."""
+
+    async def put(
+        self,
+        upload: Upload,
+        read: Callable[[int, int], AbstractAsyncContextManager[Callable[[int], Awaitable[bytes]]]],
+        *,
+        resume: bool,
+        give_way: Callable[[], Awaitable[None]],
+    ) -> Put:
+        """Make one attempt at an item, read piece by piece: ``read(start, end)`` opens that span as :meth:`ObjectStore.read`
+        does. ``resume`` asks the receiver first what it kept of an earlier attempt. ``give_way`` is awaited before each piece.
+
+        Gives up when nothing has moved for 10 s, never for being large. Never raises for what the other side, the network
+        or the store does. Putting the same item again is harmless.
+        """
+
+    async def put_part(self, place: str, data: bytes, media_type: str) -> Answer:
+        """Put a part of a live picture, within 10 s in all; else as :meth:`put`."""

@@ -327,7 +327,7 @@ def decode(group: Group, wanted: Collection[Frame], *, every_core: bool) -> dict
     for frame in [*frames, None]:
         packet = None
         if frame is not None:
-            packet = Packet(frame.packet)  # the camera's own may have no time yet: some tell it only later
+            packet = _owned(frame)
             packet.pts, packet.dts = frame.pts, None
             packet.time_base = video.time_base
         try:
@@ -343,6 +343,17 @@ def decode(group: Group, wanted: Collection[Frame], *, every_core: bool) -> dict
                 if known is None or abs(picture.pts - pts) < abs(known.frame.pts - pts):
                     nearest[target] = Shown(shown, picture)
     return nearest
+
+
+def _owned(frame: Frame) -> Any:
+    """A packet whose bytes belong to the media library. (The camera's own may have no time yet: some tell it only later.)
+
+    One that refers to Python's bytes takes the interpreter's lock when it is let go. A decoder lets it go on a thread of its own,
+    and the interpreter holds that lock while it waits for those threads to end: the whole process would stand still.
+    """
+    packet: Any = Packet(frame.packet.size)
+    packet.update(bytes(frame.packet))
+    return packet
 
 
 def encode_jpeg(picture: Any) -> bytes:

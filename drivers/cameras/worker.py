@@ -303,7 +303,10 @@ def main() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
-    av.logging.set_level(av.logging.PANIC)  # its own messages name URLs with their credentials
+    # FFmpeg's own messages name URLs with their credentials. Handed to Python they could moreover stop the process: a decoder's
+    # thread that has something to say waits for the interpreter, which waits for that thread where the decoder is let go.
+    av.logging.set_libav_level(av.logging.PANIC)
+    av.logging.restore_default_callback()
     with suppress(
         OSError
     ):  # where memory runs out, the alarm must survive the pictures, not the other way round

@@ -18,11 +18,14 @@ from starlette.responses import Response
 from gateway.api.parts import ApiParts, Caller
 from gateway.api.problems import Problem
 from gateway.domain.links import LinkVerdict
+from gateway.domain.register import NO_NAME, Who
 
 log = structlog.get_logger(__name__)
 
 CENTRE = frozenset({"centre"})
 SCHOOL = frozenset({"guard", "technician"})
+TECHNICIAN = frozenset({"technician"})
+INSPECTOR = frozenset({"inspector"})
 UPKEEP = frozenset({"technician", "inspector"})
 EVERYONE = CENTRE | SCHOOL | UPKEEP
 
@@ -100,6 +103,14 @@ class Entry:
     caller: Caller | None = None
     alarm: str = ""
     expires_at: datetime | None = None
+
+    def who(self, parts: ApiParts) -> Who:
+        """Who looks, for the register: the caller's own name and unit; by a link whoever it was given to, by no name."""
+        if self.caller is not None:
+            return Who(name=self.caller.name, unit=self.caller.unit, right=self.caller.role)
+        # A link for an alarm went to the centre in its messages; one without was made for somebody of the school.
+        unit = parts.centre_name if self.alarm else parts.site.name
+        return Who(name=NO_NAME, unit=unit, right="link")
 
 
 def link_or_role(request: Request, roles: frozenset[str]) -> Entry:

@@ -10,14 +10,17 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 
-from gateway.answering import Operator
 from gateway.api.access import CENTRE, EVERYONE, SCHOOL, RoledRoute, caller_of, parts_of
-from gateway.api.bodies import ClipBody, Instant, NoteBody, OperatorBody, ReplyBody, RequestBody, StillBody
+from gateway.api.bodies import ClipBody, Instant, NoteBody, ReplyBody, RequestBody, StillBody
 from gateway.api.describing import roled
+from gateway.api.items import operator
 from gateway.api.problems import invalid
 from gateway.api.schemas import AlarmDetailOut, AlarmsOut, NotedOut, RepliedOut, RequestedOut
 from gateway.api.viewing import alarm_detail, alarm_object, gathered
 from gateway.domain.alarm import NEEDS_REASON, Alarm, State
+from gateway.domain.errors import NotFound
+from gateway.domain.ids import is_drill
+from gateway.ports import Request as Asked
 
 router = APIRouter(prefix="/api/v1/alarms", tags=["alarms"], route_class=RoledRoute)
 
@@ -38,17 +41,38 @@ async def alarms(
     limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> dict[str, Any]:
     """Pages are stable: an alarm that comes in meanwhile shifts none of those already seen."""
+    found, next_cursor = await page_of(request, state, since, until, cursor, limit, drills=False)
+    return {"alarms": found, "next_cursor": next_cursor}
+
+
+async def page_of(
+    request: Request,
+    state: list[str] | None,
+    since: Instant | None,
+    until: Instant | None,
+    cursor: str | None,
+    limit: int,
+    *,
+    drills: bool,
+) -> tuple[list[dict[str, Any]], str | None]:
+    """One page of alarms or of drills, and where the next one begins."""
     parts = parts_of(request)
     states = _states(state)
     before = None if cursor is None else _place(cursor)
     found = await parts.store.read(
-        lambda tx: tx.alarms.listed(states=states, since=since, until=until, before=before, limit=limit + 1)
+        lambda tx: tx.alarms.listed(
+            states=states, since=since, until=until, before=before, limit=limit + 1, drills=drills
+        )
     )
     page = found[:limit]
-    return {
-        "alarms": [alarm_object(parts, alarm) for alarm in page],
-        "next_cursor": _cursor(page[-1]) if len(found) > limit else None,
-    }
+    return [alarm_object(parts, alarm) for alarm in page], _cursor(page[-1]) if len(found) > limit else None
+
+
+def of_plane(alarm: str, *, drill: bool) -> str:
+    """The id, if it is of that plane: what is said to a drill never reaches an alarm, nor the reverse. Raises ``NotFound``."""
+    if is_drill(alarm) is not drill:
+        raise NotFound(f"{'drill' if drill else 'alarm'} {alarm!r:.80}")
+    return alarm
 
 
 @router.get(
@@ -59,6 +83,11 @@ async def alarms(
 )
 async def one_alarm(request: Request, alarm: str) -> dict[str, Any]:
     """Timeline, evidence with fresh links, deliveries with every attempt, requests, and live links while they hold."""
+    return await detail_of(request, of_plane(alarm, drill=False))
+
+
+async def detail_of(request: Request, alarm: str) -> dict[str, Any]:
+    """All that is on record of an alarm or a drill."""
     parts = parts_of(request)
     dossier = await parts.store.read(lambda tx: gathered(tx, alarm))
     return alarm_detail(parts, caller_of(request), dossier)
@@ -73,12 +102,18 @@ async def one_alarm(request: Request, alarm: str) -> dict[str, Any]:
 async def reply(request: Request, alarm: str, body: ReplyBody) -> dict[str, Any]:
     """A reply equal to the present state is a repeat and changes nothing; one that the life-cycle does not allow is 409 with the
     present state."""
+    after, repeated = await replied(request, of_plane(alarm, drill=False), body)
+    return {"alarm": after, "repeated": repeated}
+
+
+async def replied(request: Request, alarm: str, body: ReplyBody) -> tuple[dict[str, Any], bool]:
+    """Apply a reply; the alarm or drill after it, and whether that was a repeat."""
     parts = parts_of(request)
     wanted = State(body.reply)
     if wanted in NEEDS_REASON and not body.reason:
         raise invalid("body.reason", body.reason, f"a reason: a reply of {body.reply} needs one")
-    after, changed = await parts.answering.reply(alarm, wanted, _operator(body.operator), body.reason or "")
-    return {"alarm": alarm_object(parts, after), "repeated": not changed}
+    after, changed = await parts.answering.reply(alarm, wanted, operator(body.operator), body.reason or "")
+    return alarm_object(parts, after), not changed
 
 
 @router.post(
@@ -90,17 +125,21 @@ async def reply(request: Request, alarm: str, body: ReplyBody) -> dict[str, Any]
 )
 async def ask(request: Request, alarm: str, body: RequestBody) -> dict[str, Any]:
     """Answered at once with an id; what came of it follows in ``request.result``."""
-    answering = parts_of(request).answering
-    operator = _operator(body.operator)
-    if isinstance(body, ClipBody):
-        asked = await answering.request_clip(alarm, body.camera, body.start, body.end, operator, body.reason)
-    elif isinstance(body, StillBody):
-        asked = await answering.request_still(alarm, body.camera, operator, body.reason)
-    else:
-        if body.move is None and body.stop is None and body.preset is None:
-            raise invalid("body.move", None, "a move, 'stop' or a preset")
-        asked = await answering.request_ptz(alarm, body.camera, operator, body.reason)
+    asked = await requested(request, of_plane(alarm, drill=False), body)
     return {"id": asked.id, "evidence": asked.evidence}
+
+
+async def requested(request: Request, alarm: str, body: RequestBody) -> Asked:
+    """Put a request for more about an alarm or a drill on record."""
+    answering = parts_of(request).answering
+    by = operator(body.operator)
+    if isinstance(body, ClipBody):
+        return await answering.request_clip(alarm, body.camera, body.start, body.end, by, body.reason)
+    if isinstance(body, StillBody):
+        return await answering.request_still(alarm, body.camera, by, body.reason)
+    if body.moves_nothing:
+        raise invalid("body.move", None, "a move, 'stop' or a preset")
+    return await answering.request_ptz(alarm, body.camera, by, body.reason)
 
 
 @router.post(
@@ -112,15 +151,16 @@ async def ask(request: Request, alarm: str, body: RequestBody) -> dict[str, Any]
 )
 async def note(request: Request, alarm: str, body: NoteBody) -> dict[str, Any]:
     """Goes to the centre as ``alarm.note``. The centre decides: a request to withdraw changes no state."""
+    return {"alarm": await noted(request, of_plane(alarm, drill=False), body)}
+
+
+async def noted(request: Request, alarm: str, body: NoteBody) -> dict[str, Any]:
+    """Put the school's note about an alarm or a drill on record and on its way; the alarm or drill after it."""
     parts = parts_of(request)
     caller = caller_of(request)
     by = f"{body.by} ({caller.name})" if body.by else caller.name
     after = await parts.answering.note(alarm, body.text, by, withdraw=body.withdraw)
-    return {"alarm": alarm_object(parts, after)}
-
-
-def _operator(body: OperatorBody) -> Operator:
-    return Operator(name=body.name, unit=body.unit)
+    return alarm_object(parts, after)
 
 
 def _states(words: Sequence[str] | None) -> list[State] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from gateway.api import alarms, health, live, media, page, reference, site
+from gateway.api import alarms, drills, health, live, media, page, reference, register, site
 from gateway.api.access import Keyring
 from gateway.api.face import Face
 from gateway.api.parts import ApiParts, Caller
@@ -39,12 +39,14 @@ def build_app(parts: ApiParts) -> FastAPI:
     handle_problems(app)
     for resource in (
         alarms.router,
+        drills.router,
         site.router,
         media.router,
         live.router,
         page.router,
         health.router,
         health.guarded,
+        register.router,
         reference.router,
     ):
         app.include_router(resource)

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
+from gateway.domain.drill import LEAST_ARMED_S, MOST_ARMED_S
+
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)")
 _EARLIEST = datetime(
     2000, 1, 1, tzinfo=UTC
@@ -101,8 +103,20 @@ class PtzBody(Asked):
     stop: Literal[True] | None = None
     preset: Words | None = None
 
+    @property
+    def moves_nothing(self) -> bool:
+        """Whether it names neither a movement nor a stop nor a preset."""
+        return self.move is None and self.stop is None and self.preset is None
+
 
 RequestBody = Annotated[ClipBody | StillBody | PtzBody, Field(discriminator="request")]
+
+
+class DrillBody(Body):
+    """A drill at a point: at once, or with ``arm_s`` by its next physical press within so many seconds (5 to 60)."""
+
+    point: Words
+    arm_s: Annotated[float, Field(ge=LEAST_ARMED_S, le=MOST_ARMED_S, allow_inf_nan=False)] | None = None
 
 
 class NoteBody(Body):

@@ -22,6 +22,7 @@ from gateway.api.problems import Problem, unavailable
 from gateway.domain.errors import NotPlayable, Unavailable
 from gateway.domain.links import live_path
 from gateway.domain.plan import Camera
+from gateway.domain.register import Act
 from gateway.ports import LivePlaylist
 
 router = APIRouter(tags=["live"])
@@ -48,6 +49,8 @@ async def page(request: Request, camera: str) -> Response:
         if wants_page(request):
             return error_page(problem)
         raise
+    if entry.caller is not None:  # the playlist will be asked for by the page's link, which names nobody
+        await parts.registering.opened(Act.WATCHED, entry.who(parts), camera)
     expires_at = entry.expires_at or _entry_expiry(parts, entry)
     signed = parts.links.query(live_path(camera, PLAYLIST), expires_at=expires_at, alarm=entry.alarm)
     return player_page(parts.site, known, f"{quote(camera)}/{PLAYLIST}?{signed}")
@@ -77,6 +80,8 @@ async def playlist(request: Request, camera: str) -> Response:
         ) from None
     if not newest.segments:
         raise unavailable("The camera's picture is just beginning; try again.", 1)
+    if entry.caller is not None or entry.alarm:
+        await parts.registering.opened(Act.WATCHED, entry.who(parts), camera, alarm=entry.alarm or None)
     expires_at = _entry_expiry(parts, entry)
 
     def address(name: str) -> str:

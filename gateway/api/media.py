@@ -22,6 +22,7 @@ from gateway.api.problems import Problem, unavailable
 from gateway.api.ranges import Coverage, NoSuchBytes, wanted
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import Evidence, EvidenceState
+from gateway.domain.register import Act
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +69,7 @@ async def media(request: Request, key: str) -> Response:
     status = 200 if span is None else 206
     if request.scope.get(HEAD):
         return Response(None, status, headers)
+    await parts.registering.opened(Act.VIEWED, entry.who(parts), item.id, alarm=item.alarm)
     return Sending(parts, request.app.state.coverage, entry, item, (start, end), size, status, headers)
 
 

@@ -9,7 +9,9 @@ from gateway.answering import Answering
 from gateway.domain.envelope import Envelopes
 from gateway.domain.links import LinkSigner
 from gateway.domain.plan import Site
+from gateway.drilling import Drilling
 from gateway.ports import CameraBank, Clock, ObjectStore, Store
+from gateway.registering import Registering
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +29,15 @@ class ApiParts:
 
     ``tokens`` maps a bearer token to its caller. ``readiness`` says whether a press would be committed now, and names what
     else is not well. ``last_seen`` gives per point ``at``, ``battery``, ``tamper`` and ``test``, as far as the contact told.
-    ``metrics`` is Prometheus text.
+    ``contact_health`` gives per point ``causes``, ``online``, ``online_since`` and ``qos``. ``metrics`` is Prometheus text.
     """
 
     site: Site
     store: Store
     clock: Clock
     answering: Answering
+    drilling: Drilling
+    registering: Registering
     cameras: CameraBank
     objects: ObjectStore
     envelopes: Envelopes
@@ -43,6 +47,8 @@ class ApiParts:
     last_seen: Callable[[], Mapping[str, Mapping[str, object]]]
     metrics: Callable[[], bytes]
     version: str
+    centre_name: str
+    contact_health: Callable[[], Mapping[str, Mapping[str, object]]] = dict
 
 
 def readiness(parts: ApiParts) -> tuple[int, dict[str, object]]:

@@ -92,6 +92,17 @@ class SeenOut(BaseModel):
     test: At | None
 
 
+class ContactHealthOut(BaseModel):
+    """Whether a press of it would be heard, as far as is known. ``online`` is its own or its bridge's word, ``None`` where there
+    is none; ``qos`` is that of its last publish: at 0 nobody sends a lost press again."""
+
+    healthy: bool
+    causes: list[str]
+    online: bool | None
+    online_since: At | None
+    qos: int | None
+
+
 class PointOut(BaseModel):
     id: str
     name: str
@@ -99,6 +110,7 @@ class PointOut(BaseModel):
     severity: str
     cameras: list[str]
     last_seen: SeenOut
+    health: ContactHealthOut
     open_alarm: str | None
 
 
@@ -152,6 +164,9 @@ class AlarmOut(BaseModel):
     last_press_at: At
     escalated_at: At | None
     closed_at: At | None
+    drill: Literal["drill", "self-test"] | None = Field(
+        description="null for an alarm; else the kind of drill."
+    )
 
 
 class AlarmsOut(BaseModel):
@@ -161,14 +176,95 @@ class AlarmsOut(BaseModel):
     next_cursor: str | None
 
 
+class DrillsOut(BaseModel):
+    """Newest first. ``next_cursor`` asks for what follows; ``null`` at the end."""
+
+    drills: list[AlarmOut]
+    next_cursor: str | None
+
+
+class WindowOut(BaseModel):
+    """An armed point. Press only once ``received_at`` is set: before, a press is an alarm."""
+
+    id: str
+    point: str
+    by: str
+    armed_at: At
+    until: At
+    received_at: At | None
+    ended_by: str | None
+
+
+class BegunOut(BaseModel):
+    """The drill that was raised, or the window that was asked for."""
+
+    drill: AlarmOut | None
+    window: WindowOut | None
+
+
+class RegisterLineOut(BaseModel):
+    """One act: who did what to what. ``hash`` is RFC 6962's leaf hash of ``body``."""
+
+    n: int
+    at: At
+    act: str
+    name: str
+    unit: str
+    right: str
+    content: str
+    reason: str
+    alarm: str | None
+    detail: dict[str, Any]
+    body: str
+    hash: str
+
+
+class RegisterHeadOut(BaseModel):
+    """How long the register is, its root, and the box's Ed25519 signature over both."""
+
+    size: int
+    root: str
+    at: At
+    key: str
+    signature: str
+
+
+class RegisterOut(BaseModel):
+    """Oldest first. ``next_after`` asks for what follows; ``null`` at the end."""
+
+    lines: list[RegisterLineOut]
+    next_after: int | None
+    head: RegisterHeadOut
+
+
+class RegisterProofOut(BaseModel):
+    """An audit path or a consistency proof, as RFC 6962 has them."""
+
+    size: int
+    root: str
+    line: int | None
+    first: int | None
+    proof: list[str]
+
+
 class StepOut(BaseModel):
     at: At
     what: str
     detail: dict[str, Any]
 
 
+class AttemptOut(BaseModel):
+    path: str
+    at: At
+    took_ms: int
+    status: int | None
+    outcome: str
+    detail: str
+
+
 class EvidenceOut(BaseModel):
-    """One item. ``url`` is a fresh link while it is stored; ``shortfall`` says what is missing of it and why."""
+    """One item. ``url`` is a fresh link while it is stored; ``shortfall`` says what is missing of it and why; ``attempts`` are
+    those at its PUT, where evidence is pushed."""
 
     id: str
     camera: str
@@ -188,15 +284,7 @@ class EvidenceOut(BaseModel):
     expires_at: At | None
     uploaded_at: At | None
     shortfall: str | None
-
-
-class AttemptOut(BaseModel):
-    path: str
-    at: At
-    took_ms: int
-    status: int | None
-    outcome: str
-    detail: str
+    attempts: list[AttemptOut]
 
 
 class DeliveryOut(BaseModel):
@@ -211,7 +299,7 @@ class DeliveryOut(BaseModel):
 
 
 class AskedOut(BaseModel):
-    """A request of the centre; ``ok`` is ``null`` until it is done."""
+    """A request of the centre; ``ok`` is ``null`` until it is done, ``item`` its id in the answer body it came in."""
 
     id: str
     request: str
@@ -222,11 +310,15 @@ class AskedOut(BaseModel):
     evidence: str | None
     ok: bool | None
     result: str
+    item: str | None
 
 
 class LiveOut(BaseModel):
+    """``pushed`` is the playlist put at the centre while the alarm is open; ``null`` with ``media: link``."""
+
     page: str
     hls: str
+    pushed: str | None = None
     expires_at: At
 
 
@@ -256,8 +348,19 @@ class RepliedOut(BaseModel):
     repeated: bool
 
 
+class RepliedDrillOut(BaseModel):
+    """``repeated`` is true if the drill was in that state already; then nothing has changed."""
+
+    drill: AlarmOut
+    repeated: bool
+
+
 class NotedOut(BaseModel):
     alarm: AlarmOut
+
+
+class NotedDrillOut(BaseModel):
+    drill: AlarmOut
 
 
 class RequestedOut(BaseModel):

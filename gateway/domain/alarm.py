@@ -6,13 +6,21 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from gateway.domain.errors import NotAllowed
+from gateway.domain.errors import InvariantBroken, NotAllowed
 from gateway.domain.evidence import DURING_CLIP_S, DURING_ENDS_S
+from gateway.domain.ids import is_drill
 from gateway.domain.plan import Severity
 
 HARDWARE_CLOCK_TRUSTED_FOR = timedelta(hours=24)  # API.md, "Presses": an older `at` is not plausible
 HARDWARE_CLOCK_AHEAD = timedelta(seconds=2)  # what a contact's clock may run ahead of ours before we doubt it
 LIVE_AFTER_CLOSE = timedelta(minutes=10)  # API.md, "Messages": live links are revoked 10 min after closing
+
+
+class Drill(StrEnum):
+    """What kind of exercise: one that a person began, or the scheduled one that only proves that the chain holds."""
+
+    DRILL = "drill"
+    SELF_TEST = "self-test"
 
 
 class State(StrEnum):
@@ -42,7 +50,9 @@ NEEDS_REASON = frozenset({State.REJECTED, State.CLOSED})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alarm:
-    """One alarm. ``pressed_at`` is the contact's own time where plausible; ``raised_at`` the arrival here.
+    """One alarm, or, with ``drill`` set, one exercise: the same life on a plane of its own, told apart for ever by its id.
+
+    ``pressed_at`` is the contact's own time where plausible; ``raised_at`` the arrival here.
 
     ``sequence`` is the number of the last message sent about it, so that the receiver can see a gap.
     ``window_ends_at`` is when the evidence asked for at the press can be complete; ``during_next_at`` when the next
@@ -66,6 +76,11 @@ class Alarm:
     during_until: datetime | None = None
     escalated_at: datetime | None = None
     closed_at: datetime | None = None
+    drill: Drill | None = None
+
+    def __post_init__(self) -> None:
+        if is_drill(self.id) is not (self.drill is not None):
+            raise InvariantBroken(f"{self.id} is kept as {self.drill or 'an alarm'}")
 
     @property
     def open(self) -> bool:
@@ -86,7 +101,11 @@ class Alarm:
         return replace(self, state=reply)
 
     def pressed_again(self, at: datetime) -> Alarm:
-        """The same point closed again while this alarm is open. A press that tells of the past shortens nothing."""
+        """The same point closed again while this alarm is open. A press that tells of the past shortens nothing.
+
+        Never of a drill: a press while one is open is a real one (:mod:`gateway.domain.drill`)."""
+        if self.drill is not None:
+            raise InvariantBroken(f"a press cannot repeat the drill {self.id}")
         last = max(at, self.last_press_at)
         return replace(
             self,

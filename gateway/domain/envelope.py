@@ -10,28 +10,51 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from gateway.domain.alarm import Alarm
+from gateway.domain.drill import DrillWindow
+from gateway.domain.errors import InvariantBroken
 from gateway.domain.evidence import Evidence, EvidenceState
 from gateway.domain.fault import Fault
-from gateway.domain.ids import new_id
+from gateway.domain.ids import is_drill, new_id
 from gateway.domain.links import LinkSigner, live_path, media_path
-from gateway.domain.message import Message, MessageType
+from gateway.domain.message import DRILL_OF, Message, MessageType
 from gateway.domain.plan import Point, Site, Zone
+from gateway.domain.upload import item_place, live_place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelopes:
-    """Makes messages. Times are written with the school's own offset; links begin with the signer's public address."""
+    """Makes messages. Times are written with the school's own offset; links begin with the signer's public address.
+
+    ``media_url`` (no trailing slash) is where evidence is put, ``None`` where the centre fetches it.
+    """
 
     site: Site
     links: LinkSigner
     media_link_s: int
     live_link_s: int
+    media_url: str | None = None
+
+    @property
+    def pushes(self) -> bool:
+        """Whether evidence is PUT at the centre: then nothing is told of an item before the centre has it."""
+        return self.media_url is not None
 
     def about_alarm(
         self, alarm: Alarm, type_: MessageType, data: Mapping[str, Any], *, at: datetime, now: datetime
     ) -> tuple[Alarm, Message]:
-        """A message about ``alarm`` and the alarm with its sequence counted on; ``at`` is when it happened."""
+        """A message about ``alarm`` and the alarm with its sequence counted on; ``at`` is when it happened.
+
+        The only door for what is said of an alarm, and where the planes part: about a drill goes the drill's type, with
+        ``drill`` in its data in place of ``alarm``. Raises ``InvariantBroken`` for what is never said of a drill.
+        """
         alarm = alarm.next_sequence()
+        if alarm.drill is not None:
+            if type_ not in DRILL_OF:
+                raise InvariantBroken(f"{type_.value} about the drill {alarm.id}")
+            type_ = DRILL_OF[type_]
+            data = {("drill" if name == "alarm" else name): value for name, value in data.items()}
+            if "drill" in data:
+                data["drill"] = {**data["drill"], "kind": alarm.drill.value}
         return alarm, self.message(type_, data, at=at, now=now, subject=alarm.id, sequence=alarm.sequence)
 
     def message(
@@ -94,7 +117,24 @@ class Envelopes:
             "site": self.site_summary(),
             "point": self.point(point),
             "cameras": [self.camera(id_, alarm.id, healthy.get(id_, False), now) for id_ in alarm.cameras],
-            "reply_url": f"{self.links.public_url}/api/v1/alarms/{alarm.id}/replies",
+            "reply_url": self.reply_url(alarm.id),
+        }
+
+    def reply_url(self, alarm: str) -> str:
+        """Where the centre replies to an alarm or a drill."""
+        plane = "drills" if is_drill(alarm) else "alarms"
+        return f"{self.links.public_url}/api/v1/{plane}/{alarm}/replies"
+
+    def window(self, window: DrillWindow, point: Point) -> dict[str, Any]:
+        """Data of ``drill.window``: which point's next press is a drill, and until when."""
+        return {
+            "window": {
+                "id": window.id,
+                "armed_at": self.stamp(window.armed_at),
+                "until": self.stamp(window.until),
+                "by": window.by,
+            },
+            "point": self.point(point),
         }
 
     def repeated(
@@ -133,15 +173,21 @@ class Envelopes:
 
     def live(self, camera: str, alarm: str, now: datetime) -> dict[str, Any]:
         expires_at = now + timedelta(seconds=self.live_link_s)
-        return {
+        links = {
             "page": self.links.url(live_path(camera), expires_at=expires_at, alarm=alarm),
             "hls": self.links.url(live_path(camera, "index.m3u8"), expires_at=expires_at, alarm=alarm),
             "expires_at": self.stamp(expires_at),
         }
+        if self.media_url is not None:
+            links["pushed"] = f"{self.media_url}/{live_place(alarm, camera)}"
+        return links
 
     def evidence(self, item: Evidence, now: datetime) -> dict[str, Any]:
-        """Data of ``alarm.evidence``: one stored item with a link to it."""
-        return {"alarm": {"id": item.alarm}, "evidence": self.evidence_object(item, now)}
+        """Data of ``alarm.evidence``: one stored item with a link to it, or with the place to which it was put."""
+        told = self.evidence_object(item, now)
+        if self.media_url is not None:
+            told |= {"url": f"{self.media_url}/{item_place(item)}", "expires_at": None}
+        return {"alarm": {"id": item.alarm}, "evidence": told}
 
     def evidence_object(self, item: Evidence, now: datetime) -> dict[str, Any]:
         expires_at = now + timedelta(seconds=self.media_link_s)
@@ -185,12 +231,18 @@ class Envelopes:
                     "to": self.stamp(item.wanted_end or item.end),
                     "evidence": item.id if item.state is EvidenceState.STORED else None,
                     "uploaded_at": self.stamp(item.uploaded_at) if item.uploaded_at else None,
-                    "reason": item.reason
-                    or ("not yet complete" if item.state is EvidenceState.WANTED else None),
+                    "reason": self._reason(item),
                 }
                 for item in items
             ],
         }
+
+    def _reason(self, item: Evidence) -> str | None:
+        """Why an item is missing, short or still on its way; ``None`` for one that is as asked for."""
+        if item.state is EvidenceState.WANTED:
+            return item.reason or "not yet complete"
+        waits = self.pushes and item.state is EvidenceState.STORED and item.uploaded_at is None
+        return "; ".join(r for r in ("not yet uploaded" if waits else "", item.reason) if r) or None
 
     def fault(self, fault: Fault) -> dict[str, Any]:
         """Data of ``fault.raised`` and ``fault.cleared``."""

@@ -21,7 +21,9 @@ class FaultKind(StrEnum):
     SITE = "site"
     ALARM = "alarm"
     EVIDENCE = "evidence"
+    DRILL = "drill"
     STAGE = "stage"
+    CERTIFICATE = "certificate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,14 @@ _ALPHABET = (
 )
 
 
+ALARM, DRILL = "alm", "drl"
+
+
+def is_drill(alarm: str) -> bool:
+    """Whether an id is a drill's. The id alone tells, wherever it turns up: in a link, a reply, an object's key."""
+    return alarm.startswith(f"{DRILL}_")
+
+
 def new_id(prefix: str, now: datetime) -> str:
     """Return e.g. ``alm_06f2…``: 48 bits of milliseconds since 1970, then 80 random bits."""
     number = (int(now.timestamp() * 1000) << 80) | secrets.randbits(80)

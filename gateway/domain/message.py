@@ -40,6 +40,11 @@ class MessageType(StrEnum):
     REQUEST_RESULT = "request.result"
     FAULT_RAISED = "fault.raised"
     FAULT_CLEARED = "fault.cleared"
+    DRILL_RAISED = "drill.raised"
+    DRILL_EVIDENCE = "drill.evidence"
+    DRILL_MANIFEST = "drill.manifest"
+    DRILL_NOTE = "drill.note"
+    DRILL_WINDOW = "drill.window"
     SITE_PLAN = "site.plan"
     LINK_HEARTBEAT = "link.heartbeat"
 
@@ -54,9 +59,26 @@ CLASS_OF = {
     MessageType.FAULT_CLEARED: MessageClass.FAULT,
     MessageType.ALARM_EVIDENCE: MessageClass.EVIDENCE,
     MessageType.ALARM_MANIFEST: MessageClass.EVIDENCE,
+    MessageType.DRILL_RAISED: MessageClass.DRILL,
+    MessageType.DRILL_EVIDENCE: MessageClass.DRILL,
+    MessageType.DRILL_MANIFEST: MessageClass.DRILL,
+    MessageType.DRILL_NOTE: MessageClass.DRILL,
+    MessageType.DRILL_WINDOW: MessageClass.DRILL,
     MessageType.SITE_PLAN: MessageClass.PLAN,
     MessageType.LINK_HEARTBEAT: MessageClass.PLAN,
 }
+
+#: What is said of a drill in place of what is said of an alarm. What is missing here is never said of a drill: it is not
+#: repeated (a second press is an alarm) and not escalated.
+DRILL_OF = {
+    MessageType.ALARM_RAISED: MessageType.DRILL_RAISED,
+    MessageType.ALARM_EVIDENCE: MessageType.DRILL_EVIDENCE,
+    MessageType.ALARM_MANIFEST: MessageType.DRILL_MANIFEST,
+    MessageType.ALARM_NOTE: MessageType.DRILL_NOTE,
+    MessageType.REQUEST_RESULT: MessageType.REQUEST_RESULT,
+}
+#: What is signed with the drill secret.
+DRILL_TYPES = frozenset({*DRILL_OF.values(), MessageType.DRILL_WINDOW} - {MessageType.REQUEST_RESULT})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +97,11 @@ class Message:
     received_at: datetime | None = None
 
     @property
+    def drill(self) -> bool:
+        """Whether it belongs to the drills' plane, and so is signed with the drill secret."""
+        return self.type in DRILL_TYPES
+
+    @property
     def rank(self) -> tuple[int, datetime, int, str]:
         """Sorts what is due: class first, then age, then the order within one alarm."""
         return (CLASS_OF[self.type], self.created_at, self.sequence or 0, self.id)
@@ -90,13 +117,19 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A receiver's answer to one attempt, or why there was none (``status`` is then ``None``)."""
+    """A receiver's answer to one attempt, or why there was none (``status`` is then ``None``).
+
+    ``lost`` says why a body that was given is not here. ``doubt`` says why nobody need believe that the body is the centre's;
+    empty where its signature holds, or where none is asked for.
+    """
 
     status: int | None
     detail: str = ""
     body: bytes = b""
     content_type: str = ""
     retry_after_s: float | None = None
+    lost: str = ""
+    doubt: str = "nobody has looked whose it is"
 
 
 def judge(answer: Answer, attempts_on_record: int) -> Outcome:
@@ -141,8 +174,14 @@ def understand(answer: Answer) -> dict[str, Any] | None:
     misheard in silence (API.md, "Messages").
     """
     claims_json = "json" in answer.content_type.lower()
+    if answer.lost and claims_json:
+        raise ValueError(f"the centre's answer says it is JSON and {answer.lost}")
     try:
-        document = json.loads(answer.body) if answer.body.strip() else {}
+        document = (
+            json.loads(answer.body, object_pairs_hook=_once_each, parse_constant=_no_number)
+            if answer.body.strip()
+            else {}
+        )
     except (ValueError, RecursionError) as exc:
         if claims_json or answer.body.lstrip()[:1] in (b"{", b"["):
             raise ValueError(f"the centre's answer says it is JSON and is not: {exc}") from exc
@@ -155,3 +194,15 @@ def understand(answer: Answer) -> dict[str, Any] | None:
         if not isinstance(document.get(name, []), list):
             raise ValueError(f"{name} in the centre's answer is not a list")
     return document
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names are all different: of two, readers disagree which one counts."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object in it has one name twice")
+    return found
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number in JSON")

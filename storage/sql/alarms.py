@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, bindparam, func, insert, literal_column, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from gateway.domain.alarm import Alarm, State
+from gateway.domain.alarm import Alarm, Drill, State
 from gateway.domain.plan import Severity
 from gateway.ports import TimelineEntry
 from storage.sql.prepared import PreparedInsert
@@ -20,11 +20,10 @@ from storage.sql.tables import timeline
 
 _COLUMNS = tuple(f.name for f in fields(Alarm))
 _GET = select(table).where(table.c.id == bindparam("alarm"))
-_OPEN_AT = select(table).where(table.c.point == bindparam("at"), table.c.state != "closed")
+_REAL_OPEN = (table.c.state != literal_column("'closed'")) & table.c.drill.is_(None)
+_OPEN_AT = select(table).where(table.c.point == bindparam("at"), _REAL_OPEN)
 _ADD = PreparedInsert(
-    upsert(table).on_conflict_do_nothing(
-        index_elements=["point"], index_where=table.c.state != literal_column("'closed'")
-    ),
+    upsert(table).on_conflict_do_nothing(index_elements=["point"], index_where=_REAL_OPEN),
     _COLUMNS,
 )
 _SAVE = (
@@ -64,6 +63,13 @@ class SqlAlarms:
         rows = self._c.execute(select(timeline).where(timeline.c.alarm == alarm).order_by(timeline.c.n))
         return [TimelineEntry(at=r.at, what=r.what, detail=json.loads(r.detail)) for r in rows]
 
+    def steps(self, after: int) -> list[tuple[int, str, str]]:
+        query = select(timeline.c.n, timeline.c.alarm, timeline.c.what).where(timeline.c.n > after)
+        return [(r.n, r.alarm, r.what) for r in self._c.execute(query.order_by(timeline.c.n).limit(1000))]
+
+    def last_step(self) -> int:
+        return int(self._c.execute(select(func.max(timeline.c.n))).scalar() or 0)
+
     def listed(
         self,
         *,
@@ -72,8 +78,10 @@ class SqlAlarms:
         until: datetime | None = None,
         before: tuple[datetime, str] | None = None,
         limit: int = 100,
+        drills: bool = False,
     ) -> list[Alarm]:
         query = select(table).order_by(table.c.raised_at.desc(), table.c.id.desc()).limit(limit)
+        query = query.where(table.c.drill.is_not(None) if drills else table.c.drill.is_(None))
         if states is not None:
             query = query.where(table.c.state.in_([s.value for s in states]))
         if since is not None:
@@ -86,8 +94,17 @@ class SqlAlarms:
         return [_alarm(row) for row in self._c.execute(query)]
 
     def open(self) -> list[Alarm]:
-        query = select(table).where(table.c.state != "closed").order_by(table.c.raised_at, table.c.id)
+        query = select(table).where(_REAL_OPEN).order_by(table.c.raised_at, table.c.id)
         return [_alarm(row) for row in self._c.execute(query)]
+
+    def open_drills(self) -> list[Alarm]:
+        query = select(table).where(table.c.state != "closed", table.c.drill.is_not(None))
+        return [_alarm(row) for row in self._c.execute(query.order_by(table.c.raised_at, table.c.id))]
+
+    def last_drill(self, kind: Drill) -> Alarm | None:
+        query = select(table).where(table.c.drill == kind.value).order_by(table.c.raised_at.desc()).limit(1)
+        row = self._c.execute(query).first()
+        return None if row is None else _alarm(row)
 
     def manifests_due(self, now: datetime) -> list[Alarm]:
         query = select(table).where(table.c.manifest_due_at <= now).order_by(table.c.manifest_due_at)
@@ -109,6 +126,7 @@ def _values(alarm: Alarm) -> dict[str, Any]:
     values = {name: getattr(alarm, name) for name in _COLUMNS}
     values["severity"], values["state"] = alarm.severity.value, alarm.state.value
     values["cameras"] = json.dumps(alarm.cameras)
+    values["drill"] = None if alarm.drill is None else alarm.drill.value
     return values
 
 
@@ -116,4 +134,5 @@ def _alarm(row: Row[Any]) -> Alarm:
     values = dict(row._mapping)
     values["severity"], values["state"] = Severity(values["severity"]), State(values["state"])
     values["cameras"] = tuple(json.loads(values["cameras"]))
+    values["drill"] = None if values["drill"] is None else Drill(values["drill"])
     return Alarm(**values)

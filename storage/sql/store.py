@@ -22,10 +22,14 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from gateway.domain.errors import InvariantBroken, Unavailable
 from storage.sql.alarms import SqlAlarms
+from storage.sql.answers import SqlAnswerItems
+from storage.sql.contacts import SqlContacts
+from storage.sql.drills import SqlDrillWindows
 from storage.sql.evidence import SqlEvidence, SqlRequests
 from storage.sql.faults import SqlFaults
 from storage.sql.inbox import SqlInbox
 from storage.sql.messages import SqlMessages
+from storage.sql.register import SqlRegister
 from storage.sql.schema import bring_up_to_date
 
 T = TypeVar("T")
@@ -41,11 +45,15 @@ class SqlTransaction:
 
     def __init__(self, connection: Connection) -> None:
         self.inbox = SqlInbox(connection)
+        self.contacts = SqlContacts(connection)
         self.alarms = SqlAlarms(connection)
         self.evidence = SqlEvidence(connection)
         self.messages = SqlMessages(connection)
         self.faults = SqlFaults(connection)
         self.requests = SqlRequests(connection)
+        self.windows = SqlDrillWindows(connection)
+        self.register = SqlRegister(connection)
+        self.answer_items = SqlAnswerItems(connection)
 
 
 @dataclass(slots=True)

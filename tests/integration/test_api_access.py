@@ -10,7 +10,8 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
-from gateway.domain.alarm import State
+from gateway.domain.alarm import Drill, State
+from gateway.domain.drill import DrillWindow
 from tests.support.http_face import CAMERA, EVERYONE, OTHER, TOKEN_OF, Face, listed_playlist, on_face
 
 OPERATOR = {"name": "王警官", "unit": "110"}
@@ -29,6 +30,15 @@ TABLE = [
     ("POST", "/api/v1/alarms/alm_1/replies", REPLY, ("centre",)),
     ("POST", "/api/v1/alarms/alm_1/requests", STILL, ("centre",)),
     ("POST", "/api/v1/alarms/alm_1/notes", {"text": "误报"}, ("guard", "technician")),
+    ("GET", "/api/v1/drills", None, EVERYONE),
+    ("POST", "/api/v1/drills", {"point": "p-gate", "arm_s": 30}, ("technician",)),
+    ("GET", "/api/v1/drills/windows/wnd_1", None, ("technician",)),
+    ("GET", "/api/v1/drills/drl_1", None, EVERYONE),
+    ("POST", "/api/v1/drills/drl_1/replies", REPLY, ("centre",)),
+    ("POST", "/api/v1/drills/drl_1/requests", STILL, ("centre",)),
+    ("POST", "/api/v1/drills/drl_1/notes", {"text": "演练"}, ("guard", "technician")),
+    ("GET", "/api/v1/access-register", None, ("inspector",)),
+    ("GET", "/api/v1/access-register/proof?size=1&line=1", None, ("inspector",)),
     ("GET", "/media/EVIDENCE", None, EVERYONE),
     ("GET", f"/live/{CAMERA}", None, EVERYONE),
     ("GET", f"/live/{CAMERA}/index.m3u8", None, EVERYONE),
@@ -43,6 +53,11 @@ OPEN = ["/healthz", "/readyz", "/static/player.js", "/static/player.css", "/stat
 async def prepared(face: Face) -> str:
     """An alarm, an item and a live picture; the item's path."""
     await face.add_alarm()
+    await face.add_alarm("drl_1", drill=Drill.DRILL)
+    until = face.clock.now() + timedelta(seconds=30)
+    window = DrillWindow(id="wnd_1", point="p-gate", by="维护", armed_at=face.clock.now(), until=until)
+    await face.store.write(lambda tx: tx.windows.add(window))
+    await face.parts.registering.configured("site file")
     item = await face.add_evidence(b"picture")
     face.cameras.playlists[CAMERA] = listed_playlist()
     face.cameras.parts["init-0.mp4"] = b"init"
@@ -73,9 +88,17 @@ async def test_every_role_gets_what_is_its_own_and_no_more(face: Face) -> None:
 async def test_the_document_names_the_roles_that_are_enforced(face: Face) -> None:
     """The x-roles of /openapi.json are those of the contract; what is open says so."""
     paths = (await face.ask("/openapi.json", role="inspector")).json["paths"]
-    known = {"alm_1": "{alarm}", "EVIDENCE": "{key}", CAMERA: "{camera}", "init-0.mp4": "{name}.{suffix}"}
+    known = {
+        "alm_1": "{alarm}",
+        "drl_1": "{drill}",
+        "wnd_1": "{window}",
+        "EVIDENCE": "{key}",
+        CAMERA: "{camera}",
+        "init-0.mp4": "{name}.{suffix}",
+    }
     told = {}
     for method, path, _, allowed in TABLE:
+        path = path.partition("?")[0]
         for value, name in known.items():
             path = path.replace(value, name)
         told[method.lower(), path] = sorted(allowed)

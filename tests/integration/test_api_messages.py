@@ -16,7 +16,7 @@ import gateway.api
 from gateway.domain.alarm import State
 from gateway.domain.evidence import EvidenceState
 from gateway.domain.fault import FaultKind
-from gateway.domain.message import Answer, MessageType
+from gateway.domain.message import Answer, Message, MessageType
 from gateway.supervising import Heartbeat, Standing, Supervising, announce_plan
 from tests.support.http_face import CAMERA, Face, on_face
 from tests.support.json_schema import misfits
@@ -40,7 +40,7 @@ class Heard:
         self.bodies: list[bytes] = []
         self.heard = asyncio.Event()
 
-    async def deliver(self, message: str, body: bytes) -> Answer:
+    async def deliver(self, message: str, body: bytes, *, drill: bool = False) -> Answer:
         self.bodies.append(body)
         self.heard.set()
         return Answer(status=204)
@@ -64,6 +64,10 @@ def supervising(face: Face, standing: Standing) -> Supervising:
     )
 
 
+async def _says_nothing(message: Message, answer: Answer) -> None:
+    """The centre's answers to heartbeats have no body here."""
+
+
 async def all_messages(face: Face) -> list[dict[str, Any]]:
     """One life of an alarm, so told that every type of message is sent at least once."""
     envelopes, now = face.parts.envelopes, face.clock.now()
@@ -85,6 +89,21 @@ async def all_messages(face: Face) -> list[dict[str, Any]]:
         tx.alarms.save(found)
 
     await face.store.write(keep)
+    drill = await face.parts.drilling.drill(alarm.point, "test")
+    await face.parts.drilling.arm("p-gate", 60, "test")
+
+    def keep_drill(tx: Any) -> None:
+        found = tx.alarms.get(drill.id)
+        for type_, data in (
+            (MessageType.ALARM_EVIDENCE, envelopes.evidence(item, now)),
+            (MessageType.ALARM_MANIFEST, envelopes.manifest(found, [item, missing], 1)),
+        ):
+            found, said = envelopes.about_alarm(found, type_, data, at=now, now=now)
+            tx.messages.add(said)
+        tx.alarms.save(found)
+
+    await face.store.write(keep_drill)
+    await face.say(f"/api/v1/drills/{drill.id}/notes", {"text": "演练"}, role="guard")
     await announce_plan(face.store, face.clock, envelopes, lambda: None)
     await face.say("/api/v1/alarms/alm_1/notes", {"text": "误报", "withdraw": True}, role="guard")
     ptz = {"request": "ptz", "camera": CAMERA, "move": "stop", "operator": OPERATOR, "reason": "x"}
@@ -107,6 +126,8 @@ async def all_messages(face: Face) -> list[dict[str, Any]]:
         undelivered=lambda: 3,
         answered=lambda _number, _answer: None,
         heard_at=lambda: None,
+        signed=face.parts.registering.signed,
+        take=_says_nothing,
     )
     beating = asyncio.create_task(heartbeat.run())
     await asyncio.wait_for(path.heard.wait(), 10)
@@ -130,13 +151,35 @@ async def test_every_message_sent_is_as_described(face: Face) -> None:
             assert misfits(altered, payload, DOCUMENT), f"nothing is said of {altered}"
 
 
+@on_face
+async def test_messages_of_a_school_that_pushes_are_as_described(face: Face) -> None:
+    """With a place for evidence a camera names its pushed playlist, and an item its place, which does not expire."""
+    pushing = replace(face.parts.envelopes, media_url="https://centre.example/media")
+    now, alarm = face.clock.now(), await face.add_alarm()
+    item = await face.add_evidence(b"picture")
+    point = face.parts.site.points[alarm.point]
+    raised = pushing.raised(alarm, point, {CAMERA: True}, now)
+    for type_, data in (
+        (MessageType.ALARM_RAISED, raised),
+        (MessageType.ALARM_EVIDENCE, pushing.evidence(item, now)),
+        (MessageType.ALARM_MANIFEST, pushing.manifest(alarm, [item], 1)),
+    ):
+        _, said = pushing.about_alarm(alarm, type_, data, at=now, now=now)
+        payload = DOCUMENT["components"]["messages"][type_.value]["payload"]
+        assert misfits(json.loads(said.body), payload, DOCUMENT) == []
+    place = f"https://centre.example/media/{alarm.id}"
+    assert raised["cameras"][0]["live"]["pushed"] == f"{place}/live/{CAMERA}/index.m3u8"
+    told = pushing.evidence(item, now)["evidence"]
+    assert (told["url"], told["expires_at"]) == (f"{place}/{item.id}.jpg", None)
+
+
 def alterations(message: dict[str, Any]) -> list[dict[str, Any]]:
     """The message with something wrong, which the document must not let pass."""
     more = copy.deepcopy(message)
     more["data"]["undescribed"] = 1
     empty = copy.deepcopy(message)
     empty["data"] = {}
-    other = {**message, "type": "drill.raised"}
+    other = {**message, "type": "alarm.raised" if message["type"] == "drill.raised" else "drill.raised"}
     naive = {**message, "time": "2026-03-02T10:15:07"}
     nameless = {key: value for key, value in message.items() if key != "id"}
     return [more, empty, other, naive, nameless]

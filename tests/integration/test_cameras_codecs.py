@@ -150,7 +150,9 @@ def test_one_key_frame_in_ten_seconds(tmp_path: Path) -> None:
             still = await bank.take_still("cam", asked)
             assert now() - asked < timedelta(seconds=1.5)
             check_still(still, asked)
-            check_still(await bank.take_still("cam", asked - timedelta(seconds=4)), asked - timedelta(seconds=4))
+            check_still(
+                await bank.take_still("cam", asked - timedelta(seconds=4)), asked - timedelta(seconds=4)
+            )
             await wait_until(lambda: bank.health()["cam"].ring_s > 13, 30, "the next group")
             start = now() - timedelta(seconds=5)
             clip = await bank.cut_clip("cam", start, now(), tmp_path / "clip.mp4")

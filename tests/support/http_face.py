@@ -15,6 +15,8 @@ from typing import Any
 
 import aiohttp
 import uvicorn
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.answering import Answering
 from gateway.api.app import ApiParts, Caller, build_app
@@ -24,7 +26,9 @@ from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import ClipTaken, Evidence, EvidenceState, Kind, Moment, StillTaken
 from gateway.domain.links import LinkSigner
 from gateway.domain.plan import Camera, Point, Severity, Site, Zone
+from gateway.drilling import Drilling
 from gateway.ports import CameraBank, CameraHealth, LivePlaylist, LiveSegment
+from gateway.registering import Registering, Signer
 from storage.objects.local import LocalObjects
 from storage.sql.store import SqlStore
 
@@ -197,6 +201,7 @@ class Face:
         at = changes.get("raised_at", self.clock.now())
         alarm = Alarm(
             id=id_,
+            drill=changes.pop("drill", None),
             point="p-b1-301",
             severity=Severity.PANIC,
             state=State.RAISED,
@@ -294,6 +299,15 @@ async def served(
     await store.start()
     await objects.start()
     woken: list[str] = []
+    key = Ed25519PrivateKey.from_private_bytes(b"r" * 32)
+    public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    registering = Registering(
+        store=store,
+        clock=clock,
+        site=plan.id,
+        signer=Signer(sign=key.sign, public=public),
+        tell=lambda cause: woken.append(f"register: {cause}"),
+    )
     parts = ApiParts(
         site=plan,
         store=store,
@@ -305,6 +319,16 @@ async def served(
             wake_delivering=lambda: woken.append("delivering"),
             wake_gathering=lambda: woken.append("gathering"),
         ),
+        drilling=Drilling(
+            store=store,
+            clock=clock,
+            envelopes=envelopes,
+            cameras=cameras or listed,
+            can_sign=True,
+            wake_delivering=lambda: woken.append("delivering"),
+            wake_gathering=lambda: woken.append("gathering"),
+        ),
+        registering=registering,
         cameras=cameras or listed,
         objects=objects,
         envelopes=envelopes,
@@ -314,6 +338,7 @@ async def served(
         last_seen=lambda: face.seen,
         metrics=lambda: b"campus_presses_total 3\n",
         version="1.2.3",
+        centre_name="市公安局 110 指挥中心",
     )
     config = uvicorn.Config(
         build_app(parts), log_level="critical", access_log=False, lifespan="off", server_header=False

@@ -23,6 +23,7 @@ class Tried:
     type: str
     at_s: float
     body: bytes
+    drill: bool = False
 
 
 class ScriptedPath:
@@ -39,8 +40,8 @@ class ScriptedPath:
         self.under_way = 0
         self.most_under_way = 0
 
-    async def deliver(self, message: str, body: bytes) -> Answer:
-        tried = Tried(message, json.loads(body)["type"], self._clock.monotonic(), body)
+    async def deliver(self, message: str, body: bytes, *, drill: bool = False) -> Answer:
+        tried = Tried(message, json.loads(body)["type"], self._clock.monotonic(), body, drill)
         self.tried.append(tried)
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)

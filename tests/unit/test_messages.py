@@ -71,12 +71,13 @@ def test_retry_after_is_honoured_up_to_30_s_and_never_hurries(retry_after_s: flo
 
 
 def test_the_classes_stand_in_the_contracts_order() -> None:
-    """Raised and repeated; notes, escalations and results; faults; evidence and manifests; plan."""
+    """Raised and repeated; notes, escalations and results; faults; evidence and manifests; drills; plan."""
     order = [
         {"alarm.raised", "alarm.repeated"},
         {"alarm.note", "alarm.escalated", "request.result"},
         {"fault.raised", "fault.cleared"},
         {"alarm.evidence", "alarm.manifest"},
+        {"drill.raised", "drill.evidence", "drill.manifest", "drill.note", "drill.window"},
         {"site.plan", "link.heartbeat"},
     ]
     classes = sorted(set(CLASS_OF.values()))

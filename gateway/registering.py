@@ -1,0 +1,131 @@
+"""Registering: no viewing without a line in the register, and a signed head of it for the centre.
+
+A line is written before the bytes are given out. If the database refuses, the picture is given all the same, since a life may
+hang on it: the line waits in memory, is written as soon as that is possible, and a fault says that it waits.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from gateway.domain.errors import Unavailable
+from gateway.domain.register import Act, Head, RegisterLine, Who
+from gateway.ports import Clock, Store, Transaction
+
+log = structlog.get_logger(__name__)
+
+#: An opening that goes on is registered once; after so long without a request the next one is another opening.
+IDLE_S = {Act.VIEWED: 600.0, Act.WATCHED: 60.0}
+RETRY_S = 1.0
+MOST_WAITING = 10_000
+GATEWAY = Who(name="gateway", unit="", right="gateway")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signer:
+    """The box's own key for the register: Ed25519. ``public`` is its 32 bytes."""
+
+    sign: Callable[[bytes], bytes]
+    public: bytes
+
+
+class Registering:
+    """The stage. ``run`` writes what could not be written at once, until cancelled."""
+
+    def __init__(
+        self, *, store: Store, clock: Clock, site: str, signer: Signer, tell: Callable[[str], None]
+    ) -> None:
+        """``tell`` is given what is wrong, or an empty text when all is well again."""
+        self._store = store
+        self._clock = clock
+        self._site = site
+        self._signer = signer
+        self._tell = tell
+        self._seen_s: dict[tuple[object, ...], float] = {}
+        self._waiting: list[RegisterLine] = []
+
+    async def opened(
+        self, act: Act, who: Who, content: str, *, alarm: str | None = None, reason: str = ""
+    ) -> None:
+        """Register that somebody looks at ``content``, once for an opening that goes on."""
+        key = (act, who, content, alarm)
+        now_s = self._clock.monotonic()
+        last_s = self._seen_s.get(key)
+        self._seen_s[key] = now_s
+        if last_s is not None and now_s - last_s < IDLE_S[act]:
+            return
+        self._forget(now_s)
+        await self.write(
+            RegisterLine(at=self._clock.now(), act=act, who=who, content=content, alarm=alarm, reason=reason)
+        )
+
+    async def write(self, line: RegisterLine) -> None:
+        """Append a line; kept in memory, with a fault, while the database refuses."""
+        try:
+            if self._waiting:
+                raise Unavailable("earlier lines wait")
+            await self._store.write(lambda tx: tx.register.append(line))
+        except Unavailable as exc:
+            self._waiting.append(line)
+            if len(self._waiting) > MOST_WAITING:
+                del self._waiting[0]
+            self._tell(
+                f"{len(self._waiting)} line(s) of the access register wait in memory and would be lost by a restart: {exc.reason}"
+            )
+            log.error("register.waits", lines=len(self._waiting), cause=exc.reason)
+
+    async def configured(self, sha256: str) -> None:
+        """Register the site file the gateway starts with, if it is another one than the last time."""
+
+        def work(tx: Transaction) -> None:
+            last = tx.register.last(Act.CONFIGURED)
+            if last is None or last.content != sha256:
+                tx.register.append(
+                    RegisterLine(
+                        at=self._clock.now(), act=Act.CONFIGURED, who=GATEWAY, content=sha256, reason="start"
+                    )
+                )
+
+        await self._store.write(work)
+
+    async def run(self) -> None:
+        while True:
+            await self._clock.sleep(RETRY_S)
+            if not self._waiting:
+                continue
+            lines = list(self._waiting)
+
+            def work(tx: Transaction, lines: list[RegisterLine] = lines) -> None:
+                for line in lines:
+                    tx.register.append(line)
+
+            try:
+                await self._store.write(work)
+            except Unavailable:
+                continue
+            del self._waiting[: len(lines)]
+            if not self._waiting:
+                self._tell("")
+
+    def signed(self, head: Head) -> dict[str, Any]:
+        """The head as it goes to the centre and to the inspector: whoever kept an older one can ask for a proof that nothing of
+        it was changed since."""
+        now = self._clock.now()
+        signature = self._signer.sign(head.signed_bytes(self._site, now))
+        return {
+            "size": head.size,
+            "root": head.root.hex(),
+            "at": now.isoformat(),
+            "key": base64.b64encode(self._signer.public).decode(),
+            "signature": base64.b64encode(signature).decode(),
+        }
+
+    def _forget(self, now_s: float) -> None:
+        longest_s = max(IDLE_S.values())
+        for key in [k for k, at_s in self._seen_s.items() if now_s - at_s >= longest_s]:
+            del self._seen_s[key]
