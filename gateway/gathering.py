@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -23,7 +24,9 @@ from gateway.domain.evidence import DURING_CLIP_S, Evidence, EvidenceState, Kind
 from gateway.domain.ids import is_drill, new_id
 from gateway.domain.message import MessageType
 from gateway.ports import CameraBank, Clock, ObjectStore, Store, Transaction
-from gateway.telling import tell_of
+from gateway.telling import tell_left, tell_of
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -323,14 +326,8 @@ class Gathering:
     async def _tell_left(self) -> None:
         """Tell of what was stored to be pushed and is not going to be: the site file says now that the centre fetches."""
         now = self._clock.now()
-
-        def work(tx: Transaction) -> None:
-            for item in tx.evidence.untold():
-                alarm = tx.alarms.get(item.alarm)
-                assert alarm is not None
-                tx.alarms.save(tell_of(tx, self._envelopes, alarm, item, now))
-
-        await self._write(work)
+        while await self._write(lambda tx: tell_left(tx, self._envelopes, now)):
+            self._wake_delivering()
         self._wake_delivering()
 
     async def _make_manifest(self, alarm: Alarm, now: datetime) -> None:
@@ -392,7 +389,7 @@ class Gathering:
         await self._store.write(work)
         self._changed.set()
 
-    async def _write(self, work: Callable[[Transaction], None]) -> None:
+    async def _write(self, work: Callable[[Transaction], T]) -> T:
         while True:
             try:
                 return await self._store.write(work)

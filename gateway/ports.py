@@ -375,8 +375,8 @@ class EvidenceRows(Protocol):
         """Items stored, since that instant if one is given, and not uploaded, in the order in which they were asked for; each
         with the number of attempts on record."""
 
-    def untold(self) -> list[Evidence]:
-        """Items stored and not told to the centre, in the order in which they were asked for."""
+    def untold(self, limit: int) -> list[Evidence]:
+        """Items stored and not told to the centre, the first of them in the order in which they were asked for."""
 
     def attempted(self, attempt: Attempt) -> None:
         """Put an attempt at an item's PUT on record; its ``message`` is the item's id."""

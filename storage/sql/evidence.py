@@ -76,9 +76,9 @@ class SqlEvidence:
             query = query.where(table.c.stored_at >= stored_since)
         return [(_evidence(row), row.tried) for row in self._c.execute(query.order_by(table.c.n))]
 
-    def untold(self) -> list[Evidence]:
+    def untold(self, limit: int) -> list[Evidence]:
         query = select(table).where(table.c.stored_at.is_not(None), table.c.told_at.is_(None))
-        return [_evidence(row) for row in self._c.execute(query.order_by(table.c.n))]
+        return [_evidence(row) for row in self._c.execute(query.order_by(table.c.n).limit(limit))]
 
     def attempted(self, attempt: Attempt) -> None:
         add_attempt(self._c, attempt)

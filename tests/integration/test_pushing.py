@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from gateway import telling
 from gateway.answering import Answering, Operator
 from gateway.domain.alarm import Drill
 from gateway.domain.envelope import Envelopes
@@ -464,8 +465,11 @@ def test_what_was_told_while_the_centre_fetched_is_put_and_not_told_again(tmp_pa
     run(story())
 
 
-def test_what_waited_to_be_pushed_is_told_when_the_centre_fetches_again(tmp_path: Path) -> None:
+def test_what_waited_to_be_pushed_is_told_when_the_centre_fetches_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The site file said push while nothing got through and says link now: at the start each item is told once, with a link."""
+    monkeypatch.setattr(telling, "TOLD_AT_ONCE", 1)  # and in as many commits as that takes
 
     async def story() -> None:
         async with yard(tmp_path) as y:
@@ -475,8 +479,8 @@ def test_what_waited_to_be_pushed_is_told_when_the_centre_fetches_again(tmp_path
             for _ in range(2):
                 async with y.gathering():
                     pass
-            told = await y.said("alarm.evidence")
-            assert len(told) == 2
+                told = await y.said("alarm.evidence")
+                assert len(told) == 2
             assert all("/media/school/alm_1/" in t["evidence"]["url"] for t in told)
             assert all("signature=" in t["evidence"]["url"] for t in told)
 
