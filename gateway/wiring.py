@@ -34,7 +34,14 @@ from gateway.answering import Answering
 from gateway.api.opening import Opening
 from gateway.api.parts import ApiParts, Caller
 from gateway.clock import SystemClock
-from gateway.connecting import broker_address, camera_spec, centre_paths, own_key, register_signer
+from gateway.connecting import (
+    broker_address,
+    camera_spec,
+    centre_paths,
+    object_store,
+    own_key,
+    register_signer,
+)
 from gateway.delivering import Delivering
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Refused, Unavailable
@@ -49,7 +56,7 @@ from gateway.sharing import SharedCameras
 from gateway.siteplan import compile_plan
 from gateway.supervising import Heartbeat, Standing, Supervising, announce_plan
 from gateway.telemetry import prometheus_text, samples
-from storage.objects.local import LocalObjects
+from storage.spool import Spool
 from storage.sql.store import SqlStore
 
 log = structlog.get_logger(__name__)
@@ -101,9 +108,8 @@ class Gateway:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self._take_lock(settings.data_dir / "lock")
         database = settings.database_file
-        objects_dir = settings.objects_dir
-        if database is None or objects_dir is None:
-            raise Refused("storage: this version keeps its database in sqlite: and its objects in file: only")
+        if database is None:
+            raise Refused("storage: this version keeps its database in sqlite: only")
         self.store = SqlStore(database)
         await self.store.start()
         http_url = self._bind()
@@ -122,7 +128,7 @@ class Gateway:
             spool=settings.data_dir / "spool",
             clock=self.clock,
         )
-        self.objects = LocalObjects(objects_dir)
+        self.objects = object_store(settings, self.clock)
         self._build_stages()
         broker_url = await self._arm()
         await self._start_rest()
@@ -151,6 +157,8 @@ class Gateway:
         if self._broker is not None:
             await self._broker.stop()
             self._broker = None
+        if hasattr(self, "objects"):
+            await self.objects.stop()
         if hasattr(self, "store"):
             await self.store.stop()
         if self._socket is not None:
@@ -179,7 +187,7 @@ class Gateway:
             cameras=SharedCameras(self.cameras, self.clock),
             objects=self.objects,
             envelopes=self.envelopes,
-            spool=settings.data_dir / "spool",
+            spool=Spool(settings.data_dir / "spool"),
             wake_delivering=self.delivering.wake,
             no_room=lambda: self.store.ballast_spent,
         )

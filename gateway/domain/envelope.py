@@ -215,8 +215,7 @@ class Envelopes:
                     "to": self.stamp(item.wanted_end or item.end),
                     "evidence": item.id if item.state is EvidenceState.STORED else None,
                     "uploaded_at": self.stamp(item.uploaded_at) if item.uploaded_at else None,
-                    "reason": item.reason
-                    or ("not yet complete" if item.state is EvidenceState.WANTED else None),
+                    "reason": _reason(item),
                 }
                 for item in items
             ],
@@ -254,6 +253,15 @@ class Envelopes:
             ],
             "retention_days": site.retention_days,
         }
+
+
+def _reason(item: Evidence) -> str | None:
+    """Why an item of a manifest is missing or short."""
+    if item.state is not EvidenceState.WANTED:
+        return item.reason
+    if item.captured:
+        return "captured and safe on the gateway, and not yet in its store"
+    return item.reason or "not yet complete"
 
 
 def zone_object(zone: Zone) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from storage.objects.memory import MemoryObjects
 from tests.support.builders import alarm, envelopes
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import MORNING, ManualClock, run
-from tests.support.stores import WatchedStore, opened
+from tests.support.stores import WatchedSpool, WatchedStore, opened
 
 
 def _bytes_of(source: Path) -> bytes:
@@ -123,14 +123,15 @@ async def yard(
     cameras = cameras or ScriptedCameras(clock)
     objects = objects or MovableStore()
     async with opened(folder) as store:
-        clock.busy = store.busy
+        spool = WatchedSpool(folder / "spool")
+        clock.busy = lambda: store.busy() or spool.busy()
         gathering = Gathering(
             store=store,
             clock=clock,
             cameras=cameras,
             objects=objects,
             envelopes=envelopes(),
-            spool=folder / "spool",
+            spool=spool,
             wake_delivering=lambda: None,
         )
         task = asyncio.create_task(gathering.run())
