@@ -184,9 +184,9 @@ class Gathering:
         give_up_at = max(item.end, self._clock.now()) + timedelta(seconds=patience_s)
         while True:
             try:
-                if item.kind is Kind.STILL:
-                    return await self._still(item)
-                return await self._clip(item)
+                # The still's own bytes go with the call: what waits for a store that is away waits on the disk.
+                taken = await (self._still(item) if item.kind is Kind.STILL else self._clip(item))
+                return await self._storing.stored(taken)
             except Unavailable as exc:
                 own_snapshot = (
                     item.source == "onvif"
@@ -215,7 +215,7 @@ class Gathering:
             source=taken.source,
             key=self._key(item),
         )
-        return await self._storing.store_still(item, taken.jpeg)
+        return await self._storing.keep_still(item, taken.jpeg)
 
     async def _clip(self, item: Evidence) -> Evidence:
         self._storing.need_room()
@@ -237,7 +237,7 @@ class Gathering:
             key=self._key(item),
             reason=taken.shortfall,
         )
-        return await self._storing.store_clip(item)
+        return await self._storing.keep_clip(item)
 
     def _key(self, item: Evidence) -> str:
         site = self._envelopes.site

@@ -78,9 +78,9 @@ class Storing:
         if kept or gone:
             log.info("spool.taken_up", captured=len(kept), half_made=len(gone))
 
-    async def store_still(self, item: Evidence, jpeg: bytes) -> Evidence:
-        """Make a still just taken safe, and return it stored. Where this box's disk has no room, it goes to the store from
-        memory if that lies elsewhere. ``Refused`` if it cannot be kept at all."""
+    async def keep_still(self, item: Evidence, jpeg: bytes) -> Evidence:
+        """Make a still just taken safe. Where this box's disk has no room, it goes to the store from memory if that lies
+        elsewhere, and is returned stored. ``Refused`` if it cannot be kept at all."""
         item = replace(
             item,
             media_type=MEDIA_TYPES[item.kind],
@@ -88,7 +88,7 @@ class Storing:
             sha256=hashlib.sha256(jpeg).hexdigest(),
         )
         if await self._spooled(item, jpeg):
-            return await self._stored(item)
+            return item
         if self._held_bytes + len(jpeg) > HELD_BYTES:
             raise Refused(
                 f"taken, and dropped: there is no room on the disk, {self._held_bytes / 1e6:.0f} MB wait in memory "
@@ -107,21 +107,42 @@ class Storing:
                         await self._only_if_the_key_is_free(item)
                         self._away(exc.reason)
                 if await self._spooled(item, jpeg):
-                    return await self._stored(item)
+                    return item
                 await self._clock.sleep(STORE_RETRY_S)
         finally:
             self._held_bytes -= len(jpeg)
 
-    async def store_clip(self, item: Evidence) -> Evidence:
-        """Make a clip just written into the spool safe, and return it stored."""
+    async def keep_clip(self, item: Evidence) -> Evidence:
+        """Make a clip just written into the spool safe."""
         await self._spool.seal(item.file_name)
         await self._captured(item)
-        return await self._stored(item)
+        return item
+
+    async def stored(self, item: Evidence) -> Evidence:
+        """Put what is in the spool, without end while the store is away: what was captured is not thrown away. ``Refused`` if
+        it can never be: other bytes lie under its key, or it was altered on this box's disk."""
+        if item.state is EvidenceState.STORED:
+            return item
+        while True:
+            try:
+                await self._objects.put(
+                    item.key or "", self._spool.path(item.file_name), sha256=item.sha256 or ""
+                )
+                return self._done(item)
+            except Unavailable as exc:
+                self._away(exc.reason)
+            except Refused as exc:
+                await self._only_if_the_key_is_free(item)
+                if await self._spool.digest(item.file_name) != item.sha256:
+                    raise  # what lies here is not what was captured: putting it again makes it no better
+                # The store lets nobody in, or us no longer: a person mends that, and the evidence waits.
+                self._away(exc.reason)
+            await self._clock.sleep(STORE_RETRY_S)
 
     async def take_up(self, item: Evidence) -> Evidence:
         """An item captured before a restart: put it, or find that it was put."""
         if await self._spool.digest(item.file_name) is not None:
-            return await self._stored(item)
+            return await self.stored(item)
         while True:  # the put consumed it; only the store can tell
             try:
                 if await self._objects.size(item.key or "") == item.bytes:
@@ -172,24 +193,6 @@ class Storing:
             await self._store.write(lambda tx: tx.evidence.save(item))
         except Unavailable as exc:
             log.error("spool.not_on_record", evidence_id=item.id, cause=exc.reason)
-
-    async def _stored(self, item: Evidence) -> Evidence:
-        """Put what is in the spool, without end while the store is away: what was captured is not thrown away."""
-        while True:
-            try:
-                await self._objects.put(
-                    item.key or "", self._spool.path(item.file_name), sha256=item.sha256 or ""
-                )
-                return self._done(item)
-            except Unavailable as exc:
-                self._away(exc.reason)
-            except Refused as exc:
-                await self._only_if_the_key_is_free(item)
-                if await self._spool.digest(item.file_name) != item.sha256:
-                    raise  # what lies here is not what was captured: putting it again makes it no better
-                # The store lets nobody in, or us no longer: a person mends that, and the evidence waits.
-                self._away(exc.reason)
-            await self._clock.sleep(STORE_RETRY_S)
 
     async def _only_if_the_key_is_free(self, item: Evidence) -> None:
         """Raise ``Refused`` if other bytes lie under the item's key: then waiting changes nothing."""

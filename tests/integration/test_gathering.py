@@ -63,6 +63,7 @@ class Yard:
     objects: MovableStore
     gathering: Gathering
     spool: Path
+    own_spool: WatchedSpool
     task: asyncio.Task[None]
 
     async def press(self, id_: str = "alm_1", *, snapshots: tuple[str, ...] = (), **changes: Any) -> Alarm:
@@ -137,7 +138,7 @@ async def yard(
         task = asyncio.create_task(gathering.run())
         try:
             await clock.settle()
-            yield Yard(store, clock, cameras, objects, gathering, folder / "spool", task)
+            yield Yard(store, clock, cameras, objects, gathering, folder / "spool", spool, task)
         finally:
             task.cancel()
             await asyncio.wait([task])
