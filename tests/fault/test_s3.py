@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from gateway.domain.errors import Refused, Unavailable
 from storage.objects.s3 import S3Objects
@@ -246,6 +252,54 @@ def test_something_else_than_a_store_is_called_by_name(rclone: Rclone) -> None:
             with pytest.raises(Refused, match=r"not in the words of an S3 store.*storage\.objects"):
                 run(store.keys(""))
             listening.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 that is its own CA, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "store of a test")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    cert_file, key_file = folder / "cert.pem", folder / "key.pem"
+    cert_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return cert_file, key_file
+
+
+def test_a_store_over_tls_is_checked_against_its_ca(tmp_path: Path, certificates: tuple[Path, Path]) -> None:
+    """With its CA everything works, in one put and in parts; with the system's CAs nothing is sent and storage.ca is named."""
+    cert, key = certificates
+    with Rclone(tmp_path, cert=cert, key=key) as store_process:
+        store_process.tls = ssl.create_default_context(cafile=str(cert))
+        bucket = store_process.bucket()
+        store = store_process.objects(bucket)
+        for name, data in (("a.mp4", SMALL), ("b.mp4", LARGE)):
+            run(store.put_bytes(name, data))
+            assert run(whole(store, name, piece=1 << 20)) == data
+        stranger = store_process.objects(bucket, tls=ssl.create_default_context())
+        with pytest.raises(Unavailable, match=r"TLS fails.*certificate.*storage\.ca"):
+            run(stranger.put_bytes("c.mp4", b"x"))
+        plain = store_process.objects(bucket, tls=None)
+        with pytest.raises((Unavailable, Refused)):
+            run(plain.put_bytes("c.mp4", b"x"))
+        assert set(store_process.content(bucket)) == {"a.mp4", "b.mp4"}
 
 
 def test_bytes_altered_on_the_way_are_not_taken(s3: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,13 +174,13 @@ def test_captured_and_gone_is_said_in_the_manifest(tmp_path: Path) -> None:
 
 
 def test_a_store_that_lets_us_in_no_longer_keeps_evidence_waiting(tmp_path: Path) -> None:
-    """Refused is for a person to mend, and the evidence waits for that, for hours; the fault's words are the store's."""
+    """Refused is for a person to mend, and the evidence waits for that; the fault's words are the store's."""
 
     async def story() -> None:
         async with yard(tmp_path, objects=(objects := StrictStore())) as y:
             objects.refusing = "SignatureDoesNotMatch; correct storage.secret_key"
             await y.press(during_next_at=None)
-            await y.clock.advance(7200)
+            await y.clock.advance(600)
             assert y.gathering.store_cause == objects.refusing
             assert all(i.captured for i in await y.items())
             objects.refusing = ""

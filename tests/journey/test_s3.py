@@ -22,6 +22,7 @@ from tests.support.processes import (
     wait_for,
 )
 from tests.support.s3_stores import Rclone, S3Store
+from tests.support.small_disk import fill
 
 CAMERAS = 2
 ITEMS = CAMERAS * 5  # press, before, after; clips before and whole
@@ -175,6 +176,37 @@ def test_a_store_that_lets_nobody_in_keeps_evidence_until_it_is_mended(tmp_path:
                 lambda: ("store", "objects") not in gateway.faults(), within_s=40, what="no fault any more"
             )
             assert store.secret_key not in gateway.log.read_text("utf-8")
+
+
+@pytest.mark.slow
+def test_a_full_disk_here_does_not_hold_up_a_store_elsewhere(tmp_path: Path, small_disk: Path) -> None:
+    """Not a byte can be kept on the box: the alert goes out, and its stills reach the centre by way of the store."""
+    with Rclone(tmp_path) as store, any_broker(tmp_path) as broker, Campus(tmp_path, cameras=1) as campus:
+        bucket = store.bucket()
+        site = _site(store, bucket, broker=broker, centre=campus.centre_url, cameras=campus.cameras)
+        gateway = Gateway(tmp_path, site, environ=_environ(store), data=small_disk / "data")
+        with gateway, SimulatedButton(broker) as button:
+            wait_for(lambda: gateway.rings_hold(3), within_s=40, what="the ring holds 3 s")
+            fill(small_disk / "somebody-elses.bin")
+            pressed = button.press(topic(0))
+            alarm = wait_for(campus.alarms, within_s=5, what="the alert")[0]
+            assert alarm["raised"]["taken_s"] - pressed.published_s < 2.0
+            stills = wait_for(
+                lambda: [
+                    s
+                    for s in campus.alarms()[0]["evidence"]
+                    if s["announced"]["kind"] == "still" and s["fetched_s"]
+                ][2:],
+                within_s=30,
+                what="three stills at the centre",
+            )
+            assert all(s["sha256_right"] for s in stills)
+            assert ("store", "objects") in gateway.faults()
+            manifest = wait_for(
+                lambda: (campus.alarms()[0]["manifests"] or [None])[-1], within_s=60, what="the manifest"
+            )
+            for item in manifest["data"]["items"]:
+                assert item["evidence"] or item["reason"], item
 
 
 def test_the_probe_says_what_the_store_says(tmp_path: Path) -> None:
