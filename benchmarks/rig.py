@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ import secrets
 import shutil
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -50,9 +52,46 @@ def ended(process: subprocess.Popen[Any], *, within_s: float = 6.0) -> Iterator[
             process.wait()
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Certificates:
+    """What ``campus-gateway certs`` made: a CA, and a certificate for every end of the bench."""
+
+    folder: Path
+
+    def cert(self, name: str) -> Path:
+        return self.folder / f"{name}.pem"
+
+    def key(self, name: str) -> Path:
+        return self.folder / f"{name}.key"
+
+    @property
+    def ca(self) -> Path:
+        return self.folder / "ca.pem"
+
+
+def certificates(folder: Path) -> Certificates:
+    """Make them with our own command."""
+    made = Certificates(folder=folder / "tls")
+    issue = ["issue", "--dir", str(made.folder), "--for"]
+    for words in (
+        ["init", "--dir", str(made.folder), "--site-name", "基准"],
+        [*issue, "broker", "--host", "127.0.0.1"],
+        [*issue, "centre", "--host", "127.0.0.1"],
+        [*issue, "client", "gateway"],
+    ):
+        subprocess.run(
+            [sys.executable, "-P", "-m", "gateway", "certs", *words],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+    return made
+
+
 @contextmanager
-def broker(folder: Path) -> Iterator[int]:
-    """Real mosquitto with the shipped configuration's promises, on a port of its own."""
+def broker(folder: Path, more: str = "") -> Iterator[int]:
+    """Real mosquitto with the shipped configuration's promises, on a port of its own; ``more`` stands at its end."""
     binary = shutil.which("mosquitto") or shutil.which("/usr/sbin/mosquitto")
     if binary is None:
         raise SystemExit("benchmarks need mosquitto: apt-get install mosquitto")
@@ -63,7 +102,7 @@ def broker(folder: Path) -> Iterator[int]:
     config = folder / "mosquitto.conf"
     config.write_text(
         f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {data}/\n"
-        "max_queued_messages 0\nmax_inflight_messages 0\nlog_type none\n"
+        f"max_queued_messages 0\nmax_inflight_messages 0\nlog_type none\n{more}"
     )
     with ended(subprocess.Popen([binary, "-c", str(config)], stderr=subprocess.DEVNULL)):
         wait_for_port(port)
@@ -82,11 +121,13 @@ def wait_for_port(port: int, within_s: float = 10.0) -> None:
 class Receiver:
     """A centre that does nothing but take the time: the same one for the floor and for the gateway."""
 
-    def __init__(self) -> None:
+    def __init__(self, made: Certificates | None = None) -> None:
+        """With certificates it listens at two more ports: over TLS, and over TLS that asks for a certificate."""
         self._here, there = multiprocessing.Pipe()
-        self._process = multiprocessing.get_context("spawn").Process(target=_receive, args=(there,))
+        self._process = multiprocessing.get_context("spawn").Process(target=_receive, args=(there, made))
         self._process.start()
-        self.port: int = self._here.recv()
+        self.ports: list[int] = self._here.recv()
+        self.port = self.ports[0]
 
     @property
     def url(self) -> str:
@@ -103,11 +144,11 @@ class Receiver:
         self._process.join()
 
 
-def _receive(pipe: Connection) -> None:
-    asyncio.run(_receiver(pipe))
+def _receive(pipe: Connection, made: Certificates | None) -> None:
+    asyncio.run(_receiver(pipe, made))
 
 
-async def _receiver(pipe: Connection) -> None:
+async def _receiver(pipe: Connection, made: Certificates | None) -> None:
     arrived: list[tuple[float, bytes]] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -120,8 +161,15 @@ async def _receiver(pipe: Connection) -> None:
                 writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=2048)
-    pipe.send(server.sockets[0].getsockname()[1])
+    contexts: list[ssl.SSLContext | None] = [None]
+    if made is not None:
+        for asks in (False, True):
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(made.ca))
+            context.load_cert_chain(made.cert("centre"), made.key("centre"))
+            context.verify_mode = ssl.CERT_REQUIRED if asks else ssl.CERT_NONE
+            contexts.append(context)
+    servers = [await asyncio.start_server(serve, "127.0.0.1", 0, backlog=2048, ssl=c) for c in contexts]
+    pipe.send([server.sockets[0].getsockname()[1] for server in servers])
     while True:
         command = await asyncio.to_thread(pipe.recv)
         if command == "stop":

@@ -70,12 +70,11 @@ def _centre(centre: Centre) -> Iterator[Complaint]:
             "with one secret for both a drill could be taken for an alarm",
         )
     if kept.pop("answer_secret", None) in kept.values():
-        yield Complaint(
-            path=(*path, "answer_secret"),
-            found="the value of another secret",
-            expected="a secret of its own",
-            advice="whoever can check the gateway's messages could then forge the centre's answers",
-            blocking=False,
+        yield _wrong(
+            (*path, "answer_secret"),
+            "the value of another secret",
+            "a secret of its own",
+            "whoever can check the gateway's messages could then forge the centre's answers",
         )
     if webhook.backup_url == webhook.url:
         yield _wrong(
@@ -244,7 +243,9 @@ def _files(parts: Parts, base_dir: FilePath) -> Iterator[Complaint]:
     if parts.storage is not None:
         named.append((("storage", "ca"), parts.storage.ca))
     if parts.http is not None and parts.http.tls is not None:
-        named += [(("http", "tls", name), getattr(parts.http.tls, name)) for name in ("cert", "key")]
+        named += [
+            (("http", "tls", name), getattr(parts.http.tls, name)) for name in ("cert", "key", "client_ca")
+        ]
     for path, name in named:
         if name is None:
             continue

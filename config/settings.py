@@ -40,6 +40,21 @@ class Settings:
         """The client id the broker keeps the session under; the same at every start, or queued presses are lost."""
         return self.site.mqtt.client_id or f"campus-gateway-{self.site.site.id}"
 
+    @property
+    def certificate_files(self) -> dict[str, Path]:
+        """Every certificate and CA file the site names, by its key there; keys are not among them."""
+        site = self.site
+        named = {
+            "http.tls.cert": site.http.tls.cert if site.http.tls else None,
+            "http.tls.client_ca": site.http.tls.client_ca if site.http.tls else None,
+            "centre.webhook.cert": site.centre.webhook.cert,
+            "centre.webhook.ca": site.centre.webhook.ca,
+            "mqtt.cert": site.mqtt.cert,
+            "mqtt.ca": site.mqtt.ca,
+            "storage.ca": site.storage.ca,
+        }
+        return {key: self.beside_site_file(name) for key, name in named.items() if name is not None}
+
     def beside_site_file(self, name: str) -> Path:
         """A certificate, key or CA the site file names: relative paths start from the site file's folder."""
         return self.site_path.parent / name

@@ -35,6 +35,7 @@ from config.kinds import (
     WebAddress,
     WebhookSecret,
     WebPlace,
+    Word,
     parse_broker,
     parse_store,
     refused,
@@ -156,6 +157,36 @@ class MqttSource(Section):
     )
     input: Input | None = Field(default=None, description="Which input of a device that has several.")
     contact: Contact = Field(default="normally-open", description="Which way the contact is wired.")
+    liveness: Topic | None = Field(
+        default=None,
+        description="Where it is told to be online or offline, in place of its make's own topic.",
+    )
+    silent_after_s: Annotated[int, Field(ge=60, le=2_592_000)] | None = Field(
+        default=None, description="Seconds without any message from it after which that is a fault."
+    )
+
+
+class Confirm(Section):
+    topic: Topic = Field(description="Where its confirmations are published: a lamp, a buzzer.")
+    received: Word | None = Field(
+        default=None, description="Published when the centre's machine has received the alarm."
+    )
+    accepted: Word | None = Field(
+        default=None, description="Published when an operator of the centre has accepted it."
+    )
+    closed: Word | None = Field(default=None, description="Published when the centre has closed it.")
+    qos: Annotated[int, Field(ge=0, le=1)] = Field(
+        default=1, description="Quality of service of these publishes."
+    )
+    retain: bool = Field(default=False, description="Whether the broker keeps the last one.")
+
+    @model_validator(mode="after")
+    def _ends(self) -> Confirm:
+        if self.retain and self.closed is None and (self.received or self.accepted):
+            raise refused(
+                "a word for closed beside retain", "else the broker tells the lamp of an old alarm for ever"
+            )
+        return self
 
 
 class OnvifInput(Section):
@@ -178,6 +209,9 @@ class Point(Section):
     )
     severity: Severity = Field(
         default="panic", description="What a press means; duress stays silent in the school."
+    )
+    confirm: Confirm | None = Field(
+        default=None, description="Tells whoever pressed what became of it; never for duress."
     )
 
     @model_validator(mode="after")
@@ -306,6 +340,10 @@ class SelfTest(Section):
 class Tls(Section):
     cert: FilePath = Field(description="PEM file of the gateway's server certificate, chain included.")
     key: FilePath = Field(description="PEM file of the certificate's key.")
+    client_ca: FilePath | None = Field(
+        default=None,
+        description="PEM file of the CA whose certificate every caller has to show, besides the token.",
+    )
 
 
 class Http(Section):

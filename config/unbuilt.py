@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from config.findings import Complaint, Finding, Path, Places
 from config.site import Point, Site
 
-BUILT_FORMATS = ("gateway", "zigbee2mqtt")
+BUILT_FORMATS = ("gateway", "zigbee2mqtt", "tasmota", "shelly-gen1", "shelly-gen2")
 _LATER = "something this version does"
 
 
@@ -34,7 +34,6 @@ def _unbuilt(site: Site) -> Iterator[Complaint]:
             yield _later((*path, "audio"), "true", "sound is left out of its clips")
     for index, point in enumerate(site.points):
         yield from _point(("points", index), point)
-    yield from _centre(site)
     yield from _storage(site)
 
 
@@ -49,23 +48,6 @@ def _point(path: Path, point: Point) -> Iterator[Complaint]:
             (*path, "mqtt", "format"),
             point.mqtt.format,
             f"its payloads are kept as unreadable: {silent}; formats built: {', '.join(BUILT_FORMATS)}",
-        )
-
-
-def _centre(site: Site) -> Iterator[Complaint]:
-    webhook = site.centre.webhook
-    if site.centre.media == "push":
-        yield _later(
-            ("centre", "media"),
-            "push",
-            "nothing is PUT to media_url: messages carry signed links to this gateway instead, and public_url must be "
-            "reachable from the centre",
-        )
-    if webhook.answer_secret is not None:
-        yield _later(
-            ("centre", "webhook", "answer_secret"),
-            "a secret for answers",
-            "replies and requests in answer bodies are not read: the centre must call reply_url",
         )
 
 

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from gateway.domain.alarm import NEEDS_REASON, Alarm, State
+from gateway.domain.answer import ClipSaid, MoveSaid, Operator, ReplySaid, Said, StillSaid
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import NotFound, Refused
 from gateway.domain.evidence import Evidence, Kind, Moment
 from gateway.domain.ids import new_id
 from gateway.domain.message import MessageType
 from gateway.ports import Clock, Request, Store, Transaction
+from gateway.telling import has_it
 
 log = structlog.get_logger(__name__)
 
 MOST_REQUESTED = timedelta(minutes=30)  # one clip; more is asked for in several requests
 MOST_AHEAD = timedelta(minutes=30)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Operator:
-    """Who speaks: a name and a unit, both required of every reply and request."""
-
-    name: str
-    unit: str
+__all__ = ["Answering", "Operator"]
 
 
 class Answering:
-    """The stage. Every method commits before it returns; errors of the domain say what the caller did wrong."""
+    """The stage. Every method commits before it returns, except where it is told to work within the caller's transaction;
+    errors of the domain say what the caller did wrong."""
 
     def __init__(
         self,
@@ -49,6 +46,8 @@ class Answering:
         self._wake_gathering = wake_gathering
         self.last_heard_at: datetime | None = None
 
+    # What the centre says by calling.
+
     async def reply(
         self, alarm: str, reply: State, operator: Operator, reason: str = ""
     ) -> tuple[Alarm, bool]:
@@ -56,22 +55,11 @@ class Answering:
 
         Raises ``NotFound``, ``NotAllowed`` (the table has no such step) or ``Refused`` (a reason is missing).
         """
-        if reply in NEEDS_REASON and not reason.strip():
-            raise Refused(f"a reply of {reply.value!r} needs a reason")
+        said = ReplySaid(state=reply, operator=operator, reason=reason)
         now = self._clock.now()
+        self._check(said, now)
         self.last_heard_at = now
-
-        def work(tx: Transaction) -> tuple[Alarm, bool]:
-            before = _alarm(tx, alarm)
-            after = before.replied(reply, now)
-            if after is None:
-                return before, False
-            tx.alarms.save(after)
-            detail = {"reply": reply.value, "name": operator.name, "unit": operator.unit, "reason": reason}
-            tx.alarms.note(alarm, now, "replied", detail)
-            return after, True
-
-        after, changed = await self._store.write(work)
+        after, changed = await self._store.write(lambda tx: self._replied(tx, alarm, said, now))
         log.info("alarm.replied", alarm_id=alarm, reply=reply.value, changed=changed)
         if changed:
             self._wake_gathering()
@@ -81,44 +69,38 @@ class Answering:
         self, alarm: str, camera: str, start: datetime, end: datetime, operator: Operator, reason: str
     ) -> Request:
         """Ask for a span of one camera. Raises ``NotFound`` or ``Refused`` (an impossible span)."""
-        now = self._clock.now()
-        if not start < end:
-            raise Refused(f"the span ends ({end.isoformat()}) before it begins ({start.isoformat()})")
-        if end - start > MOST_REQUESTED:
-            raise Refused(f"a span of {end - start} is too long; at most {MOST_REQUESTED} in one request")
-        if end > now + MOST_AHEAD:
-            raise Refused(f"the span ends at {end.isoformat()}, more than {MOST_AHEAD} ahead")
-        return await self._request("clip", Kind.CLIP, alarm, camera, start, end, operator, reason)
+        said = ClipSaid(camera=camera, start=start, end=end, operator=operator, reason=reason)
+        return await self._request(alarm, said)
 
     async def request_still(self, alarm: str, camera: str, operator: Operator, reason: str) -> Request:
         """Ask for a picture of now. Raises ``NotFound``."""
-        now = self._clock.now()
-        return await self._request("still", Kind.STILL, alarm, camera, now, now, operator, reason)
+        return await self._request(alarm, StillSaid(camera=camera, operator=operator, reason=reason))
 
     async def request_ptz(self, alarm: str, camera: str, operator: Operator, reason: str) -> Request:
         """Ask to move a camera: put on record and answered that this version moves none. Raises ``NotFound``."""
-        now = self._clock.now()
-        self._known(camera)
-        result = "this gateway does not move cameras yet; the request is on record"
+        return await self._request(alarm, MoveSaid(camera=camera, operator=operator, reason=reason))
+
+    # What the centre says in its answers, where it cannot call (hearing.py).
+
+    def say(
+        self, tx: Transaction, alarm: str, said: Said, now: datetime, item: str
+    ) -> tuple[State, Request | None]:
+        """Apply what an item says within the caller's transaction, by the rules of a call; the alarm's state after it, and the
+        request it has become. Raises like the calls, and then nothing is changed."""
+        self._check(said, now)
+        if isinstance(said, ReplySaid):
+            after, _ = self._replied(tx, alarm, said, now)
+            return after.state, None
+        asked = self._requested(tx, alarm, said, now, item)
+        return _alarm(tx, alarm).state, asked
+
+    def said(self, now: datetime) -> None:
+        """What :meth:`say` did is committed."""
         self.last_heard_at = now
-
-        def work(tx: Transaction) -> Request:
-            found = _alarm(tx, alarm)
-            asked = self._asked("ptz", alarm, camera, operator, reason, now, None)
-            asked = replace(asked, ok=False, result=result)
-            tx.requests.add(asked)
-            data = {"request": asked.id, "ok": False, "reason": result, "evidence": None}
-            found, said = self._envelopes.about_alarm(
-                found, MessageType.REQUEST_RESULT, data, at=now, now=now
-            )
-            tx.alarms.save(found)
-            tx.alarms.note(alarm, now, "requested", _requested(asked))
-            tx.messages.add(said)
-            return asked
-
-        asked = await self._store.write(work)
+        self._wake_gathering()
         self._wake_delivering()
-        return asked
+
+    # What the school says.
 
     async def note(self, alarm: str, text: str, by: str, *, withdraw: bool) -> Alarm:
         """The school's note, or its request to withdraw the alarm; the centre decides. Raises ``NotFound``."""
@@ -144,53 +126,105 @@ class Answering:
         """The centre has fetched the whole of an item: from now on it counts as uploaded."""
         now = self._clock.now()
 
-        def work(tx: Transaction) -> None:
-            item = tx.evidence.get(evidence)
-            if item is not None and item.uploaded_at is None:
-                tx.evidence.save(replace(item, uploaded_at=now))
-                tx.alarms.note(item.alarm, now, "taken", {"evidence": item.id, "camera": item.camera})
+        await self._store.write(lambda tx: has_it(tx, self._envelopes, evidence, now, "taken"))
+        self._wake_delivering()
 
-        await self._store.write(work)
+    # One transaction's work, whichever way it was said.
 
-    async def _request(
-        self,
-        word: str,
-        kind: Kind,
-        alarm: str,
-        camera: str,
-        start: datetime,
-        end: datetime,
-        operator: Operator,
-        reason: str,
-    ) -> Request:
+    def _check(self, said: Said, now: datetime) -> None:
+        """What can be refused without looking at the alarm. Raises ``NotFound`` or ``Refused``."""
+        if isinstance(said, ReplySaid):
+            if said.state in NEEDS_REASON and not said.reason.strip():
+                raise Refused(f"a reply of {said.state.value!r} needs a reason")
+            return
+        self._known(said.camera)
+        if isinstance(said, ClipSaid):
+            if not said.start < said.end:
+                raise Refused(
+                    f"the span ends ({said.end.isoformat()}) before it begins ({said.start.isoformat()})"
+                )
+            if said.end - said.start > MOST_REQUESTED:
+                raise Refused(
+                    f"a span of {said.end - said.start} is too long; at most {MOST_REQUESTED} in one request"
+                )
+            if said.end > now + MOST_AHEAD:
+                raise Refused(f"the span ends at {said.end.isoformat()}, more than {MOST_AHEAD} ahead")
+
+    def _replied(self, tx: Transaction, alarm: str, said: ReplySaid, now: datetime) -> tuple[Alarm, bool]:
+        before = _alarm(tx, alarm)
+        after = before.replied(said.state, now)
+        if after is None:
+            return before, False
+        tx.alarms.save(after)
+        detail = {
+            "reply": said.state.value,
+            "name": said.operator.name,
+            "unit": said.operator.unit,
+            "reason": said.reason,
+        }
+        tx.alarms.note(alarm, now, "replied", detail)
+        return after, True
+
+    async def _request(self, alarm: str, said: ClipSaid | StillSaid | MoveSaid) -> Request:
         now = self._clock.now()
-        self._known(camera)
-
-        def work(tx: Transaction) -> Request:
-            _alarm(tx, alarm)
-            evidence = new_id("evd", now)
-            asked = self._asked(word, alarm, camera, operator, reason, now, evidence)
-            tx.requests.add(asked)
-            tx.evidence.add(
-                [
-                    Evidence(
-                        id=evidence,
-                        alarm=alarm,
-                        camera=camera,
-                        kind=kind,
-                        moment=Moment.REQUESTED,
-                        start=start,
-                        end=end,
-                        request=asked.id,
-                    )
-                ]
-            )
-            tx.alarms.note(alarm, now, "requested", _requested(asked))
-            return asked
-
-        asked = await self._store.write(work)
+        self._check(said, now)
+        asked = await self._store.write(lambda tx: self._requested(tx, alarm, said, now))
         self.last_heard_at = now
-        self._wake_gathering()
+        if isinstance(said, MoveSaid):
+            self._wake_delivering()
+        else:
+            self._wake_gathering()
+        return asked
+
+    def _requested(
+        self,
+        tx: Transaction,
+        alarm: str,
+        said: ClipSaid | StillSaid | MoveSaid,
+        now: datetime,
+        item: str | None = None,
+    ) -> Request:
+        found = _alarm(tx, alarm)
+        if isinstance(said, MoveSaid):
+            return self._declined(tx, found, said, now, item)
+        kind, start, end = (
+            (Kind.CLIP, said.start, said.end) if isinstance(said, ClipSaid) else (Kind.STILL, now, now)
+        )
+        evidence = new_id("evd", now)
+        asked = self._asked(kind.value, alarm, said, now, evidence, item)
+        tx.requests.add(asked)
+        tx.evidence.add(
+            [
+                Evidence(
+                    id=evidence,
+                    alarm=alarm,
+                    camera=said.camera,
+                    kind=kind,
+                    moment=Moment.REQUESTED,
+                    start=start,
+                    end=end,
+                    request=asked.id,
+                )
+            ]
+        )
+        tx.alarms.note(alarm, now, "requested", _requested(asked))
+        return asked
+
+    def _declined(
+        self, tx: Transaction, alarm: Alarm, said: MoveSaid, now: datetime, item: str | None
+    ) -> Request:
+        result = "this gateway does not move cameras yet; the request is on record"
+        asked = replace(
+            self._asked("ptz", alarm.id, said, now, None, item),
+            ok=False,
+            result=result,
+        )
+        tx.requests.add(asked)
+        data = {"request": asked.id, "ok": False, "reason": result, "evidence": None, "item": item}
+        alarm, message = self._envelopes.about_alarm(alarm, MessageType.REQUEST_RESULT, data, at=now, now=now)
+        tx.alarms.save(alarm)
+        tx.alarms.note(alarm.id, now, "requested", _requested(asked))
+        tx.messages.add(message)
         return asked
 
     def _known(self, camera: str) -> None:
@@ -201,21 +235,21 @@ class Answering:
     def _asked(
         word: str,
         alarm: str,
-        camera: str,
-        operator: Operator,
-        reason: str,
+        said: ClipSaid | StillSaid | MoveSaid,
         now: datetime,
         evidence: str | None,
+        item: str | None,
     ) -> Request:
         return Request(
             id=new_id("req", now),
             alarm=alarm,
             request=word,
-            camera=camera,
-            operator={"name": operator.name, "unit": operator.unit},
-            reason=reason,
+            camera=said.camera,
+            operator={"name": said.operator.name, "unit": said.operator.unit},
+            reason=said.reason,
             at=now,
             evidence=evidence,
+            item=item,
         )
 
 

@@ -15,6 +15,7 @@ from config.findings import Finding, SiteRefused
 from config.loading import Loaded, load_site
 from config.settings import Settings, keep_accepted, load_accepted, resolve
 from config.unbuilt import unbuilt
+from gateway.certs import cli as certs
 from gateway.domain.errors import Refused, Unavailable
 from gateway.telemetry import set_up_logging
 
@@ -91,8 +92,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     drill.set_defaults(command=_drill)
 
+    certificates = commands.add_parser("certs", help="a small CA for a school that has none; renewals")
+    certs.add_arguments(certificates)
+
     demo = commands.add_parser("demo", help="the whole chain on this machine, with simulators")
     demo.add_argument("--once", action="store_true", help="press one button, print the timeline, exit")
+    demo.add_argument(
+        "--push",
+        action="store_true",
+        help="a school nobody can reach: stills, clips and live pictures are PUT at the centre (media: push)",
+    )
     demo.add_argument(
         "--data-dir", type=Path, help="keep the demo's data here (default: a folder that is removed)"
     )
@@ -218,11 +227,17 @@ def _check(args: argparse.Namespace) -> int:
         f"{args.config}: accepted — {len(site.zones)} zones, {len(site.cameras)} cameras, "
         f"{len(site.points)} points, {len(findings)} warnings"
     )
-    if not args.probe:
-        return 0
+    from gateway.connecting import unusable_tls
+
+    settings = resolve(loaded, args.data_dir)
+    unusable = unusable_tls(settings)
+    for section, reason in unusable.items():
+        print(f"{args.config}: {section}: {reason}", file=sys.stderr)
+    if unusable or not args.probe:
+        return EXIT_REFUSED if unusable else 0
     from gateway.probing.everything import probe
 
-    return asyncio.run(probe(resolve(loaded, args.data_dir), sys.stdout))
+    return asyncio.run(probe(settings, sys.stdout))
 
 
 def _drill(args: argparse.Namespace) -> int:
@@ -240,4 +255,4 @@ def _drill(args: argparse.Namespace) -> int:
 def _demo(args: argparse.Namespace) -> int:
     from gateway.demo import run_demo
 
-    return run_demo(once=args.once, data_dir=args.data_dir, http_port=args.http_port)
+    return run_demo(once=args.once, data_dir=args.data_dir, http_port=args.http_port, push=args.push)

@@ -8,13 +8,15 @@ from __future__ import annotations
 import os
 import random
 import secrets
-import ssl
 from pathlib import Path
 
+from config.addresses import Url, parse_url
 from config.settings import Settings
 from config.site import Camera
 from drivers.cameras.spec import CameraSpec, OnvifAddress, StreamAddress
 from drivers.contacts.mqtt import BrokerAddress
+from drivers.tls.contexts import TlsContext, TlsFiles, client_context, contexts_of, server_context
+from drivers.uplinks.media_push import MediaPush
 from drivers.uplinks.webhook import WebhookPath
 from gateway.domain.errors import Refused
 from gateway.ports import Clock
@@ -78,7 +80,20 @@ def centre_paths(settings: Settings, clock: Clock) -> list[WebhookPath]:
     secure = any(url.startswith("https:") for _, url in urls)
     tls = tls_context(settings, hook.ca, hook.cert, hook.key) if secure else None
     drills = hook.drill_secret.reveal() if hook.drill_secret else None
-    return [WebhookPath(name, url, hook.secret.reveal(), clock, tls, drills) for name, url in urls]
+    answer_secret = hook.answer_secret.reveal() if hook.answer_secret else None
+    return [
+        WebhookPath(
+            name,
+            url,
+            hook.secret.reveal(),
+            clock,
+            tls,
+            drills,
+            answer_secret=answer_secret,
+            believe_unsigned=parse_url(url, "http", "https").on_loopback,
+        )
+        for name, url in urls
+    ]
 
 
 def object_store(settings: Settings, clock: Clock) -> LocalObjects | S3Objects:
@@ -104,16 +119,95 @@ def object_store(settings: Settings, clock: Clock) -> LocalObjects | S3Objects:
     return S3Objects(address, clock, random.Random())
 
 
-def tls_context(settings: Settings, ca: str | None, cert: str | None, key: str | None) -> ssl.SSLContext:
-    """What a client needs for TLS, its files taken from beside the site file. Raises ``Refused`` naming them."""
+def media_push(settings: Settings) -> MediaPush | None:
+    """Where evidence is PUT, not opened; ``None`` where the centre fetches it. Raises ``Refused`` as :func:`centre_paths`."""
+    centre = settings.site.centre
+    if centre.media != "push" or centre.media_url is None or centre.media_token is None:
+        return None
+    hook = centre.webhook
+    secure = centre.media_url.startswith("https:")
+    tls = tls_context(settings, hook.ca, hook.cert, hook.key) if secure else None
+    return MediaPush(centre.media_url, centre.media_token.reveal(), tls)
+
+
+def tls_context(settings: Settings, ca: str | None, cert: str | None, key: str | None) -> TlsContext:
+    """What a client needs for TLS, its files taken from beside the site file. Raises ``Refused`` naming the one that cannot
+    be used. Every context made here takes up renewed files; see :func:`take_up`."""
+    return client_context(_files(settings, ca, cert, key))
+
+
+def api_context(settings: Settings) -> TlsContext | None:
+    """What the HTTP face serves with; ``None`` for plain HTTP. Raises ``Refused`` naming the file that cannot be used."""
+    tls = settings.site.http.tls
+    return None if tls is None else server_context(_files(settings, tls.client_ca, tls.cert, tls.key))
+
+
+def tls_sections(settings: Settings) -> dict[str, TlsFiles]:
+    """The files of every TLS side the site file names, by section."""
+    site = settings.site
+    found: dict[str, TlsFiles] = {}
+    if site.http.tls is not None:
+        found["http.tls"] = _files(settings, site.http.tls.client_ca, site.http.tls.cert, site.http.tls.key)
+    for section, part in (("centre.webhook", site.centre.webhook), ("mqtt", site.mqtt)):
+        if part.ca or part.cert:
+            found[section] = _files(settings, part.ca, part.cert, part.key)
+    if site.storage.ca:
+        found["storage"] = _files(settings, site.storage.ca, None, None)
+    return found
+
+
+def take_up(settings: Settings) -> dict[str, str]:
+    """Put renewed files to use in every context made of them; what cannot be used, by section."""
+    refused: dict[str, str] = {}
+    for section, files in tls_sections(settings).items():
+        for context in contexts_of(files):
+            try:
+                context.renew()
+            except Refused as exc:
+                refused[section] = exc.reason
+    return refused
+
+
+def unusable_tls(settings: Settings) -> dict[str, str]:
+    """What of the site file's certificates a start would be refused for, by section; nothing is kept or connected."""
+    refused: dict[str, str] = {}
+    for section, files in tls_sections(settings).items():
+        try:
+            (server_context if section == "http.tls" else client_context)(files)
+        except Refused as exc:
+            refused[section] = exc.reason
+    return refused
+
+
+def tls_peers(settings: Settings) -> dict[str, tuple[Url, TlsFiles]]:
+    """Whoever shows the gateway a certificate: address and what it is spoken to with, by key of the site file."""
+    site = settings.site
+    hook, mqtt, storage = site.centre.webhook, site.mqtt, site.storage
+    found: dict[str, tuple[Url, TlsFiles]] = {}
+    urls = {
+        "centre.webhook.url": hook.url,
+        "centre.webhook.backup_url": hook.backup_url,
+        "centre.media_url": site.centre.media_url,
+    }
+    seen: set[tuple[str, int]] = set()
+    for key, url in urls.items():
+        address = parse_url(url, "http", "https") if url else None
+        if address is not None and address.scheme == "https" and (address.host, address.port) not in seen:
+            seen.add((address.host, address.port))
+            found[key] = (address, _files(settings, hook.ca, hook.cert, hook.key))
+    if mqtt.address is not None and mqtt.address.scheme == "mqtts":
+        found["mqtt.url"] = (mqtt.address, _files(settings, mqtt.ca, mqtt.cert, mqtt.key))
+    store = storage.object_store
+    if store is not None and store[0].scheme == "s3+https":
+        found["storage.objects"] = (store[0], _files(settings, storage.ca, None, None))
+    return found
+
+
+def _files(settings: Settings, ca: str | None, cert: str | None, key: str | None) -> TlsFiles:
     beside = settings.beside_site_file
-    try:
-        context = ssl.create_default_context(cafile=str(beside(ca)) if ca else None)
-        if cert:
-            context.load_cert_chain(str(beside(cert)), str(beside(key)) if key else None)
-    except (OSError, ssl.SSLError) as exc:
-        raise Refused(f"the certificates {ca}, {cert}, {key} cannot be used: {exc}") from exc
-    return context
+    return TlsFiles(
+        ca=beside(ca) if ca else None, cert=beside(cert) if cert else None, key=beside(key) if key else None
+    )
 
 
 def camera_spec(camera: Camera) -> CameraSpec:

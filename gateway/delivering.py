@@ -16,9 +16,10 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from gateway.domain.errors import Unavailable
+from gateway.domain.errors import InvariantBroken, Unavailable
 from gateway.domain.message import (
     CLASS_OF,
+    RETRY_AFTER_MAX_S,
     SECOND_PATH_AFTER_S,
     Answer,
     Message,
@@ -29,7 +30,7 @@ from gateway.domain.message import (
     next_due_s,
     scheduled_s,
 )
-from gateway.ports import Attempt, Clock, PathHealth, Store, Transaction, Uplink
+from gateway.ports import Attempt, Clock, Heard, PathHealth, Store, Transaction, Uplink
 
 log = structlog.get_logger(__name__)
 
@@ -51,7 +52,8 @@ class _Waiting:
     """A message not yet received: when it is due next, and how far it is in its schedule.
 
     ``first_s`` is where the schedule began, ``rounds`` how many attempts have been started (one over each path that is
-    tried), ``further_too`` that the further paths are due at once because the first has failed for too long.
+    tried), ``further_too`` that the further paths are due at once because the first has failed for too long. ``not_before_s`` is
+    what the centre asked for by ``Retry-After`` for this message, which its answer to another one does not take back.
     """
 
     message: Message
@@ -61,6 +63,7 @@ class _Waiting:
     started_s: float | None = None
     rounds: int = 0
     further_too: bool = False
+    not_before_s: float = 0.0
     refused: bool = False
 
 
@@ -74,13 +77,17 @@ class Delivering:
         clock: Clock,
         paths: Sequence[Uplink],
         chance: random.Random,
-        answered: Callable[[str, Answer], None],
+        hear: Callable[[Message, Answer], Heard],
+        received: Callable[[], None] = lambda: None,
     ) -> None:
+        """``hear`` understands what the centre says in an answer by which it has received a message;
+        ``received`` hears that one is on record as received."""
         self._store = store
         self._clock = clock
         self._paths = paths
         self._chance = chance
-        self._answered = answered
+        self._hear = hear
+        self._received = received
         self._waiting: dict[str, _Waiting] = {}
         #: The newest received, so that a reading begun before does not revive them.
         self._done: dict[str, None] = {}
@@ -260,9 +267,8 @@ class Delivering:
                 outcome=outcome,
                 detail=answer.detail,
             )
-            await self._record(waiting, record, answer)
-            if outcome is Outcome.RECEIVED:
-                self._answered(message.id, answer)
+            heard = self._hear(message, answer) if outcome is Outcome.RECEIVED else None
+            await self._record(waiting, record, answer, heard)
         except Unavailable as exc:
             log.error("delivering.cannot_record", message_id=message.id, cause=exc.reason)
         finally:
@@ -270,7 +276,9 @@ class Delivering:
             waiting.body = None
             self._changed.set()
 
-    async def _record(self, waiting: _Waiting, attempt: Attempt, answer: Answer) -> None:
+    async def _record(self, waiting: _Waiting, attempt: Attempt, answer: Answer, heard: Heard | None) -> None:
+        """Put an attempt on record, and in the same commit what the centre said in its answer: else a crash in between would
+        lose an operator's word with a message that does not go again."""
         message = waiting.message
         now = self._clock.now()
         due_at: datetime | None = None
@@ -287,6 +295,7 @@ class Delivering:
                     waiting.first_s, waiting.rounds, now_s, self._chance, answer.retry_after_s
                 )
                 waiting.due_s = max(waiting.due_s, asked_s)
+                waiting.not_before_s = now_s + min(answer.retry_after_s, RETRY_AFTER_MAX_S)
             due_at = now + timedelta(seconds=max(0.0, waiting.due_s - now_s))
 
         def work(tx: Transaction) -> bool:
@@ -295,6 +304,8 @@ class Delivering:
                 tx.alarms.note(message.subject, now, "received", {"path": attempt.path})
             if first and message.subject is not None and message.type is MessageType.DRILL_WINDOW:
                 tx.windows.received(message.subject, now)
+            if heard is not None and not heard.silent:
+                heard.apply(tx)
             return first
 
         while True:
@@ -304,6 +315,18 @@ class Delivering:
             except Unavailable as exc:  # what was received must not be forgotten because the disk is full
                 log.error("delivering.cannot_record", message_id=message.id, cause=exc.reason)
                 await self._clock.sleep(1.0)
+            except InvariantBroken:
+                raise
+            except Exception as exc:
+                if heard is None or heard.silent:
+                    raise
+                # Whatever an answer does to us, it must not end the delivery of alarms, again after every restart.
+                failing, heard = heard, None
+                failing.failed(repr(exc))
+        if heard is not None:
+            heard.committed()
+        if attempt.outcome is Outcome.RECEIVED:
+            self._received()
         log.info(
             "message.attempt",
             message_id=message.id,
@@ -352,5 +375,5 @@ class Delivering:
         for waiting in self._waiting.values():
             if not waiting.refused:
                 earliest_s = now_s if waiting.started_s is None else waiting.started_s + BACK_SPACING_S
-                waiting.due_s = min(waiting.due_s, max(now_s, earliest_s))
+                waiting.due_s = min(waiting.due_s, max(now_s, earliest_s, waiting.not_before_s))
         self._changed.set()

@@ -65,7 +65,7 @@ centre:
   id: demo-110
   name: 110 指挥中心(模拟)
   webhook: {{url: "{centre_url}", secret: {{env: CENTRE_SECRET}}, drill_secret: {{env: CENTRE_DRILL_SECRET}}}}
-  media: link
+  {media}
 mqtt: {{url: embedded}}
 storage: {{objects: "file:objects", database: "sqlite:gateway.db", reserve_gb: 1}}
 evidence: {{before_s: {before_s}, after_s: {after_s}}}
@@ -101,15 +101,17 @@ class Campus:
     page: str
     token: str
     folder: Path
+    push: bool = False
 
 
-def run_demo(*, once: bool, data_dir: Path | None, http_port: int) -> int:
-    """Run the demo until Ctrl-C, or with ``once`` until one alarm went its whole way. Returns the exit code."""
+def run_demo(*, once: bool, data_dir: Path | None, http_port: int, push: bool = False) -> int:
+    """Run the demo until Ctrl-C, or with ``once`` until one alarm went its whole way. With ``push`` evidence and live pictures
+    are PUT at the centre, which fetches nothing. Returns the exit code."""
     signal.signal(signal.SIGTERM, _terminated)
     with ExitStack() as stack:
         folder = _folder(stack, data_dir)
         try:
-            campus = _start(stack, folder, http_port, once)
+            campus = _start(stack, folder, http_port, once=once, push=push)
             _wait_for_cameras(campus)
             return _once(campus) if once else _until_interrupted(campus)
         except DemoFailed as failed:
@@ -134,29 +136,31 @@ def _folder(stack: ExitStack, data_dir: Path | None) -> Path:
     return folder
 
 
-def _start(stack: ExitStack, folder: Path, http_port: int, once: bool) -> Campus:
+def _start(stack: ExitStack, folder: Path, http_port: int, *, once: bool, push: bool) -> Campus:
     token = secrets.token_urlsafe(24)
     environ = {
         **os.environ,
         "CENTRE_SECRET": _webhook_secret(),
         "CENTRE_DRILL_SECRET": _webhook_secret(),
         "CENTRE_TOKEN": secrets.token_urlsafe(24),
+        "CENTRE_MEDIA_TOKEN": secrets.token_urlsafe(24),
         "CAM_PASSWORD": secrets.token_urlsafe(12),
         "DEMO_TOKEN": token,
         "PYTHONSAFEPATH": "1",
     }
     print(f"starting {CAMERAS} simulated cameras and a 110 centre 启动模拟摄像机和 110 中心 …", flush=True)
     auto = ["--auto", "accepted+1,dispatched+2,arrived+3,closed@manifest+1"] if once else []
+    looks = "--no-fetch" if push else "--watch-live"
     simulators = _process(
         stack,
-        ["-m", "simulators", "campus", "--cameras", str(CAMERAS), "--with-parent", "--watch-live", *auto],
+        ["-m", "simulators", "campus", "--cameras", str(CAMERAS), "--with-parent", looks, *auto],
         environ,
         folder / "simulators.log",
     )
     outside = _first_line(simulators, "the simulators", folder / "simulators.log")
     site = folder / "site.yaml"
     port = _free_port(http_port)
-    site.write_text(_site_text(outside, port), encoding="utf-8")
+    site.write_text(_site_text(outside, port, push=push), encoding="utf-8")
     print("starting the gateway 启动网关 …", flush=True)
     started = time.monotonic()
     gateway = _process(
@@ -167,7 +171,7 @@ def _start(stack: ExitStack, folder: Path, http_port: int, once: bool) -> Campus
     )
     line = _first_line(gateway, "the gateway", folder / "gateway.log")
     print(f"gateway armed after {time.monotonic() - started:.1f} s 网关已就绪\n")
-    campus = Campus(line["http"], line["broker"], outside["centre"]["page"], token, folder)
+    campus = Campus(line["http"], line["broker"], outside["centre"]["page"], token, folder, push)
     print(f"  110 centre's page 110 中心页面    {campus.page}")
     print(f"  gateway API 网关接口              {campus.http}/docs")
     print(f"  broker for buttons 报警触点      {campus.broker}")
@@ -175,12 +179,15 @@ def _start(stack: ExitStack, folder: Path, http_port: int, once: bool) -> Campus
     return campus
 
 
-def _site_text(outside: Mapping[str, Any], port: int) -> str:
+def _site_text(outside: Mapping[str, Any], port: int, *, push: bool) -> str:
     cameras = [
         _CAMERA.format(**camera, name=name, zone=zone, record=record)
         for camera, (zone, name, record) in zip(outside["cameras"], _PLACES, strict=True)
     ]
+    media_url = outside["centre"]["media_url"]
+    put = f'media: push\n  media_url: "{media_url}"\n  media_token: {{env: CENTRE_MEDIA_TOKEN}}'
     return _SITE.format(
+        media=put if push else "media: link",
         cameras="\n".join(cameras),
         all_cameras=", ".join(c["id"] for c in outside["cameras"]),
         centre_url=outside["centre"]["url"],
@@ -269,7 +276,7 @@ def _steps(campus: Campus, pressed_at: datetime) -> Iterator[tuple[datetime, str
     if alarm is None:
         return
     for entry in alarm["timeline"]:
-        if entry["what"] in ("raised", "stored", "failed", "manifest", "replied"):
+        if entry["what"] in ("raised", "stored", "failed", "uploaded", "manifest", "replied"):
             yield _instant(entry["at"]), f"gateway 网关: {_words(entry['what'], entry['detail'])}"
     seen = _at_centre(campus)
     if seen is None:
@@ -280,13 +287,18 @@ def _steps(campus: Campus, pressed_at: datetime) -> Iterator[tuple[datetime, str
         if item.get("fetched_s"):
             told = item["announced"]
             name = f"{told['kind']} {told['moment']} {told['camera']} {told['source']}"
-            yield _unix(item["fetched_s"]), f"110 centre 中心: {name} fetched, digest right 已取回并校验"
+            got = (
+                "PUT here, digest right 已推送并校验" if campus.push else "fetched, digest right 已取回并校验"
+            )
+            yield _unix(item["pushed_s"] or item["fetched_s"]), f"110 centre 中心: {name} {got}"
     for message in seen["manifests"]:
         revision = message["data"]["revision"]
         yield _unix(message["taken_s"]), f"110 centre 中心: manifest {revision} received 收到清单"
     for look in seen["live"]:
         if look.get("first_bytes_s"):
             yield _unix(look["first_bytes_s"]), f"110 centre 中心: watching {look['camera']} live 实时画面"
+    for look in seen["pushed_live"]:
+        yield _unix(look["first_s"]), f"110 centre 中心: {look['camera']} live comes by PUT 推送实时画面"
 
 
 def _words(what: str, detail: Mapping[str, Any]) -> str:
@@ -296,6 +308,8 @@ def _words(what: str, detail: Mapping[str, Any]) -> str:
             return f"{text} FAILED: {detail['reason']}"
         offset = "" if detail["offset_ms"] is None else f" ({detail['offset_ms']:+d} ms)"
         return f"{text} stored{offset} 已保存"
+    if what == "uploaded":
+        return f"{detail['evidence']} of {detail['camera']} is at the centre 已上传"
     if what == "replied":
         return f"operator's reply {detail['reply']} by {detail['name']} 接警员答复"
     if what == "manifest":
@@ -315,7 +329,7 @@ def _expected(campus: Campus) -> dict[str, bool]:
         if i["fetched_s"] and i["sha256_right"] and i["bytes_right"] and not i["problem"]
     }
     expected = {
-        f"{kind} {moment} of {camera} fetched and right": (camera, kind, moment) in got
+        f"{kind} {moment} of {camera} at the centre and right": (camera, kind, moment) in got
         for camera in cameras
         for kind, moment in (
             ("still", "press"),
@@ -326,7 +340,9 @@ def _expected(campus: Campus) -> dict[str, bool]:
         )
     }
     expected["four cameras in the alert"] = len(cameras) == CAMERAS
-    expected["live picture watched"] = len([x for x in seen["live"] if x.get("first_bytes_s")]) == CAMERAS
+    watched = [x for x in seen["live"] if x.get("first_bytes_s")]
+    pushed = [x for x in seen["pushed_live"] if x["playlist_s"] and not x["problem"]]
+    expected["live picture seen"] = len(pushed if campus.push else watched) == CAMERAS
     expected["manifest at the centre"] = bool(seen["manifests"])
     replied = {r["word"] for r in seen["replies"] if r["status"] == 200}
     for word in ("accepted", "dispatched", "arrived", "closed"):

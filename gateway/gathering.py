@@ -22,6 +22,7 @@ from gateway.domain.ids import is_drill, new_id
 from gateway.domain.message import MessageType
 from gateway.ports import CameraBank, Clock, ObjectStore, Spool, Store, Transaction
 from gateway.storing import STORE_RETRY_S, Storing
+from gateway.telling import tell_of
 
 log = structlog.get_logger(__name__)
 
@@ -29,7 +30,6 @@ STILL_GIVEN_UP_S = 8.0  # after the instant asked for: a frame that is not there
 CLIP_GIVEN_UP_S = 10.0  # after the span's end
 RETRY_S = 0.5
 FIRST_WAITED_FOR_S = 1.5  # a camera that hangs must not hold up the others' clips
-LATE_ITEMS_TOGETHER_S = 3.0  # late items within this share one revision; longer than a retry of the store
 MANIFEST_WAITS_S = 15.0  # for items still on their way when the window is over
 
 
@@ -70,7 +70,7 @@ class Gathering:
         self._cameras = cameras
         self._envelopes = envelopes
         self._spool = spool
-        self._wake_delivering = wake_delivering
+        self._wake_delivering = wake_delivering  # and pushing, where evidence is PUT
         self._changed = asyncio.Event()
         self._last_number = 0
         self._afresh = True
@@ -89,6 +89,8 @@ class Gathering:
         self._last_number = 0  # started again alone: what was under way is taken up with the rest
         self._afresh = True
         await self._storing.restart()
+        if not self._envelopes.pushes:
+            await self._tell_left()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._storing.watch(), name="watch the store")
             while True:
@@ -253,29 +255,6 @@ class Gathering:
         def work(tx: Transaction) -> None:
             alarm = tx.alarms.get(item.alarm)
             assert alarm is not None
-            tx.evidence.save(item)
-            said = []
-            if item.state is EvidenceState.STORED:
-                data = self._envelopes.evidence(item, now)
-                alarm, message = self._envelopes.about_alarm(
-                    alarm, MessageType.ALARM_EVIDENCE, data, at=item.taken_at or now, now=now
-                )
-                said.append(message)
-            if item.request is not None:
-                asked = tx.requests.get(item.request)
-                assert asked is not None
-                ok = item.state is EvidenceState.STORED
-                tx.requests.save(replace(asked, ok=ok, result=item.reason or ""))
-                data = {
-                    "request": item.request,
-                    "ok": ok,
-                    "reason": item.reason,
-                    "evidence": item.id if ok else None,
-                }
-                alarm, message = self._envelopes.about_alarm(
-                    alarm, MessageType.REQUEST_RESULT, data, at=now, now=now
-                )
-                said.append(message)
             detail = {
                 "evidence": item.id,
                 "camera": item.camera,
@@ -285,11 +264,10 @@ class Gathering:
                 "reason": item.reason,
             }
             tx.alarms.note(alarm.id, now, item.state.value, detail)
-            if alarm.manifest_revision > 0 and alarm.manifest_due_at is None:
-                alarm = replace(alarm, manifest_due_at=now + timedelta(seconds=LATE_ITEMS_TOGETHER_S))
-            tx.alarms.save(alarm)
-            for message in said:
-                tx.messages.add(message)
+            if item.state is EvidenceState.STORED and self._envelopes.pushes:
+                tx.evidence.save(item)  # told once the centre has it
+            else:
+                tx.alarms.save(tell_of(tx, self._envelopes, alarm, item, now))
 
         await self._write(work)
         log.info(
@@ -305,12 +283,26 @@ class Gathering:
         self._wake_delivering()
         self._changed.set()
 
+    async def _tell_left(self) -> None:
+        """Tell of what was stored to be pushed and is not going to be: the site file says now that the centre fetches."""
+        now = self._clock.now()
+
+        def work(tx: Transaction) -> None:
+            for item in tx.evidence.untold():
+                alarm = tx.alarms.get(item.alarm)
+                assert alarm is not None
+                tx.alarms.save(tell_of(tx, self._envelopes, alarm, item, now))
+
+        await self._write(work)
+        self._wake_delivering()
+
     async def _make_manifest(self, alarm: Alarm, now: datetime) -> None:
         def work(tx: Transaction) -> bool:
             current = tx.alarms.get(alarm.id)
             assert current is not None
             items = tx.evidence.of(alarm.id)
-            missing = any(e.state is EvidenceState.WANTED and e.end <= current.window_ends_at for e in items)
+            ends_at = current.window_ends_at
+            missing = any(self._comes(e) and (e.wanted_end or e.end) <= ends_at for e in items)
             window_over_s = (now - max(current.window_ends_at, current.raised_at)).total_seconds()
             if missing and current.manifest_revision == 0 and window_over_s < MANIFEST_WAITS_S:
                 tx.alarms.save(replace(current, manifest_due_at=now + timedelta(seconds=0.5)))
@@ -331,6 +323,12 @@ class Gathering:
         if await self._store.write(work):
             self._wake_delivering()
         self._changed.set()
+
+    def _comes(self, item: Evidence) -> bool:
+        """Whether an item is still on its way to where the manifest will say it is."""
+        if item.state is EvidenceState.WANTED:
+            return True
+        return self._envelopes.pushes and item.state is EvidenceState.STORED and item.uploaded_at is None
 
     async def _want_during(self, id_: str) -> None:
         def work(tx: Transaction) -> None:

@@ -24,7 +24,7 @@ from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import InvariantBroken, Malformed, Unavailable
 from gateway.domain.message import Message, MessageType
 from gateway.domain.opening import open_alarm
-from gateway.domain.plan import Point
+from gateway.domain.plan import ContactSource, Point
 from gateway.ports import CameraBank, Clock, ContactMessage, InboxEntry, Store, Transaction
 from gateway.raising import raise_alarm
 
@@ -65,8 +65,10 @@ class Intake:
         offer: Callable[[Message], None],
         wake_gathering: Callable[[], None],
         armed: Callable[[str], bool] = lambda point: False,
+        saw: Callable[[Sequence[Point], Sequence[Signal], ContactMessage], None] = lambda *_: None,
     ) -> None:
-        """``armed`` says of a point whether there may be a drill window for it: no press pays a look-up otherwise."""
+        """``armed`` says of a point whether there may be a drill window for it: no press pays a look-up otherwise. ``saw`` hears
+        of every message once it is acknowledged: what is watched of a contact is none of a press's business."""
         self._store = store
         self._clock = clock
         self._envelopes = envelopes
@@ -75,6 +77,7 @@ class Intake:
         self._offer = offer
         self._wake_gathering = wake_gathering
         self._armed = armed
+        self._saw = saw
         self._at_topic: dict[str, list[Point]] = {}
         for point in points:
             if point.source is not None:
@@ -85,7 +88,6 @@ class Intake:
         # another message once the broker has used the id again.
         self._kept_mids: set[int] = set()
         self._acknowledged: dict[int, tuple[float, ContactMessage]] = {}
-        self.last_seen: dict[str, dict[str, object]] = {}
         self.admitted_total = 0
         self.quarantined_total = 0
 
@@ -184,10 +186,9 @@ class Intake:
         message.acknowledge()
         if done.said:
             self._wake_gathering()
-        for signal in signals:
-            self._see(points, signal, message)
+        self._saw(points, signals, message)
         if done.outcome == "press":
-            self.admitted_total += 1
+            self.admitted_total += len(done.said)
         elif done.outcome == "quarantined":
             self.quarantined_total += 1
         alarm = done.alarm
@@ -242,14 +243,13 @@ class Intake:
         said: list[Message] = []
         moved = False
         for point, mine in zip(points, self._heard(points, signals), strict=True):
-            press, changed = self._judge(tx, message, point, mine)
+            presses, changed = self._judge(tx, message, point, mine)
             moved = moved or changed
-            if press is None or bounce:
-                continue
-            pressed, told = self._press(tx, message, point, press, digest)
-            if pressed is not None and told is not None:
-                alarm = pressed
-                said.append(told)
+            for press in () if bounce else presses:
+                pressed, told = self._press(tx, message, point, press, digest)
+                if pressed is not None and told is not None:
+                    alarm = pressed
+                    said.append(told)
         kept = alarm is not None
         if moved and not kept and message.mid and not message.retained:
             # A DUP of it must not move the memory once more: it would tell of a state that is past.
@@ -270,26 +270,35 @@ class Intake:
     @staticmethod
     def _judge(
         tx: Transaction, message: ContactMessage, point: Point, mine: Sequence[Signal]
-    ) -> tuple[Signal | None, bool]:
-        """The signal that is a press of this point, if any, and whether what is remembered has changed. That moves on even
+    ) -> tuple[Sequence[Signal], bool]:
+        """The signals that are presses of this point, and whether what is remembered has changed. That moves on even
         where a bounce is not counted."""
         source = point.source
         assert source is not None
         if all(s.kind is SignalKind.PRESSED for s in mine):
             # By the hardware's own word: needs no past, and spares the hot path a look-up.
-            return (mine[0] if mine and not message.retained else None), False
-        before = tx.inbox.memory(source.key)
-        judged = judge(
-            before,
-            mine,
-            normally_open=source.normally_open,
-            retained=message.retained,
-            arrived_at=message.arrived_at,
-        )
-        changed = judged.memory != before
-        if changed:
-            tx.inbox.remember(source.key, judged.memory)
-        return judged.press, changed
+            return ([] if message.retained else mine[:1]), False
+        presses: Sequence[Signal] = ()
+        moved = False
+        for key, told in _by_memory(source, mine).items():
+            before = tx.inbox.memory(key)
+            judged = judge(
+                before,
+                told,
+                normally_open=source.normally_open,
+                retained=message.retained,
+                arrived_at=message.arrived_at,
+            )
+            if judged.memory != before:
+                moved = True
+                tx.inbox.remember(key, judged.memory)
+            presses = presses or judged.presses
+        if not message.retained:
+            # What a push says of itself besides the press must not count as another one when it comes once more.
+            for signal in mine:
+                if signal.event_id is not None and signal not in presses:
+                    tx.inbox.note(_identity(source, signal.event_id), message.topic, message.arrived_at)
+        return presses, moved
 
     def _press(
         self,
@@ -301,7 +310,7 @@ class Intake:
     ) -> tuple[Alarm, Message] | tuple[None, None]:
         assert point.source is not None
         source = point.source
-        identity = None if press.event_id is None else f"{source.key}\n{press.event_id}"
+        identity = None if press.event_id is None else _identity(source, press.event_id)
         now = message.arrived_at
         pressed_at = plausible(press.at, now)
         windows = tx.windows.standing(now, point.id) if self._armed(point.id) else []
@@ -335,6 +344,7 @@ class Intake:
                 pressed_at=pressed_at,
                 arrived_at=message.arrived_at,
                 redelivered=message.redelivered,
+                connected_at=message.connected_at,
                 alarm_open=tx.alarms.open_at(point.id) is not None,
             )
             for window in windows
@@ -368,16 +378,21 @@ class Intake:
         tx.messages.add(said)
         return alarm, said
 
-    def _see(self, points: Sequence[Point], signal: Signal, message: ContactMessage) -> None:
-        if message.retained:
-            return
-        for point in points:
-            seen = self.last_seen.setdefault(point.id, {})
-            seen["at"] = message.arrived_at
-            if signal.battery is not None:
-                seen["battery"] = signal.battery
-            if signal.kind in (SignalKind.TAMPER, SignalKind.TEST):
-                seen[signal.kind.value] = message.arrived_at
+
+def _identity(source: ContactSource, event_id: str) -> str:
+    return f"{source.key}\n{event_id}"
+
+
+def _by_memory(source: ContactSource, signals: Sequence[Signal]) -> dict[str, list[Signal]]:
+    """The signals of one point by where what was last seen of them is remembered.
+
+    A point that names no input hears all of a device, whose inputs have a past each: one that is open does not open another.
+    """
+    told: dict[str, list[Signal]] = {}
+    for signal in signals:
+        whole = source.input is not None or signal.input is None
+        told.setdefault(source.key if whole else f"{source.key}\n{signal.input}", []).append(signal)
+    return told
 
 
 def _settled(tx: Transaction, *, mid: int) -> None:

@@ -13,12 +13,15 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from gateway.domain.alarm import Alarm, Drill, State
+from gateway.domain.answer import ItemKind
 from gateway.domain.contact import Memory
 from gateway.domain.drill import DrillWindow
 from gateway.domain.evidence import ClipTaken, Evidence, StillTaken
 from gateway.domain.fault import Fault
+from gateway.domain.liveness import Seen
 from gateway.domain.message import Answer, Message, Outcome
 from gateway.domain.register import Act, Head, RegisterLine, WrittenLine
+from gateway.domain.upload import Put, Upload
 
 T = TypeVar("T")
 
@@ -190,7 +193,9 @@ class ContactMessage:
 
     ``mid`` and ``redelivered`` are MQTT's packet id and DUP flag; ``arrived_at`` is our clock. Calling ``acknowledge`` tells the
     transport that the message is safe: only after the commit, from the loop's thread, harmless when repeated
-    or when the connection is gone. ``connected`` says whether the connection that brought it still stands.
+    or when the connection is gone. ``connected`` says whether the connection that brought it still stands. ``qos`` is that of
+    its publish, at most that of our subscription (1). ``connected_at`` is when that connection was made, ``None`` if unknown:
+    before it, the message may have waited at the transport.
     """
 
     topic: str
@@ -201,6 +206,17 @@ class ContactMessage:
     arrived_at: datetime
     acknowledge: Callable[[], None]
     connected: Callable[[], bool] = lambda: False
+    qos: int = 1
+    connected_at: datetime | None = None
+
+
+class Publisher(Protocol):
+    """Tells something in the school: the same broker the contacts publish to."""
+
+    async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+        """Publish once; returns when the broker has it (at QoS 1 by its word). ``Unavailable`` if it is not connected or has not
+        answered within 5 s: then the message may have arrived all the same. Nothing is queued for later.
+        Cancellation-safe."""
 
 
 class ContactFeed(Protocol):
@@ -245,6 +261,9 @@ class Inbox(Protocol):
         """Keep the entry and return its number; ``None``, and nothing kept, if its hardware identity was admitted
         before."""
 
+    def note(self, identity: str, topic: str, at: datetime) -> None:
+        """Keep the identity of an event that was no press, so that it is never admitted as one; harmless if it is known."""
+
     def belongs(self, number: int, alarm: str) -> None:
         """The entry is a press of an alarm that was open already."""
 
@@ -269,6 +288,19 @@ class Inbox(Protocol):
 
     def quarantined(self, limit: int) -> list[Mapping[str, Any]]:
         """The newest of them."""
+
+
+class Contacts(Protocol):
+    """What contacts last told of themselves. Part of a transaction."""
+
+    def seen(self) -> dict[str, Seen]:
+        """What is kept, by point; points of an earlier site file included."""
+
+    def listened_s(self) -> float:
+        """How long the broker was listened to, over all runs; 0 at first."""
+
+    def keep(self, seen: Mapping[str, Seen], listened_s: float) -> None:
+        """Replace what is kept of these points, and how long was listened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -303,6 +335,12 @@ class Alarms(Protocol):
 
     def timeline(self, alarm: str) -> list[TimelineEntry]:
         """All steps, oldest first."""
+
+    def steps(self, after: int) -> list[tuple[int, str, str]]:
+        """Steps of all alarms whose number is above ``after``, as (number, alarm, what), by number; at most 1000."""
+
+    def last_step(self) -> int:
+        """The number of the newest step of any alarm; 0 if there is none."""
 
     def listed(
         self,
@@ -358,6 +396,19 @@ class EvidenceRows(Protocol):
 
     def not_uploaded(self, stored_before: datetime) -> list[Evidence]:
         """Items stored before that instant which the centre has not taken, at most 100."""
+
+    def to_push(self, stored_since: datetime | None) -> list[tuple[Evidence, int]]:
+        """Items stored, since that instant if one is given, and not uploaded, in the order in which they were asked for; each
+        with the number of attempts on record."""
+
+    def untold(self) -> list[Evidence]:
+        """Items stored and not told to the centre, in the order in which they were asked for."""
+
+    def attempted(self, attempt: Attempt) -> None:
+        """Put an attempt at an item's PUT on record; its ``message`` is the item's id."""
+
+    def attempts(self, alarm: str) -> Mapping[str, list[Attempt]]:
+        """The attempts on record at each item of one alarm, by the item's id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -424,7 +475,8 @@ class Faults(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """A request of the centre: a clip of a span or a still of now, and who asked why. ``ok`` is ``None`` until done."""
+    """A request of the centre: a clip of a span or a still of now, and who asked why. ``ok`` is ``None`` until done; ``item``
+    is the id the centre gave it, where it came in an answer body."""
 
     id: str
     alarm: str
@@ -436,6 +488,7 @@ class Request:
     evidence: str | None
     ok: bool | None = None
     result: str = ""
+    item: str | None = None
 
 
 class Requests(Protocol):
@@ -500,11 +553,55 @@ class Register(Protocol):
         """The newest line of that act."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredItem:
+    """A reply or request that came in an answer body, and what came of it, kept so that it is applied once.
+
+    ``ok`` false means that nothing was changed, and ``reason`` why. ``state`` is the alarm's state after it. ``told`` is
+    whether the centre has received a heartbeat that says all this.
+    """
+
+    id: str
+    digest: str
+    kind: ItemKind
+    alarm: str | None
+    seen_at: datetime
+    ok: bool
+    reason: str | None = None
+    state: str | None = None
+    request: str | None = None
+    told: bool = False
+
+
+class AnswerItems(Protocol):
+    """What came in answer bodies, by the centre's own ids. Part of a transaction."""
+
+    def get(self, item: str) -> AnsweredItem | None:
+        """The item of that id, if it came before."""
+
+    def add(self, item: AnsweredItem) -> None:
+        """Keep a new one."""
+
+    def seen_again(self, item: str, at: datetime) -> None:
+        """It came once more, so the centre does not know its outcome: remember it from now, and tell it again."""
+
+    def untold(self, limit: int) -> list[AnsweredItem]:
+        """Those whose outcome no received heartbeat has told, oldest first."""
+
+    def told(self, items: Sequence[str]) -> None:
+        """The centre has received their outcomes."""
+
+    def forget(self, before: datetime) -> None:
+        """Drop those not seen since then."""
+
+
 class Transaction(Protocol):
     """All tables as they are at one instant. Synchronous: nothing is awaited while the write lock is held."""
 
     @property
     def inbox(self) -> Inbox: ...
+    @property
+    def contacts(self) -> Contacts: ...
     @property
     def alarms(self) -> Alarms: ...
     @property
@@ -519,6 +616,8 @@ class Transaction(Protocol):
     def windows(self) -> DrillWindows: ...
     @property
     def register(self) -> Register: ...
+    @property
+    def answer_items(self) -> AnswerItems: ...
 
 
 class Store(Protocol):
@@ -552,6 +651,24 @@ class PathHealth:
     last_answer_at: datetime | None = None
 
 
+class Heard(Protocol):
+    """What one answer of the centre says besides that a message was received; nothing of it is applied yet."""
+
+    @property
+    def silent(self) -> bool:
+        """Whether there is nothing to apply."""
+
+    def apply(self, tx: Transaction) -> None:
+        """Apply it within the caller's transaction. May be run again if that could not be committed. What cannot be applied
+        changes nothing and is kept as such; raises only what the database raises."""
+
+    def committed(self) -> None:
+        """The transaction is on disk: wake who has work by it, and say what was not applied."""
+
+    def failed(self, cause: str) -> None:
+        """It could not be applied by a mistake of ours, and was given up so that delivery goes on."""
+
+
 class Uplink(Protocol):
     """One path to the 110 centre."""
 
@@ -563,3 +680,25 @@ class Uplink(Protocol):
         """Make one attempt, signed with the drill secret if ``drill``: connect within 3 s, the whole within 10 s. Never raises
         for what the other side or the network does: that is an :class:`Answer` without status. Idempotent for the receiver by
         the message's id."""
+
+
+class MediaUplink(Protocol):
+    """The place at the 110 centre to which evidence and live pictures are PUT."""
+
+    async def put(
+        self,
+        upload: Upload,
+        read: Callable[[int, int], AbstractAsyncContextManager[Callable[[int], Awaitable[bytes]]]],
+        *,
+        resume: bool,
+        give_way: Callable[[], Awaitable[None]],
+    ) -> Put:
+        """Make one attempt at an item, read piece by piece: ``read(start, end)`` opens that span as :meth:`ObjectStore.read`
+        does. ``resume`` asks the receiver first what it kept of an earlier attempt. ``give_way`` is awaited before each piece.
+
+        Gives up when nothing has moved for 10 s, never for being large. Never raises for what the other side, the network
+        or the store does. Putting the same item again is harmless.
+        """
+
+    async def put_part(self, place: str, data: bytes, media_type: str) -> Answer:
+        """Put a part of a live picture, within 10 s in all; else as :meth:`put`."""

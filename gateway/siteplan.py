@@ -6,7 +6,8 @@ from collections.abc import Collection
 from datetime import time
 
 from config import site as file
-from gateway.domain.plan import Camera, ContactSource, Point, SelfTest, Severity, Site, Zone
+from config.liveness import liveness_topics
+from gateway.domain.plan import Camera, Confirm, ContactSource, Point, SelfTest, Severity, Site, Zone
 
 
 def compile_plan(site: file.Site, built_formats: Collection[str]) -> Site:
@@ -33,6 +34,7 @@ def compile_plan(site: file.Site, built_formats: Collection[str]) -> Site:
             cameras=tuple(c.id for c in site.cameras_of(p)),
             severity=Severity(p.severity),
             source=_source(p, built_formats),
+            confirm=_confirm(p),
         )
         for p in site.points
     }
@@ -64,9 +66,28 @@ def _source(point: file.Point, built_formats: Collection[str]) -> ContactSource 
     wired = point.mqtt
     if wired is None or wired.format not in built_formats:
         return None
+    liveness = liveness_topics(wired.format, wired.topic, wired.liveness)
     return ContactSource(
         topic=wired.topic,
         format=wired.format,
         input=wired.input,
         normally_open=wired.contact == "normally-open",
+        liveness_topic=liveness.device,
+        bridge_topic=liveness.bridge,
+        silent_after_s=wired.silent_after_s,
+    )
+
+
+def _confirm(point: file.Point) -> Confirm | None:
+    """``None`` for duress whatever the file says: its rules refuse it, and here it is refused once more."""
+    wanted = point.confirm
+    if wanted is None or point.severity == "duress":
+        return None
+    return Confirm(
+        topic=wanted.topic,
+        received=wanted.received,
+        accepted=wanted.accepted,
+        closed=wanted.closed,
+        qos=wanted.qos,
+        retain=wanted.retain,
     )

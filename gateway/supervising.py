@@ -7,22 +7,24 @@ what is new is raised, what is gone is cleared, and both are told to the centre.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from gateway.domain.alarm import State
+from gateway.domain.answer import Complaint
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Unavailable
 from gateway.domain.fault import Fault, FaultKind
 from gateway.domain.ids import new_id
-from gateway.domain.message import Answer, MessageType, understand
+from gateway.domain.message import Answer, Message, MessageType, Outcome, judge
 from gateway.domain.register import Head
-from gateway.ports import CameraBank, Clock, ContactFeed, PathHealth, Store, Transaction, Uplink
+from gateway.ports import AnsweredItem, CameraBank, Clock, ContactFeed, PathHealth, Store, Transaction, Uplink
 
 log = structlog.get_logger(__name__)
 
@@ -34,11 +36,14 @@ SETTLED_AFTER_S = 15.0  # after a start: a camera or path that has not been look
 NOT_UPLOADED_S = 300  # API.md, "Messages": not uploaded for 5 minutes is a fault
 OPEN_TOO_LONG = timedelta(hours=24)  # API.md, "Messages": an alarm open for 24 h is a fault
 UNDELIVERED_S = 20  # by then the second path is tried as well; now a person has to know
-REMEMBERED_FOR = timedelta(days=30)  # contacts' messages; no hardware is known to send one again after that
+#: Contacts' messages (no hardware is known to send one again after that) and the items of the centre's answers (API.md).
+REMEMBERED_FOR = timedelta(days=30)
 FORGET_EVERY_S = 3600.0
 CLOCK_JUMP_S = 2.0
 CLOCK_SETTLED_S = 600.0
 NONSENSE_HELD_S = 60.0  # a good answer in the same second must not hide a bad one
+MOST_NONSENSE = 50  # of the centre's items that were not applied, so many are faults of their own at once
+OUTCOMES_AT_ONCE = 100  # of the centre's items in one heartbeat
 HEARTBEAT_S = 15.0  # API.md, "Messages"; every 2 s until 10 min after the last press, reply or request
 HEARTBEAT_BUSY_S = 2.0
 BUSY_FOR = timedelta(minutes=10)
@@ -74,7 +79,9 @@ class Supervising:
         reserve_bytes: int,
         database_full: Callable[[], bool],
         standing: Standing,
+        found_elsewhere: Callable[[datetime], Iterable[tuple[Found, str]]] = lambda _now: (),
     ) -> None:
+        """``found_elsewhere`` tells what other stages find wrong at that moment: with contacts, with certificates."""
         self._store = store
         self._clock = clock
         self._envelopes = envelopes
@@ -89,12 +96,12 @@ class Supervising:
         self._reserve_bytes = reserve_bytes
         self._database_full = database_full
         self._standing = standing
+        self._found_elsewhere = found_elsewhere
         self._open: dict[Found, Fault] = {}
         self._from_before: frozenset[Found] = frozenset()
         self._began_at = 0.0
         self._broker_lost_at: float | None = None
-        self._nonsense = ""
-        self._nonsense_at = 0.0
+        self._nonsense: dict[str, tuple[str, float]] = {}
         self._drift: float | None = None
         self._jumped_at: float | None = None
         self._jump = ""
@@ -105,24 +112,17 @@ class Supervising:
         """The faults as last observed."""
         return self._open
 
-    def answered(self, message: str, answer: Answer) -> None:
-        """Look at the body of a 2xx: JSON that cannot be understood is a fault, never a reply."""
-        try:
-            document = understand(answer)
-        except ValueError as exc:
-            self._hears_nonsense(f"{exc} (answer to {message})")
-            return
-        if document and (document.get("replies") or document.get("requests")):
-            self._hears_nonsense(
-                f"the centre put replies or requests into its answer to {message}; this version takes them "
-                "by call-back to reply_url only, and nothing was applied"
-            )
-            return
-        if self._clock.monotonic() - self._nonsense_at >= NONSENSE_HELD_S:
-            self._nonsense = ""
-
-    def _hears_nonsense(self, cause: str) -> None:
-        self._nonsense, self._nonsense_at = cause, self._clock.monotonic()
+    def heard(self, complaints: Sequence[Complaint]) -> None:
+        """One answer of the centre came, and this of it was not applied; nothing, if it was a good one. A bad one is a fault
+        for a while, and until a good one comes after that."""
+        now_s = self._clock.monotonic()
+        for complaint in complaints:
+            known = complaint.subject in self._nonsense
+            subject = complaint.subject if known or len(self._nonsense) < MOST_NONSENSE else "answers"
+            self._nonsense[subject] = (complaint.cause, now_s)
+        if not complaints:
+            held = {s: n for s, n in self._nonsense.items() if now_s - n[1] < NONSENSE_HELD_S}
+            self._nonsense = held
 
     async def run(self) -> None:
         faults = await self._store.read(lambda tx: tx.faults.open())
@@ -152,7 +152,7 @@ class Supervising:
             await self._escalate(alarm, now)
         if self._clock.monotonic() - self._forgot_s >= FORGET_EVERY_S and not self._jump_lasts():
             self._forgot_s = self._clock.monotonic()
-            await self._store.write(lambda tx: tx.inbox.forget(now - REMEMBERED_FOR))
+            await self._store.write(partial(_forget, before=now - REMEMBERED_FOR))
 
     def _observed(self, now: datetime) -> Iterator[tuple[Found, str]]:
         yield from self._standing.causes.items()
@@ -160,14 +160,15 @@ class Supervising:
             if not health.healthy and (now - health.since).total_seconds() >= CAMERA_GRACE_S:
                 yield (FaultKind.CAMERA, id_), health.cause
         yield from self._broker()
+        yield from self._found_elsewhere(now)
         for path in self._paths:
             since = path.failing_since
             if since is not None and (now - since).total_seconds() >= PATH_GRACE_S:
                 yield (FaultKind.PATH, path.name), path.cause
         for name, cause in self._gone.items():
             yield (FaultKind.CENTRE, f"gone-{name}"), cause
-        if self._nonsense:
-            yield (FaultKind.CENTRE, "answers"), self._nonsense
+        for subject, (cause, _) in self._nonsense.items():
+            yield (FaultKind.CENTRE, subject), cause
         if self._store_cause():
             yield (FaultKind.STORE, "objects"), self._store_cause()
         for subject, cause in self._drill_causes().items():
@@ -234,7 +235,7 @@ class Supervising:
                     f"the centre has not received it for {UNDELIVERED_S} s; the last attempt: {detail}; call the centre"
                 )
             for item in tx.evidence.not_uploaded(now - timedelta(seconds=NOT_UPLOADED_S)):
-                cause = "evidence stored and not fetched by the centre for 5 minutes"
+                cause = "evidence stored and not uploaded (neither PUT nor fetched whole) for 5 minutes"
                 found.setdefault((FaultKind.EVIDENCE, item.alarm), cause)
             return found, unaccepted
 
@@ -308,7 +309,10 @@ class Heartbeat:
         answered: Callable[[int, Answer], None],
         heard_at: Callable[[], datetime | None],
         signed: Callable[[Head], dict[str, Any]],
+        take: Callable[[Message, Answer], Awaitable[None]],
     ) -> None:
+        """``take`` applies what the centre says in its answer to a beat."""
+        self._take = take
         self._number = number
         self._path = path
         self._store = store
@@ -327,45 +331,74 @@ class Heartbeat:
         every_s = HEARTBEAT_S
         while True:
             try:
-                every_s, open_alarms, head = await self._pace()
+                every_s, now_is = await self._pace()
                 now_s = self._clock.monotonic()
                 if now_s >= last_s + every_s:
                     last_s = now_s
-                    await self._beat(every_s, open_alarms, head)
+                    await self._beat(every_s, now_is)
             except Unavailable as exc:
                 log.error("heartbeat.cannot_read", cause=exc.reason)
             wait_s = last_s + every_s - self._clock.monotonic()
             await self._clock.sleep(min(HEARTBEAT_BUSY_S, max(0.1, wait_s)))
 
-    async def _pace(self) -> tuple[float, int, Head]:
-        """Seconds between beats now, how many alarms are open, and the register's head."""
-        open_alarms, last_press, head = await self._store.read(_activity)
-        last = max((at for at in (last_press, self._heard_at()) if at is not None), default=None)
+    async def _pace(self) -> tuple[float, _Standing]:
+        """Seconds between beats now, and what the next one is to tell."""
+        now_is = await self._store.read(_standing)
+        last = max((at for at in (now_is.last_press, self._heard_at()) if at is not None), default=None)
         busy = last is not None and self._clock.now() - last < BUSY_FOR
-        return (HEARTBEAT_BUSY_S if busy else HEARTBEAT_S), open_alarms, head
+        return (HEARTBEAT_BUSY_S if busy else HEARTBEAT_S), now_is
 
-    async def _beat(self, every_s: float, open_alarms: int, head: Head) -> None:
+    async def _beat(self, every_s: float, now_is: _Standing) -> None:
         now = self._clock.now()
         data = {
             "next_within_s": every_s,
-            "open_alarms": open_alarms,
+            "open_alarms": now_is.open_alarms,
             "faults": len(self._supervising.open_faults),
             "undelivered": self._undelivered(),
             "path": self._path.name,
-            "register": self._signed(head),
+            "register": self._signed(now_is.head),
+            "answered": [
+                {"id": i.id, "ok": i.ok, "reason": i.reason, "state": i.state, "request": i.request}
+                for i in now_is.untold
+            ],
         }
         said = self._envelopes.message(MessageType.LINK_HEARTBEAT, data, at=now, now=now)
         answer = await self._path.deliver(said.id, said.body)
         self._answered(self._number, answer)
-        if answer.status is not None and 200 <= answer.status < 300:
-            self._supervising.answered(said.id, answer)
+        if judge(answer, 0) is not Outcome.RECEIVED:
+            return
+        if now_is.untold:
+            told = [i.id for i in now_is.untold]
+            await self._store.write(lambda tx: tx.answer_items.told(told))
+        await self._take(said, answer)
 
 
-def _activity(tx: Transaction) -> tuple[int, datetime | None, Head]:
+def _forget(tx: Transaction, *, before: datetime) -> None:
+    tx.inbox.forget(before)
+    tx.answer_items.forget(before)
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What a heartbeat tells: how many alarms are open, when the last press was, what came of items the centre was not told of,
+    and the register's head."""
+
+    open_alarms: int
+    last_press: datetime | None
+    untold: Sequence[AnsweredItem]
+    head: Head
+
+
+def _standing(tx: Transaction) -> _Standing:
     newest = [*tx.alarms.listed(limit=1), *tx.alarms.listed(limit=1, drills=True)]
     opened = tx.alarms.open()
     presses = [a.last_press_at for a in (*newest, *opened)]
-    return len(opened), max(presses, default=None), tx.register.head()
+    return _Standing(
+        len(opened),
+        max(presses, default=None),
+        tx.answer_items.untold(OUTCOMES_AT_ONCE),
+        tx.register.head(),
+    )
 
 
 async def announce_plan(

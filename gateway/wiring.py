@@ -17,45 +17,64 @@ import fcntl
 import hashlib
 import random
 import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
 import structlog
 
+from config.addresses import Url
 from config.settings import ACCEPTED_COPY, Settings
 from drivers.cameras.bank import SubprocessCameraBank
-from drivers.contacts.formats import CODECS
+from drivers.contacts.formats import CODECS, liveness
 from drivers.contacts.mqtt import BrokerAddress, MqttFeed
+from drivers.tls.contexts import TlsFiles, client_context
+from drivers.uplinks.media_push import MediaPush
 from gateway.answering import Answering
+from gateway.api.items import read_item
 from gateway.api.opening import Opening
 from gateway.api.parts import ApiParts, Caller
+from gateway.certifying import Certifying, Peer
 from gateway.clock import SystemClock
+from gateway.confirming import Confirming
 from gateway.connecting import (
+    api_context,
     broker_address,
     camera_spec,
     centre_paths,
+    media_push,
     object_store,
     own_key,
     register_signer,
+    take_up,
+    tls_peers,
+    tls_sections,
 )
 from gateway.delivering import Delivering
+from gateway.domain.certificate import Certificate
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.links import LinkSigner
 from gateway.drilling import Drilling
 from gateway.gathering import Gathering
+from gateway.hearing import Hearing
 from gateway.intake import Intake
 from gateway.operating import OperatorDoor
+from gateway.ports import ContactMessage, PathHealth
+from gateway.pushing import Pushing
 from gateway.registering import Registering
 from gateway.sharing import SharedCameras
+from gateway.showing import Showing
 from gateway.siteplan import compile_plan
 from gateway.supervising import Heartbeat, Standing, Supervising, announce_plan
 from gateway.telemetry import prometheus_text, samples
+from gateway.watching import Watching
 from storage.spool import Spool
 from storage.sql.store import SqlStore
 
@@ -93,6 +112,7 @@ class Gateway:
         self._ended: asyncio.Future[None] | None = None
         self._lock: IO[str] | None = None
         self._broker: Any = None
+        self.media: MediaPush | None = None
         self._server: Any = None
         self._socket: socket.socket | None = None
         self._http_up = asyncio.Event()
@@ -112,6 +132,7 @@ class Gateway:
             raise Refused("storage: this version keeps its database in sqlite: only")
         self.store = SqlStore(database)
         await self.store.start()
+        self._api_tls = api_context(settings)
         http_url = self._bind()
         public_url = (site.http.public_url or http_url).rstrip("/")
         self.links = LinkSigner(own_key(settings.data_dir / "link.key"), public_url)
@@ -120,6 +141,7 @@ class Gateway:
             links=self.links,
             media_link_s=site.http.media_link_s,
             live_link_s=site.http.live_link_s,
+            media_url=(site.centre.media_url or "").rstrip("/") if site.centre.media == "push" else None,
         )
         self.cameras = SubprocessCameraBank(
             [camera_spec(c) for c in site.cameras],
@@ -152,6 +174,8 @@ class Gateway:
         if hasattr(self, "paths"):
             for path in self.paths:
                 await path.stop()
+            if self.media is not None:
+                await self.media.stop()
         if hasattr(self, "cameras"):
             await self.cameras.stop()
         if self._broker is not None:
@@ -179,8 +203,12 @@ class Gateway:
             clock=self.clock,
             paths=self.paths,
             chance=random.Random(),
-            answered=lambda message, answer: self.supervising.answered(message, answer),
+            hear=lambda message, answer: self.hearing.hear(message, answer),
+            received=lambda: self.confirming.wake(),
         )
+        self.media = media_push(self._settings)
+        self.pushing: Pushing | None = None
+        self.showing: Showing | None = None
         self.gathering = Gathering(
             store=self.store,
             clock=self.clock,
@@ -188,7 +216,7 @@ class Gateway:
             objects=self.objects,
             envelopes=self.envelopes,
             spool=Spool(settings.data_dir / "spool"),
-            wake_delivering=self.delivering.wake,
+            wake_delivering=self._wake_outward,
             no_room=lambda: self.store.ballast_spent,
         )
         self.answering = Answering(
@@ -196,7 +224,16 @@ class Gateway:
             clock=self.clock,
             envelopes=self.envelopes,
             wake_delivering=self.delivering.wake,
-            wake_gathering=self.gathering.wake,
+            wake_gathering=self._wake_about_alarms,
+        )
+        points = list(self.plan.points.values())
+        self.watching = Watching(
+            store=self.store,
+            clock=self.clock,
+            points=points,
+            decode=liveness.decode,
+            armed=lambda: self.feed.armed,
+            refused=lambda: self.feed.refused,
         )
         self.registering = Registering(
             store=self.store,
@@ -212,7 +249,17 @@ class Gateway:
             cameras=self.cameras,
             can_sign=site.centre.webhook.drill_secret is not None,
             wake_delivering=self.delivering.wake,
-            wake_gathering=self.gathering.wake,
+            wake_gathering=self._wake_about_alarms,
+        )
+        if self.media is not None:
+            self._build_push(self.media)
+        self.hearing = Hearing(
+            store=self.store,
+            clock=self.clock,
+            read_item=read_item,
+            say=self.answering.say,
+            said=self.answering.said,
+            complain=lambda complaints: self.supervising.heard(complaints),
         )
         self.intake = Intake(
             store=self.store,
@@ -220,19 +267,23 @@ class Gateway:
             envelopes=self.envelopes,
             cameras=self.cameras,
             codecs=CODECS,
-            points=list(self.plan.points.values()),
+            points=points,
             offer=self.delivering.offer,
-            wake_gathering=self.gathering.wake,
+            wake_gathering=self._wake_about_alarms,
             armed=self.drilling.armed,
+            saw=self.watching.saw,
         )
-        self.feed = MqttFeed(broker_address(self._settings), self.intake.topics, self.clock)
+        self.feed = MqttFeed(
+            broker_address(self._settings), self.intake.topics, self.clock, beside=self.watching.topics
+        )
+        self.confirming = Confirming(store=self.store, clock=self.clock, points=points, publisher=self.feed)
         self.supervising = Supervising(
             store=self.store,
             clock=self.clock,
             envelopes=self.envelopes,
             cameras=self.cameras,
             feed=self.feed,
-            paths=self.delivering.health,
+            paths=self._path_health(),
             gone=self.delivering.gone,
             store_cause=lambda: self.gathering.store_cause,
             drill_causes=lambda: self.drilling.causes,
@@ -241,7 +292,91 @@ class Gateway:
             reserve_bytes=int(site.storage.reserve_gb * 1e9),
             database_full=lambda: self.store.ballast_spent,
             standing=self.standing,
+            found_elsewhere=self._found,
         )
+        self.certifying = self._certifying()
+
+    def _certifying(self) -> Certifying:
+        settings = self._settings
+        return Certifying(
+            clock=self.clock,
+            files=settings.certificate_files,
+            keys={
+                f"{name}.key": files.key
+                for name, files in tls_sections(settings).items()
+                if files.key is not None
+            },
+            read=_read_certificates,
+            take_up=lambda: take_up(settings),
+            peers={
+                key: Peer(f"{address.host}:{address.port}", partial(self._see, address, files))
+                for key, (address, files) in tls_peers(settings).items()
+            },
+        )
+
+    def _see(self, address: Url, files: TlsFiles) -> Certificate | None:
+        from drivers.tls.examining import (
+            examine,
+        )  # brings the certificate library: not before the contacts are armed
+
+        try:
+            found = examine(address.host, address.port, client_context(files), self.clock.now())
+        except Refused:
+            return None  # told as files that cannot be used
+        return (
+            None if found.problem else found.peer
+        )  # a handshake that fails is the path's or the broker's own fault
+
+    def _receive(self, message: ContactMessage) -> None:
+        stage = self.watching if message.topic in self.watching.topics else self.intake
+        stage.receive(message)
+
+    def _build_push(self, media: MediaPush) -> None:
+        """With ``media: push``: what PUTs evidence and live pictures."""
+        self.pushing = Pushing(
+            store=self.store,
+            clock=self.clock,
+            uplink=media,
+            objects=self.objects,
+            envelopes=self.envelopes,
+            chance=random.Random(),
+            wake_delivering=self.delivering.wake,
+            wake_gathering=self.gathering.wake,
+        )
+        self.showing = Showing(
+            store=self.store,
+            clock=self.clock,
+            cameras=self.cameras,
+            uplink=media,
+            envelopes=self.envelopes,
+            heard=self.pushing.heard,
+            give_way=self.pushing.give_way,
+        )
+
+    def _wake_outward(self) -> None:
+        """There may be something for the centre."""
+        self.delivering.wake()
+        if self.pushing is not None:
+            self.pushing.wake()
+
+    def _wake_about_alarms(self) -> None:
+        """An alarm may have opened, closed, or been asked something."""
+        self.gathering.wake()
+        self.confirming.wake()
+        if self.showing is not None:
+            self.showing.wake()
+
+    def _path_health(self) -> list[PathHealth]:
+        return [*self.delivering.health, *([self.pushing.health] if self.pushing is not None else [])]
+
+    def _found(self, now: datetime) -> Iterator[tuple[tuple[FaultKind, str], str]]:
+        """What the stages themselves find wrong."""
+        yield from self.watching.found()
+        yield from self.confirming.found()
+        yield from self.certifying.observed(now)
+        for stage in (self.pushing, self.showing):
+            if stage is not None:
+                yield from stage.causes.items()
 
     def _bind(self) -> str:
         """Take the HTTP address now, so that links can be made before anybody listens on it."""
@@ -287,7 +422,7 @@ class Gateway:
                 "install mosquitto and set mqtt.url"
             )
         self._vital("intake", self.intake.run())
-        self._vital("contacts", self.feed.run(self.intake.receive))
+        self._vital("contacts", self.feed.run(self._receive))
         if not mqtt.embedded:
             return mqtt.url
         async with asyncio.timeout(10):
@@ -303,13 +438,19 @@ class Gateway:
         self._vital("delivering", self._run_delivering())
         self._restarted("cameras", self._run_cameras)
         self._restarted("gathering", self._run_gathering)
+        self._restarted("watching", self.watching.run)
+        if self.confirming.wanted:
+            self._restarted("confirming", self.confirming.run)
         self._restarted("supervising", self.supervising.run)
+        self._restarted("certifying", self.certifying.run)
         self._restarted("ballast", self._keep_ballast)
         self._restarted("registering", self.registering.run)
         self._restarted("configuration", self._register_configuration, once=True)
         self._restarted("drilling", self.drilling.run)
         self._restarted("operator", OperatorDoor(self._settings.data_dir, self.drilling, self.clock).run)
         self._restarted("plan", self._announce_plan, once=True)
+        if self.media is not None:
+            self._restarted("media", self._run_push)
         for number, path in enumerate(self.paths):
             heartbeat = Heartbeat(
                 number=number,
@@ -322,6 +463,7 @@ class Gateway:
                 answered=self.delivering.heartbeat_answered,
                 heard_at=lambda: self.answering.last_heard_at,
                 signed=self.registering.signed,
+                take=self.hearing.take,
             )
             self._restarted(f"heartbeat-{path.name}", heartbeat.run)
 
@@ -329,6 +471,15 @@ class Gateway:
         for path in self.paths:
             await path.start()
         await self.delivering.run()
+
+    async def _run_push(self) -> None:
+        assert self.media is not None
+        assert self.pushing is not None
+        assert self.showing is not None
+        await self.media.start()
+        async with asyncio.TaskGroup() as stages:
+            stages.create_task(self.pushing.run(), name="pushing")
+            stages.create_task(self.showing.run(), name="showing")
 
     async def _announce_plan(self) -> None:
         await announce_plan(self.store, self.clock, self.envelopes, self.delivering.wake)
@@ -408,14 +559,14 @@ class Gateway:
             links=self.links,
             tokens=tokens,
             readiness=self.readiness,
-            last_seen=lambda: self.intake.last_seen,
+            last_seen=self.watching.last_seen,
+            contact_health=self.watching.health,
             metrics=self._metrics,
             version=version("campus-gateway"),
             centre_name=site.centre.name,
         )
         opening = Opening(parts)
-        tls = site.http.tls
-        beside = self._settings.beside_site_file
+        tls = self._api_tls
 
         class Server(uvicorn.Server):
             def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
@@ -432,8 +583,7 @@ class Gateway:
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=1,
-                ssl_certfile=str(beside(tls.cert)) if tls else None,
-                ssl_keyfile=str(beside(tls.key)) if tls else None,
+                ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
             )
         )
         assert self._socket is not None
@@ -456,11 +606,17 @@ class Gateway:
                 presses=self.intake.admitted_total,
                 quarantined=self.intake.quarantined_total,
                 undelivered=self.delivering.undelivered,
-                paths=self.delivering.health,
+                paths=self._path_health(),
                 cameras=self.cameras.health(),
                 fault_kinds=[kind.value for kind, _ in self.supervising.open_faults],
             )
         )
+
+
+def _read_certificates(path: Path) -> list[Certificate]:
+    from drivers.tls.reading import read_certificates  # as in Gateway._see
+
+    return read_certificates(path)
 
 
 def _host_port(listen: str) -> tuple[str, int]:

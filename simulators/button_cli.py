@@ -1,4 +1,4 @@
-"""`campus-simulators button`: press one button, or a thousand, well-behaved or not."""
+"""`campus-simulators button`: press one button, or a thousand, of any make, well-behaved or not."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from datetime import datetime
 from simulators.button import (
     EVENTS,
     ButtonError,
+    ButtonFault,
     Pending,
     Press,
     SimulatedButton,
     gateway_payload,
     zigbee2mqtt_payload,
 )
+from simulators.hardware import FORMATS, GESTURES, Hardware, hardware
 
 DESCRIPTION = """\
 Publishes presses to an MQTT broker as contact hardware does, waits for the broker's acknowledgement (PUBACK)
@@ -34,6 +36,13 @@ examples
   a Zigbee SOS button; a door contact that opens:
     campus-simulators button --topic zigbee2mqtt/sos-301 --format zigbee2mqtt
     campus-simulators button --topic zigbee2mqtt/door-301 --format zigbee2mqtt --contact false
+  the same as a whole device would, push by push, and what it says at other times:
+    campus-simulators button --device --topic stat/p-301/RESULT --format tasmota
+    campus-simulators button --device --topic shellies/p-301/input_event/0 --format shelly-gen1 --gesture long
+    campus-simulators button --device --topic p-301/events/rpc --format shelly-gen2 --telemetry 3
+    campus-simulators button --device --kind switch --normally-closed --topic tele/p-301/SENSOR --format tasmota
+  a device that loses its power: the broker publishes its last will
+    campus-simulators button --device --topic p-301/events/rpc --format shelly-gen2 --die
 
 testing a system that receives presses: what should happen
   --bounce 4                 five equal publications within 50 ms are ONE press
@@ -57,9 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--topic", required=True, help="where the press is published; {n} is numbered by --storm"
     )
-    parser.add_argument("--format", choices=("gateway", "zigbee2mqtt"), default="gateway")
+    parser.add_argument("--format", choices=FORMATS, default="gateway")
     parser.add_argument("--event", choices=EVENTS, default="pressed")
-    parser.add_argument("--qos", type=int, choices=(0, 1, 2), default=1)
+    parser.add_argument(
+        "--qos", type=int, choices=(0, 1, 2), help="default: 1, and with --device what the make comes with"
+    )
     parser.add_argument("--retain", action="store_true", help="ask the broker to keep it")
     parser.add_argument("--timeout-s", type=float, default=10.0, help="for each PUBACK (default %(default)s)")
     payload = parser.add_argument_group("payload")
@@ -76,6 +87,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     payload.add_argument("--raw", help="publish these bytes instead")
     payload.add_argument(
         "--raw-size", type=_count, metavar="BYTES", help="publish so much random junk instead"
+    )
+    device = parser.add_argument_group("a whole device (always so with tasmota and shelly-…)")
+    device.add_argument(
+        "--device", action="store_true", help="everything the device publishes, on all its topics"
+    )
+    device.add_argument("--kind", choices=("button", "switch"), default="button")
+    device.add_argument(
+        "--gesture", choices=GESTURES, default="single", help="of a button (default %(default)s)"
+    )
+    device.add_argument(
+        "--held-s", type=float, default=0.2, metavar="S", help="how long it is held (default %(default)s)"
+    )
+    device.add_argument(
+        "--normally-closed", action="store_true", help="a switch that is closed while nobody presses"
+    )
+    device.add_argument(
+        "--telemetry",
+        type=_count,
+        metavar="N",
+        help="press nothing; say N times what it says though nothing happened",
+    )
+    device.add_argument("--die", action="store_true", help="at the end lose the connection without a word")
+    faults = parser.add_argument_group("faults on the way")
+    faults.add_argument(
+        "--fault",
+        action="append",
+        type=_fault,
+        default=[],
+        metavar="WORDS",
+        help="of the next publication, in turn for each --fault given: drop, delay=S, duplicate=N, bounce=N, "
+        "reorder, retained-copy, cut=BYTES, several with commas, or none",
     )
     often = parser.add_argument_group("how often")
     often.add_argument(
@@ -95,9 +137,16 @@ def run(args: argparse.Namespace) -> int:
     try:
         if args.storm and "{n}" not in args.topic:
             raise ValueError("--storm: the topic needs {n}, as in campus/p-{n}")
-        _payload(args)
+        device = _device(args)
+        if device is None:
+            _payload(args)
+        will = device.will() if device is not None else None
         button = SimulatedButton(
-            args.broker, username=args.username, password=os.environ.get("MQTT_PASSWORD")
+            args.broker,
+            username=args.username,
+            password=os.environ.get("MQTT_PASSWORD"),
+            faults=args.fault,
+            will=will[:2] if will is not None else None,
         )
     except ValueError as error:
         print(f"campus-simulators button: {error}", file=sys.stderr)
@@ -105,14 +154,44 @@ def run(args: argparse.Namespace) -> int:
     number = 0
     try:
         with button:
-            for pending in _publications(button, args):
+            for pending in _played(button, device, args) if device else _publications(button, args):
                 for publication in pending:
                     number += 1
                     _print(number, publication.wait(args.timeout_s))
+            if args.die:
+                button.drop_dead()
     except ButtonError as error:
         print(f"campus-simulators button: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _device(args: argparse.Namespace) -> Hardware | None:
+    """The device to simulate, if one was asked for. Raises ValueError where the options do not fit."""
+    if not args.device and args.format in ("gateway", "zigbee2mqtt"):
+        if args.telemetry or args.die:
+            raise ValueError("--telemetry and --die are of a whole device: give --device")
+        return None
+    if args.storm or args.raw is not None or args.raw_size is not None:
+        raise ValueError("--storm, --raw and --raw-size are single payloads, not of a whole device")
+    settings = {} if args.qos is None else {"qos": args.qos}
+    return hardware(
+        args.format,
+        args.topic,
+        switch=args.kind == "switch",
+        normally_closed=args.normally_closed,
+        **settings,
+    )
+
+
+def _played(button: SimulatedButton, device: Hardware, args: argparse.Namespace) -> Iterator[list[Pending]]:
+    yield button.play(device.hello())
+    for turn in range(args.telemetry or args.repeat):
+        if turn:
+            time.sleep(args.every_s)
+        yield button.play(
+            device.telemetry() if args.telemetry else device.push(args.gesture, held_s=args.held_s)
+        )
 
 
 def _publications(button: SimulatedButton, args: argparse.Namespace) -> Iterator[list[Pending]]:
@@ -126,7 +205,7 @@ def _publications(button: SimulatedButton, args: argparse.Namespace) -> Iterator
             if again:
                 time.sleep(0.01)
             pending += [
-                button.publish(topic, payload, qos=args.qos, retain=args.retain)
+                button.publish(topic, payload, qos=1 if args.qos is None else args.qos, retain=args.retain)
                 for topic, payload in zip(topics, payloads, strict=True)
             ]
         yield pending
@@ -154,6 +233,7 @@ def _print(number: int, press: Press) -> None:
         "bytes": len(press.payload),
         "qos": press.qos,
         "retain": press.retain,
+        "fault": press.fault,
         "published_s": round(press.published_s, 6),
         "acknowledged_s": None if acknowledged_s is None else round(acknowledged_s, 6),
         "puback_ms": None
@@ -161,6 +241,13 @@ def _print(number: int, press: Press) -> None:
         else round((acknowledged_s - press.published_s) * 1000, 3),
     }
     print(json.dumps(line, ensure_ascii=False), flush=True)
+
+
+def _fault(text: str) -> ButtonFault:
+    try:
+        return ButtonFault.read(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _count(text: str) -> int:

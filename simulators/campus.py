@@ -32,8 +32,8 @@ DESCRIPTION = """\
 Several ONVIF cameras with a clock in the picture, and a 110 centre. Prints ONE JSON line with every address when
 all of it answers, then runs until SIGTERM (exit status 0). A busy port moves on to a free one: read the line.
 
-Secrets come from the environment: CENTRE_SECRET, CENTRE_DRILL_SECRET (whsec_…), CENTRE_TOKEN, and CAM_PASSWORD
-for all cameras. What is not set is made up for this run and printed in the line.
+Secrets come from the environment: CENTRE_SECRET, CENTRE_DRILL_SECRET (whsec_…), CENTRE_TOKEN, CENTRE_MEDIA_TOKEN, and
+CAM_PASSWORD for all cameras. What is not set is made up for this run and printed in the line.
 """
 EXAMPLES = """\
 examples
@@ -43,7 +43,7 @@ examples
 the line
   {"cameras": [{"id": "cam-1", "host": "127.0.0.1", "onvif_port": 8081, "rtsp_url": "rtsp://…",
                 "username": "admin", "password": "…"}, …],
-   "centre": {"url": "http://…/campus", "backup_url": "…", "page": "http://…/", "made_for_this_run": {…}}}
+   "centre": {"url": "http://…/campus", "backup_url": "…", "media_url": "…", "page": "http://…/", "made_for_this_run": {…}}}
 
 The centre's control API lies below its page's address (campus-simulators centre --help); a camera's faults are
 set at http://127.0.0.1:ONVIF_PORT/_faults (campus-simulators camera --help).
@@ -73,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM. 0, or 2 if an argument or a secret is wrong."""
-    keys = keys_from_environment()
+    keys = keys_from_environment(answers_only=args.answers_only)
     try:
         return asyncio.run(_run(args, keys))
     except (ValueError, OSError) as error:

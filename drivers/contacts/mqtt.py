@@ -8,9 +8,11 @@ sends is received and judged like any other (MQTT 5's packet limit would have th
 from __future__ import annotations
 
 import asyncio
+import importlib
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -18,12 +20,14 @@ import structlog
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
+from gateway.domain.errors import Unavailable
 from gateway.ports import Clock, ContactMessage
 
 log = structlog.get_logger(__name__)
 
 KEEPALIVE_S = 15  # a dead broker is noticed within 1.5 times this
 RECONNECT_S = (1, 10)
+PUBLISH_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,19 +43,30 @@ class BrokerAddress:
 
 
 class MqttFeed:
-    """:class:`gateway.ports.ContactFeed` on one broker."""
+    """:class:`gateway.ports.ContactFeed` and :class:`gateway.ports.Publisher` on one broker."""
 
-    def __init__(self, address: BrokerAddress, topics: Sequence[str], clock: Clock) -> None:
+    def __init__(
+        self, address: BrokerAddress, topics: Sequence[str], clock: Clock, beside: Iterable[str] = ()
+    ) -> None:
+        """``beside`` are topics that are heard if the broker allows: what it refuses of them is in :attr:`refused`, and presses
+        are taken all the same."""
         self._address = address
         self._topics = sorted(set(topics))
+        self._beside = sorted(set(beside) - set(topics))
+        self._asked: dict[int, list[str]] = {}
+        self.refused: frozenset[str] = frozenset()
         self._clock = clock
+        self._client: paho.Client | None = None
+        self._publishing: dict[int, asyncio.Future[None]] = {}
         self._cause = "not connected yet"
         self._subscribed: set[int] = set()
         self._armed = asyncio.Event()
         self._connection = (
             0  # counted on at every loss, so that a message knows whether its connection still stands
         )
+        self._connected_at: datetime | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._unexplained = asyncio.Event()
 
     @property
     def armed(self) -> bool:
@@ -71,18 +86,36 @@ class MqttFeed:
 
     async def run(self, receive: Callable[[ContactMessage], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        client = self._client(receive)
+        client = self._client = self._made(receive)
         address = self._address
         client.connect_async(address.host, address.port, keepalive=KEEPALIVE_S)
         client.loop_start()
         try:
-            await asyncio.Event().wait()
+            await self._explain()
         finally:
             # The session stays at the broker: what is pressed while we are away waits there.
             client.disconnect()
             await asyncio.to_thread(client.loop_stop)
 
-    def _client(self, receive: Callable[[ContactMessage], None]) -> paho.Client:
+    async def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+        client = self._client
+        if client is None or not self._armed.is_set():
+            # Handed to paho now, it would go out whenever the broker is back, however long that takes.
+            raise Unavailable(self._cause or "the broker is not connected yet")
+        told = client.publish(topic, payload, qos, retain)
+        if told.rc is not MQTTErrorCode.MQTT_ERR_SUCCESS:
+            raise Unavailable(f"the broker cannot be told: {paho.error_string(told.rc)}")
+        # paho's thread can only have handed its word to this loop, which is here now: nothing is missed.
+        done = self._publishing[told.mid] = asyncio.get_running_loop().create_future()
+        try:
+            async with asyncio.timeout(PUBLISH_S):
+                await done
+        except TimeoutError as exc:
+            raise Unavailable(f"the broker has not confirmed a publish within {PUBLISH_S:.0f} s") from exc
+        finally:
+            self._publishing.pop(told.mid, None)
+
+    def _made(self, receive: Callable[[ContactMessage], None]) -> paho.Client:
         address = self._address
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
@@ -101,6 +134,7 @@ class MqttFeed:
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
         client.on_subscribe = self._on_subscribe
+        client.on_publish = self._on_publish
 
         def on_message(_client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
             # On paho's thread: as little as possible, then over to the loop.
@@ -125,6 +159,8 @@ class MqttFeed:
             arrived_at=arrived_at,
             acknowledge=acknowledge,
             connected=lambda: self._connection == connection,
+            qos=qos,
+            connected_at=self._connected_at,
         )
 
     # paho's callbacks, on its thread.
@@ -142,19 +178,31 @@ class MqttFeed:
         if reason.is_failure:
             self._on_loop(self._lost, f"the broker refuses: {reason}")
             return
+        self._connected_at = self._clock.now()
+        self._asked.clear()
         if not self._topics:
             self._on_loop(self._ready)
-            return
         self._subscribed.clear()
         for start in range(0, len(self._topics), 100):
             part = [(topic, 1) for topic in self._topics[start : start + 100]]
             code, mid = client.subscribe(part)
             if code is MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
                 self._subscribed.add(mid)
+        self.refused = frozenset()
+        for start in range(0, len(self._beside), 100):
+            names = self._beside[start : start + 100]
+            code, mid = client.subscribe([(topic, 1) for topic in names])
+            if code is MQTTErrorCode.MQTT_ERR_SUCCESS and mid is not None:
+                self._asked[mid] = names
 
     def _on_subscribe(
         self, _client: paho.Client, _data: Any, mid: int, reasons: list[ReasonCode], _properties: Any
     ) -> None:
+        if mid in self._asked:
+            names = self._asked.pop(mid)
+            failed = {t for t, reason in zip(names, reasons, strict=False) if reason.is_failure}
+            self.refused |= failed
+            return
         refused = [str(r) for r in reasons if r.is_failure]
         if refused:
             self._on_loop(
@@ -164,6 +212,11 @@ class MqttFeed:
         self._subscribed.discard(mid)
         if not self._subscribed:
             self._on_loop(self._ready)
+
+    def _on_publish(
+        self, _client: paho.Client, _data: Any, mid: int, _reason: ReasonCode, _properties: Any
+    ) -> None:
+        self._on_loop(self._published, mid)
 
     def _on_connect_fail(self, _client: paho.Client, _data: Any) -> None:
         address = self._address
@@ -177,13 +230,42 @@ class MqttFeed:
 
     # On the loop.
 
+    def _published(self, mid: int) -> None:
+        done = self._publishing.get(mid)
+        if done is not None and not done.done():
+            done.set_result(None)
+
     def _ready(self) -> None:
         self._cause = ""
+        self._unexplained.clear()
         self._armed.set()
         log.info("mqtt.armed", topics=len(self._topics))
 
     def _lost(self, cause: str) -> None:
-        if cause != self._cause:
+        # A cause by certificates stands until another look says otherwise: paho only says that it failed.
+        if cause != self._cause and not self._cause.startswith("TLS: "):
             log.warning("mqtt.lost", cause=cause)
-        self._cause = cause
+            self._cause = cause
         self._armed.clear()
+        self._unexplained.set()
+
+    async def _explain(self) -> None:
+        """Find out which certificate keeps us from the broker, whenever there is none to talk to; for ever."""
+        address = self._address
+        if address.tls is None:
+            await asyncio.Event().wait()
+            return
+        await self._unexplained.wait()
+        examining = await asyncio.to_thread(importlib.import_module, "drivers.tls.examining")
+        examiner = examining.Examiner(address.host, address.port, address.tls, self._clock)
+        while True:
+            await self._unexplained.wait()
+            self._unexplained.clear()
+            problem = await examiner.problem()
+            if self._armed.is_set() or problem == self._cause:
+                continue
+            if problem:
+                self._cause = problem
+                log.warning("mqtt.lost", cause=problem)
+            elif self._cause.startswith("TLS: "):
+                self._cause = "the broker's certificates are well again; connecting"

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 
-from gateway.answering import Operator
 from gateway.api.access import CENTRE, EVERYONE, SCHOOL, RoledRoute, caller_of, parts_of
-from gateway.api.bodies import ClipBody, Instant, NoteBody, OperatorBody, ReplyBody, RequestBody, StillBody
+from gateway.api.bodies import ClipBody, Instant, NoteBody, ReplyBody, RequestBody, StillBody
 from gateway.api.describing import roled
+from gateway.api.items import operator
 from gateway.api.problems import invalid
 from gateway.api.schemas import AlarmDetailOut, AlarmsOut, NotedOut, RepliedOut, RequestedOut
 from gateway.api.viewing import alarm_detail, alarm_object, gathered
@@ -112,7 +112,7 @@ async def replied(request: Request, alarm: str, body: ReplyBody) -> tuple[dict[s
     wanted = State(body.reply)
     if wanted in NEEDS_REASON and not body.reason:
         raise invalid("body.reason", body.reason, f"a reason: a reply of {body.reply} needs one")
-    after, changed = await parts.answering.reply(alarm, wanted, _operator(body.operator), body.reason or "")
+    after, changed = await parts.answering.reply(alarm, wanted, operator(body.operator), body.reason or "")
     return alarm_object(parts, after), not changed
 
 
@@ -132,14 +132,14 @@ async def ask(request: Request, alarm: str, body: RequestBody) -> dict[str, Any]
 async def requested(request: Request, alarm: str, body: RequestBody) -> Asked:
     """Put a request for more about an alarm or a drill on record."""
     answering = parts_of(request).answering
-    operator = _operator(body.operator)
+    by = operator(body.operator)
     if isinstance(body, ClipBody):
-        return await answering.request_clip(alarm, body.camera, body.start, body.end, operator, body.reason)
+        return await answering.request_clip(alarm, body.camera, body.start, body.end, by, body.reason)
     if isinstance(body, StillBody):
-        return await answering.request_still(alarm, body.camera, operator, body.reason)
-    if body.move is None and body.stop is None and body.preset is None:
+        return await answering.request_still(alarm, body.camera, by, body.reason)
+    if body.moves_nothing:
         raise invalid("body.move", None, "a move, 'stop' or a preset")
-    return await answering.request_ptz(alarm, body.camera, operator, body.reason)
+    return await answering.request_ptz(alarm, body.camera, by, body.reason)
 
 
 @router.post(
@@ -161,10 +161,6 @@ async def noted(request: Request, alarm: str, body: NoteBody) -> dict[str, Any]:
     by = f"{body.by} ({caller.name})" if body.by else caller.name
     after = await parts.answering.note(alarm, body.text, by, withdraw=body.withdraw)
     return alarm_object(parts, after)
-
-
-def _operator(body: OperatorBody) -> Operator:
-    return Operator(name=body.name, unit=body.unit)
 
 
 def _states(words: Sequence[str] | None) -> list[State] | None:

@@ -103,6 +103,11 @@ class PtzBody(Asked):
     stop: Literal[True] | None = None
     preset: Words | None = None
 
+    @property
+    def moves_nothing(self) -> bool:
+        """Whether it names neither a movement nor a stop nor a preset."""
+        return self.move is None and self.stop is None and self.preset is None
+
 
 RequestBody = Annotated[ClipBody | StillBody | PtzBody, Field(discriminator="request")]
 

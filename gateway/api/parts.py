@@ -29,7 +29,7 @@ class ApiParts:
 
     ``tokens`` maps a bearer token to its caller. ``readiness`` says whether a press would be committed now, and names what
     else is not well. ``last_seen`` gives per point ``at``, ``battery``, ``tamper`` and ``test``, as far as the contact told.
-    ``metrics`` is Prometheus text.
+    ``contact_health`` gives per point ``causes``, ``online``, ``online_since`` and ``qos``. ``metrics`` is Prometheus text.
     """
 
     site: Site
@@ -48,6 +48,7 @@ class ApiParts:
     metrics: Callable[[], bytes]
     version: str
     centre_name: str
+    contact_health: Callable[[], Mapping[str, Mapping[str, object]]] = dict
 
 
 def readiness(parts: ApiParts) -> tuple[int, dict[str, object]]:

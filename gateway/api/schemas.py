@@ -88,6 +88,17 @@ class SeenOut(BaseModel):
     test: At | None
 
 
+class ContactHealthOut(BaseModel):
+    """Whether a press of it would be heard, as far as is known. ``online`` is its own or its bridge's word, ``None`` where there
+    is none; ``qos`` is that of its last publish: at 0 nobody sends a lost press again."""
+
+    healthy: bool
+    causes: list[str]
+    online: bool | None
+    online_since: At | None
+    qos: int | None
+
+
 class PointOut(BaseModel):
     id: str
     name: str
@@ -95,6 +106,7 @@ class PointOut(BaseModel):
     severity: str
     cameras: list[str]
     last_seen: SeenOut
+    health: ContactHealthOut
     open_alarm: str | None
 
 
@@ -237,8 +249,18 @@ class StepOut(BaseModel):
     detail: dict[str, Any]
 
 
+class AttemptOut(BaseModel):
+    path: str
+    at: At
+    took_ms: int
+    status: int | None
+    outcome: str
+    detail: str
+
+
 class EvidenceOut(BaseModel):
-    """One item. ``url`` is a fresh link while it is stored; ``shortfall`` says what is missing of it and why."""
+    """One item. ``url`` is a fresh link while it is stored; ``shortfall`` says what is missing of it and why; ``attempts`` are
+    those at its PUT, where evidence is pushed."""
 
     id: str
     camera: str
@@ -258,15 +280,7 @@ class EvidenceOut(BaseModel):
     expires_at: At | None
     uploaded_at: At | None
     shortfall: str | None
-
-
-class AttemptOut(BaseModel):
-    path: str
-    at: At
-    took_ms: int
-    status: int | None
-    outcome: str
-    detail: str
+    attempts: list[AttemptOut]
 
 
 class DeliveryOut(BaseModel):
@@ -281,7 +295,7 @@ class DeliveryOut(BaseModel):
 
 
 class AskedOut(BaseModel):
-    """A request of the centre; ``ok`` is ``null`` until it is done."""
+    """A request of the centre; ``ok`` is ``null`` until it is done, ``item`` its id in the answer body it came in."""
 
     id: str
     request: str
@@ -292,11 +306,15 @@ class AskedOut(BaseModel):
     evidence: str | None
     ok: bool | None
     result: str
+    item: str | None
 
 
 class LiveOut(BaseModel):
+    """``pushed`` is the playlist put at the centre while the alarm is open; ``null`` with ``media: link``."""
+
     page: str
     hls: str
+    pushed: str | None = None
     expires_at: At
 
 

@@ -75,9 +75,10 @@ def _health(known: CameraHealth | None, stamp: Any) -> dict[str, Any]:
 
 @router.get("/points", summary="Points with what was last seen", response_model=PointsOut, **roled(EVERYONE))
 async def points(request: Request) -> dict[str, Any]:
-    """``open_alarm`` is the id of the point's open alarm; ``last_seen`` is since the gateway started."""
+    """``open_alarm`` is the id of the point's open alarm; ``last_seen`` is kept over restarts; ``health`` says whether a press
+    would be heard."""
     parts = parts_of(request)
-    seen = parts.last_seen()
+    seen, health = parts.last_seen(), parts.contact_health()
     open_alarms = {alarm.point: alarm.id for alarm in await parts.store.read(lambda tx: tx.alarms.open())}
 
     def stamped(value: object) -> object:
@@ -85,12 +86,19 @@ async def points(request: Request) -> dict[str, Any]:
 
     def one(point: str) -> dict[str, Any]:
         known = parts.site.points[point]
-        told = seen.get(point, {})
+        told, now = seen.get(point, {}), health.get(point, {})
         return {
             **parts.envelopes.point(known),
             "severity": known.severity.value,
             "cameras": list(known.cameras),
             "last_seen": {key: stamped(told.get(key)) for key in ("at", "battery", "tamper", "test")},
+            "health": {
+                "healthy": not now.get("causes"),
+                "causes": now.get("causes", ()),
+                "online": now.get("online"),
+                "online_since": stamped(now.get("online_since")),
+                "qos": now.get("qos"),
+            },
             "open_alarm": open_alarms.get(point),
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -26,6 +26,7 @@ class Dossier:
     evidence: Sequence[Evidence]
     messages: Sequence[tuple[Message, list[Attempt]]]
     requests: Sequence[Request]
+    uploads: Mapping[str, list[Attempt]]
 
 
 def gathered(tx: Transaction, alarm: str) -> Dossier:
@@ -39,6 +40,7 @@ def gathered(tx: Transaction, alarm: str) -> Dossier:
         evidence=tx.evidence.of(alarm),
         messages=tx.messages.about(alarm),
         requests=tx.requests.about(alarm),
+        uploads=tx.evidence.attempts(alarm),
     )
 
 
@@ -67,7 +69,9 @@ def alarm_detail(parts: ApiParts, caller: Caller, dossier: Dossier) -> dict[str,
             {"at": stamp(step.at), "what": step.what, "detail": dict(step.detail)}
             for step in dossier.timeline
         ],
-        "evidence": [_evidence(parts, caller, item) for item in dossier.evidence],
+        "evidence": [
+            _evidence(parts, caller, item, dossier.uploads.get(item.id, [])) for item in dossier.evidence
+        ],
         "deliveries": [_delivery(parts, *about) for about in dossier.messages],
         "requests": [_request(parts, request) for request in dossier.requests],
         "reply_url": parts.envelopes.reply_url(alarm.id),
@@ -87,7 +91,7 @@ def _cameras(parts: ApiParts, alarm: Alarm) -> list[dict[str, Any]]:
     return found
 
 
-def _evidence(parts: ApiParts, caller: Caller, item: Evidence) -> dict[str, Any]:
+def _evidence(parts: ApiParts, caller: Caller, item: Evidence, attempts: Sequence[Attempt]) -> dict[str, Any]:
     document = parts.envelopes.evidence_object(item, parts.clock.now())
     if item.state is EvidenceState.STORED and item.key is not None and caller.role not in CENTRE:
         # A link without an alarm: what the school looks at must never count as taken by the centre.
@@ -97,7 +101,23 @@ def _evidence(parts: ApiParts, caller: Caller, item: Evidence) -> dict[str, Any]
         )
         document["url"] = parts.links.url(path, expires_at=expires_at)
     uploaded_at = parts.envelopes.stamp(item.uploaded_at) if item.uploaded_at else None
-    return {**document, "state": item.state.value, "uploaded_at": uploaded_at}
+    return {
+        **document,
+        "state": item.state.value,
+        "uploaded_at": uploaded_at,
+        "attempts": [_attempt(parts, attempt) for attempt in attempts],
+    }
+
+
+def _attempt(parts: ApiParts, attempt: Attempt) -> dict[str, Any]:
+    return {
+        "path": attempt.path,
+        "at": parts.envelopes.stamp(attempt.at),
+        "took_ms": attempt.took_ms,
+        "status": attempt.status,
+        "outcome": attempt.outcome.value,
+        "detail": attempt.detail,
+    }
 
 
 def _delivery(parts: ApiParts, message: Message, attempts: list[Attempt]) -> dict[str, Any]:
@@ -108,17 +128,7 @@ def _delivery(parts: ApiParts, message: Message, attempts: list[Attempt]) -> dic
         "sequence": message.sequence,
         "created_at": stamp(message.created_at),
         "received_at": stamp(message.received_at) if message.received_at else None,
-        "attempts": [
-            {
-                "path": attempt.path,
-                "at": stamp(attempt.at),
-                "took_ms": attempt.took_ms,
-                "status": attempt.status,
-                "outcome": attempt.outcome.value,
-                "detail": attempt.detail,
-            }
-            for attempt in attempts
-        ],
+        "attempts": [_attempt(parts, attempt) for attempt in attempts],
     }
 
 
@@ -133,4 +143,5 @@ def _request(parts: ApiParts, request: Request) -> dict[str, Any]:
         "evidence": request.evidence,
         "ok": request.ok,
         "result": request.result,
+        "item": request.item,
     }

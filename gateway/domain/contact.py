@@ -7,6 +7,7 @@ that happens while the gateway is down still counts when the next report tells o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -26,6 +27,12 @@ LONGEST_PUSH = timedelta(seconds=60)
 #: API.md, "Presses": where the hardware gives no identity, the same topic and payload within 1 s is the same press.
 BOUNCE = timedelta(seconds=1)
 
+#: A device that was not answered sends its last messages again after it has connected anew, and brokers do not pass on that
+#: it did. So a counter a little below the last one, and soon after it, is a copy; any other lower one is a device that began
+#: to count anew. Connecting anew takes the known devices less than a minute, and few pushes fit into one.
+COPIED_WITHIN = timedelta(seconds=60)
+COPIED_AT_MOST = 5
+
 
 class SignalKind(StrEnum):
     """What one report can mean."""
@@ -36,16 +43,25 @@ class SignalKind(StrEnum):
     GESTURE = "gesture"  # … and what it made of it: single, double, long, hold
     CLOSED = "closed"  # a state: the circuit is closed; may be repeated by telemetry
     OPENED = "opened"  # a state: the circuit is open
+    COUNTED = "counted"  # how many pushes the hardware has counted; may be repeated by telemetry
     ALIVE = "alive"
     TEST = "test"
     TAMPER = "tamper"
+
+
+class Telling(StrEnum):
+    """Why a state or a counter is told."""
+
+    STATE = "state"  # for whatever reason, telemetry among them: the first sight of it is a baseline
+    CHANGE = "change"  # because something changed: its first sight counts, its repetition does not
+    EVENT = "event"  # it is the edge, or the push, itself: always counts, whatever was seen before (a counter: once)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signal:
     """One thing a contact reported. ``input`` names which contact of a device with several; ``event_id`` is
     the hardware's own identity of a physical event; ``at`` its own time; ``held`` marks a gesture whose release is
-    reported later, however long it takes."""
+    reported later, however long it takes; ``telling`` belongs to a state or a ``counter``."""
 
     kind: SignalKind
     input: str | None = None
@@ -54,6 +70,8 @@ class Signal:
     battery: int | None = None
     word: str = ""
     held: bool = False
+    telling: Telling = Telling.STATE
+    counter: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,60 +80,91 @@ class Memory:
 
     ``closed`` is the last state (``None``: never seen). ``down``: a push has begun and its release has not been heard.
     ``tail_until``: until when a gesture or release belongs to the last going down or up. ``freed_until``: until when a
-    release belongs to the last gesture.
+    release belongs to the last gesture. ``counter``: the hardware's count of pushes as last told, first at ``counted_at``.
     """
 
     closed: bool | None = None
     down: bool = False
     tail_until: datetime | None = None
     freed_until: datetime | None = None
+    counter: int | None = None
+    counted_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """``press`` is the signal that counts as a press, if any; ``memory`` is what to remember."""
+    """``presses`` are the signals that count as presses, in their order; ``memory`` is what to remember."""
 
-    press: Signal | None
+    presses: tuple[Signal, ...]
     memory: Memory
+
+    @property
+    def press(self) -> Signal | None:
+        """The first press, if any."""
+        return self.presses[0] if self.presses else None
 
 
 def judge(
     memory: Memory, signals: Sequence[Signal], *, normally_open: bool, retained: bool, arrived_at: datetime
 ) -> Judgement:
-    """Decide over one message. A message is at most one press, whatever it reports.
+    """Decide over one message. It is at most one press, whatever it reports, unless it reports of times that lie apart:
+    a device that sleeps saves up what happened.
 
     A retained copy is the broker's memory, not the contact's word: it is never a press, and it only serves as
     the first sight of a state where nothing is remembered, so that the first real change counts.
     """
-    press: Signal | None = None
+    presses: list[Signal] = []
+    pressed_at: datetime | None = None
+    newest = max((signal.at for signal in signals if signal.at is not None), default=None)
     for signal in signals:
         if retained:
-            closed = _closed(signal)
-            if closed is not None and memory.closed is None:
-                memory = replace(memory, closed=closed)
+            memory = _first_sight(memory, signal, arrived_at)
             continue
-        memory, is_press = _step(memory, signal, normally_open, arrived_at)
-        if is_press and press is None:
-            press = signal
-    return Judgement(press=press, memory=memory)
+        # The device's clock may be wrong, but not the time between two of its own reports.
+        now = arrived_at if newest is None or signal.at is None else arrived_at - (newest - signal.at)
+        memory, is_press = _step(memory, signal, normally_open, now)
+        if is_press and (pressed_at is None or now - pressed_at > TAIL):
+            presses.append(signal)
+            pressed_at = now
+    return Judgement(presses=tuple(presses), memory=memory)
+
+
+def _first_sight(memory: Memory, signal: Signal, at: datetime) -> Memory:
+    closed = _closed(signal)
+    if closed is not None and memory.closed is None:
+        memory = replace(memory, closed=closed)
+    if signal.counter is not None and memory.counter is None:
+        memory = replace(memory, counter=signal.counter, counted_at=at)
+    return memory
 
 
 def heard_by(inputs: Sequence[str | None], signal: Signal) -> list[int]:
     """Which of the points on one topic, by their ``input`` of the site file, a signal belongs to.
 
-    An input is named as the device names it: ``left`` for ``left_single`` and ``single_left``, ``1`` or ``button_1`` for
-    ``button_1_hold``, or the whole action word. A device that names none means all of itself; as that is one press and
-    must not be lost, the first point hears it where every point names an input.
+    An input is named as the device names it (``left`` for ``left_single`` and ``single_left``, ``Switch2``, ``input:2``), by
+    its number alone, or by the whole action word; capitals and the character before a number make no difference.
+    A device that names none means all of itself; as that is one press and must not be lost, the first point hears it
+    where every point names an input.
     """
     mine = [n for n, wanted in enumerate(inputs) if wanted is None or _names(wanted, signal)]
     return mine or ([0] if inputs and signal.input is None else [])
 
 
+#: ``Switch2``, ``button_2``, ``input:2``, ``2``: what it is, where that is said, and its number.
+_NUMBERED = re.compile(r"(?:(button|switch|input|bthomedevice|bthomesensor)[ _:]?)?0*([0-9]+)")
+
+
 def _names(wanted: str, signal: Signal) -> bool:
-    wanted = wanted.lower()
-    if signal.input in ("both", "all"):
+    wanted = wanted.strip().lower()
+    if signal.input is None or signal.input in ("both", "all"):
+        return signal.input is not None or wanted == signal.word.lower()
+    said = signal.input.lower()
+    if wanted in (said, signal.word.lower()):
         return True
-    return wanted.removeprefix("button_") == signal.input or wanted == signal.word.lower()
+    mine, theirs = _NUMBERED.fullmatch(wanted), _NUMBERED.fullmatch(said)
+    if mine is None or theirs is None or mine[2] != theirs[2]:
+        return False
+    return mine[1] == theirs[1] or None in (mine[1], theirs[1])
 
 
 def _closed(signal: Signal) -> bool | None:
@@ -144,10 +193,30 @@ def _step(memory: Memory, signal: Signal, normally_open: bool, now: datetime) ->
             return replace(memory, down=signal.held, tail_until=None, freed_until=freed_until), True
         case SignalKind.CLOSED | SignalKind.OPENED:
             closed = signal.kind is SignalKind.CLOSED
-            is_edge = memory.closed is not None and closed is not memory.closed
+            is_first = memory.closed is None
+            is_edge = signal.telling is not Telling.STATE if is_first else closed is not memory.closed
+            is_edge = is_edge or signal.telling is Telling.EVENT
             return replace(memory, closed=closed), is_edge and closed is normally_open
+        case SignalKind.COUNTED:
+            return _counted(memory, signal, now)
         case _:
             return memory, False
+
+
+def _counted(memory: Memory, signal: Signal, now: datetime) -> tuple[Memory, bool]:
+    """A count never seen before is a press; a lower one too, unless it is a copy, since the device then counts anew."""
+    counter, last = signal.counter, memory.counter
+    if counter is None:
+        return memory, signal.telling is Telling.EVENT
+    if counter == last:
+        return memory, False
+    told = replace(memory, counter=counter, counted_at=now)
+    if last is None:
+        return told, signal.telling is not Telling.STATE
+    if 0 < counter < last <= counter + COPIED_AT_MOST and _after(memory.counted_at, now, COPIED_WITHIN):
+        return memory, False
+    # Nought told by a report is a device that has started and was not pushed since.
+    return told, counter > 0 or signal.telling is not Telling.STATE
 
 
 def _in_tail(memory: Memory, now: datetime) -> bool:
@@ -158,3 +227,7 @@ def _within(until: datetime | None, now: datetime, at_most: timedelta) -> bool:
     """Whether ``until`` is still to come, and no further away than it was set: else the clock went back, and what we
     cannot place counts as a press of its own."""
     return until is not None and now <= until <= now + at_most
+
+
+def _after(since: datetime | None, now: datetime, at_most: timedelta) -> bool:
+    return since is not None and since <= now <= since + at_most

@@ -37,13 +37,15 @@ def counts_as_drill(
     pressed_at: datetime,
     arrived_at: datetime,
     redelivered: bool,
+    connected_at: datetime | None,
     alarm_open: bool,
 ) -> bool:
     """Whether the first press of the window's point since it was armed is a drill.
 
     It is not if the centre does not know of the window yet, if the window is over, if the press was made before the centre
-    knew (a contact with a clock tells, ``pressed_at``), if it may have waited at the broker since before (``redelivered``), or if
-    a real alarm of the point is open, to which it belongs.
+    knew (a contact with a clock tells, ``pressed_at``), if it may have waited at the broker since before (``redelivered``, or the
+    connection that brought it is younger than what the centre knows, ``connected_at``), or if a real alarm of the point is open,
+    to which it belongs.
     """
     return (
         window.ended_by is None
@@ -51,6 +53,8 @@ def counts_as_drill(
         and window.received_at <= pressed_at
         and window.received_at <= arrived_at < window.until
         and not redelivered
+        and connected_at is not None
+        and connected_at <= window.received_at
         and not alarm_open
     )
 

@@ -18,16 +18,26 @@ from gateway.domain.ids import is_drill, new_id
 from gateway.domain.links import LinkSigner, live_path, media_path
 from gateway.domain.message import DRILL_OF, Message, MessageType
 from gateway.domain.plan import Point, Site, Zone
+from gateway.domain.upload import item_place, live_place
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelopes:
-    """Makes messages. Times are written with the school's own offset; links begin with the signer's public address."""
+    """Makes messages. Times are written with the school's own offset; links begin with the signer's public address.
+
+    ``media_url`` (no trailing slash) is where evidence is put, ``None`` where the centre fetches it.
+    """
 
     site: Site
     links: LinkSigner
     media_link_s: int
     live_link_s: int
+    media_url: str | None = None
+
+    @property
+    def pushes(self) -> bool:
+        """Whether evidence is PUT at the centre: then nothing is told of an item before the centre has it."""
+        return self.media_url is not None
 
     def about_alarm(
         self, alarm: Alarm, type_: MessageType, data: Mapping[str, Any], *, at: datetime, now: datetime
@@ -163,15 +173,21 @@ class Envelopes:
 
     def live(self, camera: str, alarm: str, now: datetime) -> dict[str, Any]:
         expires_at = now + timedelta(seconds=self.live_link_s)
-        return {
+        links = {
             "page": self.links.url(live_path(camera), expires_at=expires_at, alarm=alarm),
             "hls": self.links.url(live_path(camera, "index.m3u8"), expires_at=expires_at, alarm=alarm),
             "expires_at": self.stamp(expires_at),
         }
+        if self.media_url is not None:
+            links["pushed"] = f"{self.media_url}/{live_place(alarm, camera)}"
+        return links
 
     def evidence(self, item: Evidence, now: datetime) -> dict[str, Any]:
-        """Data of ``alarm.evidence``: one stored item with a link to it."""
-        return {"alarm": {"id": item.alarm}, "evidence": self.evidence_object(item, now)}
+        """Data of ``alarm.evidence``: one stored item with a link to it, or with the place to which it was put."""
+        told = self.evidence_object(item, now)
+        if self.media_url is not None:
+            told |= {"url": f"{self.media_url}/{item_place(item)}", "expires_at": None}
+        return {"alarm": {"id": item.alarm}, "evidence": told}
 
     def evidence_object(self, item: Evidence, now: datetime) -> dict[str, Any]:
         expires_at = now + timedelta(seconds=self.media_link_s)
@@ -215,11 +231,20 @@ class Envelopes:
                     "to": self.stamp(item.wanted_end or item.end),
                     "evidence": item.id if item.state is EvidenceState.STORED else None,
                     "uploaded_at": self.stamp(item.uploaded_at) if item.uploaded_at else None,
-                    "reason": _reason(item),
+                    "reason": self._reason(item),
                 }
                 for item in items
             ],
         }
+
+    def _reason(self, item: Evidence) -> str | None:
+        """Why an item is missing, short or still on its way; ``None`` for one that is as asked for."""
+        if item.state is EvidenceState.WANTED and item.captured:
+            return "captured and safe on the gateway, and not yet in its store"
+        if item.state is EvidenceState.WANTED:
+            return item.reason or "not yet complete"
+        waits = self.pushes and item.state is EvidenceState.STORED and item.uploaded_at is None
+        return "; ".join(r for r in ("not yet uploaded" if waits else "", item.reason) if r) or None
 
     def fault(self, fault: Fault) -> dict[str, Any]:
         """Data of ``fault.raised`` and ``fault.cleared``."""
@@ -253,15 +278,6 @@ class Envelopes:
             ],
             "retention_days": site.retention_days,
         }
-
-
-def _reason(item: Evidence) -> str | None:
-    """Why an item of a manifest is missing or short."""
-    if item.state is not EvidenceState.WANTED:
-        return item.reason
-    if item.captured:
-        return "captured and safe on the gateway, and not yet in its store"
-    return item.reason or "not yet complete"
 
 
 def zone_object(zone: Zone) -> dict[str, Any]:

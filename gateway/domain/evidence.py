@@ -46,7 +46,8 @@ class Evidence:
     ``start`` and ``end`` are the span asked for until it is stored, then the span obtained (equal for a
     still). ``offset_ms`` is how far the frame lies from the instant asked for, positive when later. ``reason`` says
     why it is missing or shorter than asked for. ``due`` is the earliest instant it can be complete;
-    ``rank`` orders the work: every camera's press still comes before anything else.
+    ``rank`` orders the work: every camera's press still comes before anything else. ``told_at`` is when the message about it
+    was made.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Evidence:
     stored_at: datetime | None = None
     uploaded_at: datetime | None = None
     reason: str | None = None
+    told_at: datetime | None = None
 
     @property
     def rank(self) -> int:

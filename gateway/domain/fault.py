@@ -23,6 +23,7 @@ class FaultKind(StrEnum):
     EVIDENCE = "evidence"
     DRILL = "drill"
     STAGE = "stage"
+    CERTIFICATE = "certificate"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

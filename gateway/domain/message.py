@@ -117,13 +117,19 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A receiver's answer to one attempt, or why there was none (``status`` is then ``None``)."""
+    """A receiver's answer to one attempt, or why there was none (``status`` is then ``None``).
+
+    ``lost`` says why a body that was given is not here. ``doubt`` says why nobody need believe that the body is the centre's;
+    empty where its signature holds, or where none is asked for.
+    """
 
     status: int | None
     detail: str = ""
     body: bytes = b""
     content_type: str = ""
     retry_after_s: float | None = None
+    lost: str = ""
+    doubt: str = "nobody has looked whose it is"
 
 
 def judge(answer: Answer, attempts_on_record: int) -> Outcome:
@@ -168,8 +174,14 @@ def understand(answer: Answer) -> dict[str, Any] | None:
     misheard in silence (API.md, "Messages").
     """
     claims_json = "json" in answer.content_type.lower()
+    if answer.lost and claims_json:
+        raise ValueError(f"the centre's answer says it is JSON and {answer.lost}")
     try:
-        document = json.loads(answer.body) if answer.body.strip() else {}
+        document = (
+            json.loads(answer.body, object_pairs_hook=_once_each, parse_constant=_no_number)
+            if answer.body.strip()
+            else {}
+        )
     except (ValueError, RecursionError) as exc:
         if claims_json or answer.body.lstrip()[:1] in (b"{", b"["):
             raise ValueError(f"the centre's answer says it is JSON and is not: {exc}") from exc
@@ -182,3 +194,15 @@ def understand(answer: Answer) -> dict[str, Any] | None:
         if not isinstance(document.get(name, []), list):
             raise ValueError(f"{name} in the centre's answer is not a list")
     return document
+
+
+def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose names are all different: of two, readers disagree which one counts."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("an object in it has one name twice")
+    return found
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no number in JSON")

@@ -41,16 +41,35 @@ class Camera:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContactSource:
-    """Where a point's presses are published. ``key`` names the source in what is remembered of it."""
+    """Where a point's presses are published. ``key`` names the source in what is remembered of it.
+
+    ``liveness_topic`` is where the contact, and ``bridge_topic`` where the program that speaks for it, is told to be there
+    or gone. ``silent_after_s`` is how long it may say nothing at all.
+    """
 
     topic: str
     format: str
     input: str | None = None
     normally_open: bool = True
+    liveness_topic: str | None = None
+    bridge_topic: str | None = None
+    silent_after_s: int | None = None
 
     @property
     def key(self) -> str:
         return self.topic if self.input is None else f"{self.topic}#{self.input}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirm:
+    """Where and in which words a person who pressed is told what became of it. With no word at all ours are published."""
+
+    topic: str
+    received: str | None = None
+    accepted: str | None = None
+    closed: str | None = None
+    qos: int = 1
+    retain: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,6 +82,7 @@ class Point:
     cameras: tuple[str, ...]
     severity: Severity = Severity.PANIC
     source: ContactSource | None = None
+    confirm: Confirm | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,15 +10,19 @@ from typing import Any
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
 
+from config.liveness import liveness_topics
 from config.settings import Settings
 from drivers.contacts.formats import CODECS
+from drivers.tls.examining import examine
 from gateway.clock import SystemClock
 from gateway.connecting import broker_address
+from gateway.probing.presence import presence
+from gateway.probing.service import service
 from gateway.probing.table import Line, Result, Tell
 
 CONNECT_S = 5.0
 ANSWER_S = 8.0
-RETAINED_WAIT_S = 1.0  # after the last grant: what is retained comes right behind it
+LISTEN_S = 3.0  # after the last grant: what is retained comes right behind it, what is published now as well
 
 
 async def probe_broker(settings: Settings, tell: Tell) -> None:
@@ -32,7 +36,13 @@ async def probe_broker(settings: Settings, tell: Tell) -> None:
     for point in site.points:
         if point.mqtt is not None:
             points.setdefault(point.mqtt.topic, []).append(point.id)
-    seen = _Subscriber(settings, list(points))
+    beside = {
+        topic
+        for point in site.points
+        if point.mqtt is not None
+        for topic in liveness_topics(point.mqtt.format, point.mqtt.topic, point.mqtt.liveness).all
+    }
+    seen = _Subscriber(settings, [*points, *sorted(beside - set(points))])
     problem = await asyncio.to_thread(seen.look)
     if problem:
         tell(Line(what, Result.FAIL, problem, True))
@@ -44,6 +54,10 @@ async def probe_broker(settings: Settings, tell: Tell) -> None:
     tell(Line(what, Result.OK, detail, True))
     for topic, ids in points.items():
         tell(_topic(seen, topic, ", ".join(ids)))
+    for point in site.points:
+        for line in (service(point, seen.qos), presence(point, seen.granted, seen.kept)):
+            if line is not None:
+                tell(line)
     for point in site.points:
         if point.mqtt is None or point.mqtt.format not in CODECS:
             wired = "an ONVIF input" if point.mqtt is None else f"format {point.mqtt.format}"
@@ -59,10 +73,10 @@ def _topic(seen: _Subscriber, topic: str, points: str) -> Line:
     if granted < 1:
         detail = f"{topic}: the broker grants QoS {granted} only, a press may be lost; allow QoS 1"
         return Line(what, Result.FAIL, detail, True)
-    retained = seen.retained.get(topic)
-    if retained is not None:
+    kept = seen.kept.get(topic)
+    if kept is not None:
         detail = (
-            f"{topic}: QoS {granted}; a retained message of {retained} bytes lies there (never an alarm): "
+            f"{topic}: QoS {granted}; a retained message of {len(kept)} bytes lies there (never an alarm): "
             "switch 'retain' off at the contact"
         )
         return Line(what, Result.WARN, detail, True)
@@ -78,10 +92,11 @@ class _Subscriber:
         self._asked: dict[int, list[str]] = {}
         self._refused = ""
         self.granted: dict[str, int | None] = {}
-        self.retained: dict[str, int] = {}
+        self.kept: dict[str, bytes] = {}
+        self.qos: dict[str, int] = {}  # the lowest heard on a topic
 
     def look(self) -> str:
-        """Connect, subscribe, wait for what is retained; returns what is wrong with the broker, or nothing."""
+        """Connect, subscribe, listen for a moment; returns what is wrong with the broker, or nothing."""
         clock, address = SystemClock(), self._address
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
@@ -101,21 +116,36 @@ class _Subscriber:
         try:
             client.connect(address.host, address.port, keepalive=30)
         except OSError as exc:
-            return f"{where} cannot be reached ({exc.strerror or exc}); is the broker running, is the port right?"
+            return (
+                self._certificates_wrong()
+                or f"{where} cannot be reached ({exc.strerror or exc}); is the broker running, is the port right?"
+            )
         until = clock.monotonic() + ANSWER_S
         quiet_at: float | None = None
         while not self._refused and clock.monotonic() < until:
             if client.loop(0.1) != paho.MQTT_ERR_SUCCESS:
                 break
             if len(self.granted) == len(self._topics):
-                quiet_at = quiet_at or clock.monotonic() + RETAINED_WAIT_S
+                quiet_at = quiet_at or clock.monotonic() + LISTEN_S
                 if clock.monotonic() > quiet_at:
                     client.disconnect()
                     return ""
         client.disconnect()
         if self._refused:
             return f"{where} refuses: {self._refused}; check mqtt.username and mqtt.password"
-        return f"{where} takes the connection, but does not answer as an MQTT broker does"
+        return (
+            self._certificates_wrong()
+            or f"{where} takes the connection, but does not answer as an MQTT broker does"
+        )
+
+    def _certificates_wrong(self) -> str:
+        address = self._address
+        if address.tls is None:
+            return ""
+        try:
+            return examine(address.host, address.port, address.tls, SystemClock().now()).problem
+        except OSError:
+            return ""
 
     def _connected(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
@@ -134,5 +164,6 @@ class _Subscriber:
             self.granted[topic] = None if reason.is_failure else int(reason.value)
 
     def _message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        self.qos[message.topic] = min(message.qos, self.qos.get(message.topic, 1))
         if message.retain:
-            self.retained[message.topic] = len(message.payload)
+            self.kept[message.topic] = bytes(message.payload)

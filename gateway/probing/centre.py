@@ -1,4 +1,4 @@
-"""The 110 centre: one signed heartbeat over each path."""
+"""The 110 centre: one signed heartbeat over each path, and a look at the place for evidence."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from config.settings import Settings
 from drivers.contacts.formats import CODECS
 from drivers.uplinks.webhook import WebhookPath
 from gateway.clock import SystemClock
-from gateway.connecting import centre_paths
+from gateway.connecting import centre_paths, media_push
 from gateway.domain.envelope import Envelopes
 from gateway.domain.links import LinkSigner
 from gateway.domain.message import MessageType
@@ -21,7 +21,7 @@ from gateway.supervising import HEARTBEAT_S
 async def probe_centre(settings: Settings, tell: Tell) -> None:
     clock = SystemClock()
     paths = centre_paths(settings, clock)
-    await asyncio.gather(*(_path(settings, clock, path, tell) for path in paths))
+    await asyncio.gather(*(_path(settings, clock, path, tell) for path in paths), _media(settings, tell))
 
 
 async def _path(settings: Settings, clock: SystemClock, path: WebhookPath, tell: Tell) -> None:
@@ -61,3 +61,38 @@ async def _path(settings: Settings, clock: SystemClock, path: WebhookPath, tell:
         tell(Line(what, Result.FAIL, detail, True))
     else:
         tell(Line(what, Result.FAIL, f"{shown}: expected 2xx; ask the centre, and check the address", True))
+
+
+async def _media(settings: Settings, tell: Tell) -> None:
+    """With ``media: push``: whether the place answers and takes the token. Nothing is put there: it would stay."""
+    uplink = media_push(settings)
+    if uplink is None:
+        return
+    what = "centre 110 中心 (media)"
+    await uplink.start()
+    try:
+        answer = await uplink.look(f"probe/{secrets.token_hex(8)}.jpg")
+    finally:
+        await uplink.stop()
+    if answer.status is None:
+        detail = f"no answer: {answer.detail}; check centre.media_url and the network"
+        tell(Line(what, Result.FAIL, detail, True))
+    elif answer.status in (401, 403):
+        detail = f"{answer.status}: it does not take our token; compare centre.media_token with the centre"
+        tell(Line(what, Result.FAIL, detail, True))
+    elif answer.status >= 500 and answer.status != 501:
+        tell(
+            Line(
+                what, Result.FAIL, f"{answer.status}: ask the centre what its media place suffers from", True
+            )
+        )
+    elif 300 <= answer.status < 400:
+        detail = (
+            f"{answer.status}: redirects are not followed; write the address it names in centre.media_url"
+        )
+        tell(Line(what, Result.FAIL, detail, True))
+    else:
+        detail = (
+            f"answers ({answer.status} to an item that is not there); that it takes one is seen at an alarm"
+        )
+        tell(Line(what, Result.OK, detail, True))

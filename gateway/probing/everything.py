@@ -15,6 +15,7 @@ from gateway.domain.errors import Refused, Unavailable
 from gateway.probing.broker import probe_broker
 from gateway.probing.cameras import probe_cameras
 from gateway.probing.centre import probe_centre
+from gateway.probing.certificates import probe_certificates
 from gateway.probing.machine import probe_clock, probe_database, probe_http, probe_objects
 from gateway.probing.table import Line, Result, Table, Tell
 
@@ -35,6 +36,7 @@ async def probe(settings: Settings, out: TextIO) -> int:
         ("objects 证据存储", True, probe_objects(settings, table.tell)),
         ("database 数据库", True, probe_database(settings, table.tell)),
         ("http", True, probe_http(settings, table.tell)),
+        ("certificates 证书", True, probe_certificates(settings, table.tell)),
         ("clock 时钟", False, probe_clock(table.tell)),
     ]
     await asyncio.gather(*(_bounded(*each, table.tell) for each in probes))

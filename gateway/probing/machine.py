@@ -97,6 +97,7 @@ async def probe_http(settings: Settings, tell: Tell) -> None:
             return
     scheme = "https" if settings.site.http.tls else "http"
     shown = f"[{host}]" if ":" in host else host
+    # Over https it may ask for a certificate we do not have; how its own holds is a line of its own.
     healthy = scheme == "https" or await asyncio.to_thread(_answers, f"http://{shown}:{port}/healthz")
     if running and healthy:
         tell(Line(what, Result.OK, f"in use, and {running}", True))

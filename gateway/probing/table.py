@@ -39,7 +39,8 @@ class Table:
         site = settings.site
         names = ["centre 110 中心 (second path)", f"http {site.http.listen}"]
         names += [f"camera 摄像机 {camera.id}" for camera in site.cameras]
-        names += [f"point 触点 {point.id}" for point in site.points]
+        names += [f"liveness 触点 {point.id}" for point in site.points]  # the longest of a point's names
+        names += [f"certificate 证书 {key}" for key in settings.certificate_files]
         self._width = max(_columns(name) for name in names)
         self._out = out
         self._lines: list[Line] = []

@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from simulators.centre.encryption import add_encryption, encryption_from
 from simulators.centre.faults import ANSWERS, Faults
 from simulators.centre.ledger import Entry
+from simulators.centre.put_faults import PUT_ANSWERS, PutFaults
 from simulators.centre.replies import read_script
 from simulators.centre.server import SimulatedCentre
 from simulators.centre.signatures import new_secret
@@ -26,7 +28,11 @@ duplicates, fetches every still and clip and recomputes its SHA-256, and replies
 hand. Prints one JSON line with its addresses when ready, then one line per event on standard error.
 
 Secrets come from the environment: CENTRE_SECRET and CENTRE_DRILL_SECRET (whsec_…), CENTRE_TOKEN (what the
-school expects as Bearer). What is not set is made up for this run and printed in the JSON line.
+school expects as Bearer), CENTRE_MEDIA_TOKEN (what the school's PUTs must bear), and for --answers-only CENTRE_ANSWER_SECRET
+(whsec_…). What is not set is made up for this run and printed in the JSON line.
+
+A school with `media: push` PUTs stills, clips and live pictures at media_url: token and Content-Digest are checked, what
+broke off is kept and told on HEAD (Upload-Offset) so that PATCH goes on from there, and the page plays the live picture.
 """
 EXAMPLES = """\
 examples
@@ -34,8 +40,12 @@ examples
     campus-simulators centre --log messages.jsonl --media-dir media
   a centre that accepts after a second and closes when the manifest is in:
     campus-simulators centre --auto accepted+1,dispatched,arrived,closed@manifest+1
+  a school that cannot be called (behind NAT): everything by answers
+    CENTRE_ANSWER_SECRET=whsec_… campus-simulators centre --answers-only --auto accepted+1
   a school on another host (the token goes to that address only):
     campus-simulators centre --listen 0.0.0.0 --school-url https://school.example:8443
+  over TLS both ways, each side showing its certificate:
+    campus-simulators centre --tls-cert centre.pem --tls-key centre.key --client-ca ca.pem --school-ca ca.pem
 
 testing a system that sends alarms: what should happen
   --answer status --status 503 --retry-after-s 5 --count 3   it comes again with the same id, freshly signed
@@ -45,6 +55,9 @@ testing a system that sends alarms: what should happen
   --delay-s 15                     the sender gives up after its own limit and tries again
   --conflict-on-duplicate          409 to a duplicate counts as received
   --refuse                         nobody listens; open it again on the page or by the control API
+  --put cut --put-percent 90 --put-count 1   a PUT breaks off; it comes again, and arrives whole with the right digest
+  --put cut --no-resume            the same at a centre that keeps nothing of it: the whole comes again
+  --put-bytes-per-s 50000          a thin line: stills overtake clips, of the live picture the newest comes
 
 control API, below the page's address (POST with Content-Type: application/json)
   GET  /control/state?newest=N             everything known
@@ -52,22 +65,28 @@ control API, below the page's address (POST with Content-Type: application/json)
   POST /control/reply    {"alarm": "alm_…", "reply": "accepted", "operator": {…}, "reason": "…"}
   POST /control/request  {"alarm": "alm_…", "request": "clip", "camera": "…", "from": "…", "to": "…", …}
   POST /control/faults   {"answer": "status", "status": 503, "count": 3}
+  POST /control/put-faults  {"answer": "cut", "percent": 90, "count": 1, "kinds": ["clip"]}
+  GET  /control/live/ALARM/CAMERA/index.m3u8   a live picture that was PUT
 """
 PREFERRED_PORT, PREFERRED_PAGE_PORT = 9110, 9111
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keys:
-    """The three secrets of a centre; `made` holds those that were made up for this run, by variable name."""
+    """The secrets of a centre, `answer_secret` only of one that cannot call the school; `made` holds those that were made up
+    for this run, by variable name."""
 
     secret: str
     drill_secret: str
     token: str
+    media_token: str
     made: Mapping[str, str]
+    answer_secret: str | None = None
 
 
-def keys_from_environment() -> Keys:
-    """Read CENTRE_SECRET, CENTRE_DRILL_SECRET and CENTRE_TOKEN; make up what is missing."""
+def keys_from_environment(*, answers_only: bool = False) -> Keys:
+    """Read CENTRE_SECRET, CENTRE_DRILL_SECRET, CENTRE_TOKEN and CENTRE_MEDIA_TOKEN, for `answers_only` also CENTRE_ANSWER_SECRET;
+    make up what is missing."""
     made: dict[str, str] = {}
 
     def take(name: str, fresh: str) -> str:
@@ -80,6 +99,8 @@ def keys_from_environment() -> Keys:
         secret=take("CENTRE_SECRET", new_secret()),
         drill_secret=take("CENTRE_DRILL_SECRET", new_secret()),
         token=take("CENTRE_TOKEN", secrets.token_urlsafe(24)),
+        media_token=take("CENTRE_MEDIA_TOKEN", secrets.token_urlsafe(24)),
+        answer_secret=take("CENTRE_ANSWER_SECRET", new_secret()) if answers_only else None,
         made=made,
     )
 
@@ -107,6 +128,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     faults.add_argument("--conflict-on-duplicate", action="store_true", help="409 to what was taken before")
     faults.add_argument("--refuse", action="store_true", help="do not listen at all")
+    _add_put_faults(parser)
+
+
+def _add_put_faults(parser: argparse.ArgumentParser) -> None:
+    puts = parser.add_argument_group("faults of what is PUT (also changeable while it runs)")
+    puts.add_argument("--put", choices=PUT_ANSWERS, default="normal", help="how PUTs are treated")
+    puts.add_argument("--put-status", type=int, default=503, help="for --put status (default %(default)s)")
+    puts.add_argument(
+        "--put-percent", type=float, default=90.0, help="of the body, for --put cut (default %(default)s)"
+    )
+    puts.add_argument("--put-bytes-per-s", type=int, help="read no faster")
+    puts.add_argument("--put-count", type=int, help="only the next so many PUTs")
+    puts.add_argument("--put-kinds", type=_words, default=(), help="only still, clip or live, with commas")
+    puts.add_argument("--put-chance-percent", type=float, default=100.0, help="only so many, by chance")
+    puts.add_argument("--put-seed", type=int, default=1, help="of that chance (default %(default)s)")
+    puts.add_argument("--no-resume", action="store_true", help="keep nothing of a PUT that broke off")
 
 
 def add_behaviour(parser: argparse.ArgumentParser) -> None:
@@ -121,6 +158,12 @@ def add_behaviour(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--auto-delay-s", type=float, default=1.0, help="where SCRIPT gives no seconds")
     parser.add_argument("--log", type=Path, metavar="FILE", help="append all that happens, as JSON lines")
     parser.add_argument("--media-dir", type=Path, metavar="DIR", help="keep every still and clip here")
+    parser.add_argument(
+        "--answers-only",
+        action="store_true",
+        help="never call the school, as a centre before a school behind NAT: replies and requests go into the answers to its "
+        "messages, signed with CENTRE_ANSWER_SECRET (the site file's answer_secret); implies --no-fetch",
+    )
     parser.add_argument("--no-fetch", action="store_true", help="do not fetch evidence")
     parser.add_argument("--watch-live", action="store_true", help="open every camera's live link at an alarm")
     parser.add_argument(
@@ -130,9 +173,16 @@ def add_behaviour(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="the school's own address: its token is sent below it only (default: to loopback only)",
     )
+    add_encryption(parser)
 
 
-def centre_from(args: argparse.Namespace, keys: Keys, *, faults: Faults | None = None) -> SimulatedCentre:
+def centre_from(
+    args: argparse.Namespace,
+    keys: Keys,
+    *,
+    faults: Faults | None = None,
+    put_faults: PutFaults | None = None,
+) -> SimulatedCentre:
     """Build the centre that the arguments describe. Raises ValueError saying which argument is wrong."""
     return SimulatedCentre(
         secret=keys.secret,
@@ -148,13 +198,17 @@ def centre_from(args: argparse.Namespace, keys: Keys, *, faults: Faults | None =
         fetch=not args.no_fetch,
         watch_live=args.watch_live,
         faults=faults,
+        answer_secret=keys.answer_secret,
         tell=None if args.quiet else _tell,
+        media_token=keys.media_token,
+        put_faults=put_faults,
+        encryption=encryption_from(args),
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run until SIGTERM. 0, or 2 if an argument or a secret is wrong."""
-    keys = keys_from_environment()
+    keys = keys_from_environment(answers_only=args.answers_only)
     try:
         faults = Faults(
             answer=args.answer,
@@ -166,15 +220,26 @@ def run(args: argparse.Namespace) -> int:
             conflict_on_duplicate=args.conflict_on_duplicate,
             refuse=args.refuse,
         )
-        return asyncio.run(_run(args, keys, faults))
+        put_faults = PutFaults(
+            answer=args.put,
+            status=args.put_status,
+            percent=args.put_percent,
+            bytes_per_s=args.put_bytes_per_s,
+            count=args.put_count,
+            kinds=args.put_kinds,
+            chance_percent=args.put_chance_percent,
+            seed=args.put_seed,
+            resumable=not args.no_resume,
+        )
+        return asyncio.run(_run(args, keys, faults, put_faults))
     except (ValueError, OSError) as error:
         print(f"campus-simulators centre: {error}", file=sys.stderr)
         return 2
 
 
-async def _run(args: argparse.Namespace, keys: Keys, faults: Faults) -> int:
+async def _run(args: argparse.Namespace, keys: Keys, faults: Faults, put_faults: PutFaults) -> int:
     stopped = stop_asked(with_parent=args.with_parent)
-    centre = centre_from(args, keys, faults=faults)
+    centre = centre_from(args, keys, faults=faults, put_faults=put_faults)
     async with centre:
         print(json.dumps(addresses(centre, keys)), flush=True)
         await stopped.wait()
@@ -186,6 +251,7 @@ def addresses(centre: SimulatedCentre, keys: Keys) -> dict[str, object]:
     return {
         "url": centre.url,
         "backup_url": centre.backup_url,
+        "media_url": centre.media_url,
         "page": centre.page_url,
         "made_for_this_run": dict(keys.made),
     }
@@ -195,7 +261,11 @@ def _tell(entry: Entry) -> None:
     at = datetime.fromtimestamp(entry.at_s).astimezone().strftime("%H:%M:%S.%f")[:-3]
     about = entry.about
     attempt = about.get("attempt") or {}
-    words = [str(about[name]) for name in ("type", "subject", "alarm", "reply", "request") if about.get(name)]
+    words = [
+        str(about[name])
+        for name in ("type", "subject", "alarm", "name", "reply", "request")
+        if about.get(name)
+    ]
     if attempt.get("refusal"):
         words.append(attempt["refusal"])
     if "status" in attempt or "status" in about:

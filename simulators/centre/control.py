@@ -12,13 +12,14 @@ from aiohttp import web
 from simulators.centre.duty import Duty
 from simulators.centre.faults import Faults, faults_from
 from simulators.centre.ledger import AlarmFile, Evidence, Ledger, Message, SentReply
+from simulators.centre.put_faults import PutPlan, put_faults_from
 from simulators.centre.replies import WORDS
 
 _LONGEST_WAIT_S = 60.0
 _EVENTS_AT_ONCE = 1_000
 _SHOWN_REFUSALS = 50
 _PAGE_POLICY = (
-    "default-src 'self'; img-src 'self' data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+    "default-src 'self'; img-src 'self' data:; media-src 'self' blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
     "frame-ancestors 'none'"
 )
 
@@ -46,6 +47,9 @@ def add_routes(app: web.Application, duty: Duty, door: Door) -> None:
     app.router.add_get("/control/faults", desk.faults)
     app.router.add_post("/control/faults", desk.change_faults)
     app.router.add_get("/control/media/{evidence}", desk.media)
+    app.router.add_get("/control/put-faults", desk.put_faults)
+    app.router.add_post("/control/put-faults", desk.change_put_faults)
+    app.router.add_get("/control/live/{alarm}/{camera}/{name}", desk.live)
 
 
 class _Desk:
@@ -61,8 +65,11 @@ class _Desk:
 
     async def state(self, request: web.Request) -> web.Response:
         newest = _number(request, "newest", default=None)
+        state = state_of(self._duty.ledger, self._door, newest=int(newest) if newest is not None else None)
+        for alarm in state["alarms"]:
+            alarm |= self._pushed_for(alarm["id"])
         return web.json_response(
-            state_of(self._duty.ledger, self._door, newest=int(newest) if newest is not None else None)
+            {**state, "put_faults": asdict(self._duty.pushed.plan.faults), "waiting": self._duty.waiting}
         )
 
     async def events(self, request: web.Request) -> web.Response:
@@ -103,6 +110,40 @@ class _Desk:
         except ValueError as error:
             raise _bad_request(str(error)) from error
         return web.json_response(asdict(self._door.faults))
+
+    def _pushed_for(self, alarm: str) -> dict[str, Any]:
+        pushed = self._duty.pushed
+        puts = [
+            {
+                name: getattr(item, name)
+                for name in ("name", "first_s", "whole_s", "bytes", "sha256", "puts", "resumed")
+            }
+            for item in pushed.of(alarm)
+        ]
+        live = [one.as_json() for (of, _), one in pushed.live.items() if of == alarm]
+        return {"puts": puts, "pushed_live": live}
+
+    async def put_faults(self, _: web.Request) -> web.Response:
+        return web.json_response(asdict(self._duty.pushed.plan.faults))
+
+    async def change_put_faults(self, request: web.Request) -> web.Response:
+        body = await _json_body(request)
+        plan = self._duty.pushed.plan
+        try:
+            self._duty.pushed.plan = PutPlan(put_faults_from(plan.faults, body))
+        except ValueError as error:
+            raise _bad_request(str(error)) from error
+        faults = asdict(self._duty.pushed.plan.faults)
+        await self._duty.happened("put-faults-changed", faults=faults)
+        return web.json_response(faults)
+
+    async def live(self, request: web.Request) -> web.Response:
+        """A part of a live picture that was PUT."""
+        of = request.match_info
+        found = self._duty.pushed.live_part(of["alarm"], of["camera"], of["name"])
+        if found is None:
+            raise web.HTTPNotFound(text="not PUT, or no longer named by its playlist")
+        return web.Response(body=found[1], content_type=found[0], headers={"Cache-Control": "no-store"})
 
     async def media(self, request: web.Request) -> web.StreamResponse:
         kept = self._duty.kept(request.match_info["evidence"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -13,15 +14,18 @@ from typing import IO, Any, TypeVar
 
 import aiohttp
 
+from simulators.centre.answers import AnswerBasket
 from simulators.centre.events import Event
 from simulators.centre.ledger import AlarmFile, Attempt, Entry, Evidence, Ledger, LiveLook, SentReply
 from simulators.centre.media import Kept, MediaShelf, look_live
+from simulators.centre.pushed import PushedMedia
 from simulators.centre.replies import ScriptRun, Step, may_have_token, reply_body, requests_url, send
 
 T = TypeVar("T")
 
 _TEMPORARY_MEDIA_BYTES = 512 * 1024 * 1024
 _LIVE_WITHIN_S = 10.0
+_OUTCOME_WITHIN_S = 120.0
 
 
 class Duty:
@@ -38,16 +42,23 @@ class Duty:
         fetch: bool,
         watch_live: bool,
         tell: Callable[[Entry], None] | None,
+        media_token: str = "",
+        call_tls: ssl.SSLContext | None = None,
+        basket: AnswerBasket | None = None,
     ) -> None:
+        """With a `basket` the school is never called: replies and requests wait in it, and nothing is fetched."""
+        self._basket = basket
         self._token = token
         self._script = tuple(script)
         self._schools = tuple(schools)
         self._log_file = log
         self._media_dir = media_dir
-        self._fetch = fetch
-        self._watch_live = watch_live
+        self._fetch = fetch and basket is None
+        self._watch_live = watch_live and basket is None
         self._tell = tell
+        self._call_tls = call_tls
         self.ledger = Ledger()
+        self.pushed = PushedMedia(media_token, self.happened)
         self.changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
         self._runs: dict[str, ScriptRun] = {}
@@ -71,7 +82,9 @@ class Duty:
             self._shelf = MediaShelf(Path(self._temporary.name), keep_bytes=_TEMPORARY_MEDIA_BYTES)
         else:
             self._shelf = MediaShelf(self._media_dir, keep_bytes=None)
-        self._http = aiohttp.ClientSession()
+        self.pushed.begin(self._shelf.directory)
+        connector = None if self._call_tls is None else aiohttp.TCPConnector(ssl=self._call_tls)
+        self._http = aiohttp.ClientSession(connector=connector)
 
     async def stop(self) -> None:
         """End all that goes on beside. Raises an exception group if any of it had failed unexpectedly."""
@@ -104,7 +117,26 @@ class Duty:
                 about["problems"] = list(message.problems)
         if alarm is not None:
             self._follow(alarm, event, attempt)
+        if self._basket is not None and attempt.taken:
+            self._basket.outcomes(event)
         await self.happened(what, at=attempt, **about, attempt=attempt.as_json())
+
+    async def answer_to(self, event: Event) -> tuple[bytes | None, dict[str, str]]:
+        """What the answer to a message just taken says, and the headers that sign it; None if it says nothing."""
+        said = self._basket.take(event) if self._basket is not None else None
+        if self._basket is None or said is None:
+            return None, {}
+        given = json.loads(said)
+        items = [item["id"] for item in (*given["replies"], *given["requests"])]
+        await self.happened("given", type=event.type, message=event.id, items=items)
+        return said, self._basket.headers(event.id, said)
+
+    @property
+    def waiting(self) -> list[dict[str, Any]] | None:
+        """Items whose outcome is not known yet; None for a centre that calls."""
+        if self._basket is None:
+            return None
+        return [{**waiting.item, "given": waiting.given} for waiting in self._basket.waiting]
 
     def kept(self, evidence_id: str) -> Kept | None:
         """The fetched file of one item, or None."""
@@ -129,7 +161,7 @@ class Duty:
     async def reply(
         self, alarm_id: str, word: str, *, operator: dict[str, Any] | None = None, reason: str | None = None
     ) -> SentReply:
-        """Send one reply to the school.
+        """Send one reply to the school and wait for its answer, or for the outcome of what went into ours.
 
         Raises KeyError for an unknown alarm, ValueError without a reply_url that may have the token.
         """
@@ -164,11 +196,18 @@ class Duty:
                 cameras = alarm.raised.data.get("cameras")
                 for camera in cameras if isinstance(cameras, list) else []:
                     self._start(self._look(alarm, camera))
-        elif word == "evidence" and self._fetch:
+        elif word == "evidence":
             announced = event.data.get("evidence")
             item = alarm.evidence.get(str(announced.get("id"))) if isinstance(announced, dict) else None
             if item is not None and item.announced is announced:
-                self._start(self._fetch_item(alarm, item))
+                if self.pushed.names(str(announced.get("url")), alarm.id, str(announced.get("id"))):
+                    self._start(self._judge_pushed(alarm, item))
+                elif self._fetch:
+                    self._start(self._fetch_item(alarm, item))
+        elif word == "manifest":
+            message = self.ledger.messages.get(event.id)
+            if message is not None:
+                message.problems += self.pushed.false_claims(alarm.id, event.data)
         if going := self._runs.get(alarm.id):
             going.came(word, attempt.arrived_monotonic_s)
 
@@ -199,6 +238,16 @@ class Duty:
         await self._shelf.fetch(self._http, alarm.id, item)
         await self.happened("fetched", alarm=alarm.id, evidence=asdict(item))
 
+    async def _judge_pushed(self, alarm: AlarmFile, item: Evidence) -> None:
+        assert self._shelf is not None
+        put = self.pushed.whole(str(item.announced.get("id")))
+        if put is None:
+            item.problem = "announced before it was PUT"
+        else:
+            item.tries, item.pushed_s = put.puts, put.whole_s
+            await self._shelf.take_pushed(alarm.id, item, put.file)
+        await self.happened("fetched", alarm=alarm.id, evidence=asdict(item))
+
     async def _look(self, alarm: AlarmFile, camera: Any) -> None:
         assert self._http is not None
         camera = camera if isinstance(camera, dict) else {}
@@ -214,6 +263,14 @@ class Duty:
 
     async def _send(self, alarm: AlarmFile, kind: str, word: str, body: dict[str, Any]) -> SentReply:
         assert self._http is not None
+        if self._basket is not None:
+            waiting = self._basket.put(kind, alarm.id, word, body, drill=alarm.drill)
+            try:
+                async with asyncio.timeout(_OUTCOME_WITHIN_S):
+                    await waiting.done.wait()
+            except TimeoutError:
+                waiting.sent.problem = f"no outcome within {_OUTCOME_WITHIN_S:.0f} s; it waits on"
+            return waiting.sent
         url = alarm.reply_url
         if url is None:
             raise ValueError(f"{alarm.id} has no reply_url (its raised message has not come)")

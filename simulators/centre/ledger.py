@@ -70,12 +70,14 @@ class Evidence:
 
     `sha256_right` and `bytes_right` compare the announcement with the bytes received; `decodes` is None if
     nothing here could look; `clock_ms` is the unix time read back from the picture itself (simulated cameras
-    show one; of a clip its first frame's), None if there is none. `file` is where it is kept.
+    show one; of a clip its first frame's), None if there is none. `file` is where it is kept. `pushed_s` is when the school
+    had PUT the whole of it; nothing is fetched then.
     """
 
     announced: dict[str, Any]
     arrived_s: float
     fetched_s: float | None = None
+    pushed_s: float | None = None
     tries: int = 0
     problem: str | None = None
     sha256_right: bool | None = None
@@ -101,7 +103,10 @@ class LiveLook:
 
 @dataclass(slots=True, kw_only=True)
 class SentReply:
-    """One reply or request of the centre's to the school, with the school's answer."""
+    """One reply or request of the centre's to the school, with the school's answer.
+
+    `item` is its id where it was given in an answer body; `status` is then what a call would have been answered.
+    """
 
     word: str
     body: dict[str, Any]
@@ -110,6 +115,7 @@ class SentReply:
     status: int | None = None
     answer: Any = None
     problem: str | None = None
+    item: str | None = None
 
 
 @dataclass(slots=True, kw_only=True)

@@ -51,6 +51,11 @@ class MediaShelf:
         self._held_bytes = 0
         self._gate = asyncio.Semaphore(_TOGETHER)
 
+    @property
+    def directory(self) -> Path:
+        """Where the files are."""
+        return self._directory
+
     def kept(self, evidence_id: str) -> Kept | None:
         """The kept file of one item, or None."""
         return self._kept.get(evidence_id)
@@ -77,6 +82,17 @@ class MediaShelf:
                     return
                 if wait_s is not None:
                     await asyncio.sleep(wait_s)
+
+    async def take_pushed(self, alarm_id: str, item: Evidence, file: Path) -> None:
+        """Judge an item that the school has PUT, and keep it as if it had been fetched."""
+        async with self._gate:
+            try:
+                content = await asyncio.to_thread(file.read_bytes)
+            except OSError as error:
+                item.problem = f"what was PUT is gone: {error}"
+                return
+            await self._judge(alarm_id, item, content)
+            await asyncio.to_thread(file.unlink, missing_ok=True)
 
     async def _get(self, http: aiohttp.ClientSession, url: str) -> bytes:
         async with http.get(url, timeout=_TIMEOUT) as answer:

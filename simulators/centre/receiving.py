@@ -61,16 +61,22 @@ def status_for(seen: Examined, faults: Faults, *, conflict: bool) -> int:
 
 
 async def give_answer(
-    request: web.Request, faults: Faults, status: int, refusal: str | None
+    request: web.Request,
+    faults: Faults,
+    status: int,
+    refusal: str | None,
+    *,
+    said: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> web.StreamResponse:
-    """Answer with `status`; a healthy answer has no body, a refusal says why."""
+    """Answer with `status`; a healthy answer has no body but what is `said` in it, a refusal says why."""
     if status == 0:
         if request.transport is not None:
             request.transport.abort()
         return web.Response(status=500)  # goes nowhere: the connection is gone
     if faults.answer == "status":
-        headers = {} if faults.retry_after_s is None else {"Retry-After": str(faults.retry_after_s)}
-        return web.Response(status=status, headers=headers, text="fault of the simulated centre")
+        later = {} if faults.retry_after_s is None else {"Retry-After": str(faults.retry_after_s)}
+        return web.Response(status=status, headers=later, text="fault of the simulated centre")
     if refusal is not None:
         return web.json_response({"title": refusal}, status=status, content_type="application/problem+json")
     if faults.answer == "truncated":
@@ -86,4 +92,7 @@ async def give_answer(
         if request.transport is not None:
             request.transport.close()
         return answer
+    if said is not None:
+        status = 200 if status == 204 else status
+        return web.Response(status=status, body=said, content_type="application/json", headers=headers)
     return web.Response(status=status)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import secrets
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -14,9 +15,13 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from simulators.centre import control
+from simulators.centre.answers import AnswerBasket
 from simulators.centre.duty import Duty
+from simulators.centre.encryption import Encryption
 from simulators.centre.faults import HEALTHY, Faults
 from simulators.centre.ledger import AlarmFile, Attempt, Entry, Ledger, Message, SentReply
+from simulators.centre.pushed import MEDIA_PATH, PushedMedia
+from simulators.centre.put_faults import PutFaults, PutPlan
 from simulators.centre.receiving import examine, give_answer, status_for
 from simulators.centre.replies import Step
 from simulators.centre.signatures import key_of
@@ -33,9 +38,11 @@ class SimulatedCentre:
     """A 110 centre on this machine. Use `async with`, or `start()` and `stop()`; stop may be called twice.
 
     `secret` and `drill_secret` are `whsec_…`; `token` is what the school expects as Bearer. `script` is the
-    automatic replies (see `replies.read_script`). `schools` are the addresses below which the token may be
+    automatic replies (see `replies.read_script`). `media_token` is what
+    PUTs must bear; without one nothing that is PUT is taken. `schools` are the addresses below which the token may be
     sent; none given means loopback only. With port 0 any free port is taken; a busy port
-    moves on to a free one. Start raises OSError if `listen` is no address of this machine.
+    moves on to a free one. With `answer_secret` it is a centre that cannot call the school: it gives its replies and requests
+    in its answers, signed with that secret, and fetches nothing. Start raises OSError if `listen` is no address of this machine.
     """
 
     def __init__(
@@ -55,11 +62,20 @@ class SimulatedCentre:
         fetch: bool = True,
         watch_live: bool = False,
         faults: Faults | None = None,
+        answer_secret: str | None = None,
         tell: Callable[[Entry], None] | None = None,
+        media_token: str | None = None,
+        put_faults: PutFaults | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
         self._keys = {"live": key_of(secret), "drill": key_of(drill_secret)}
         if self._keys["live"] == self._keys["drill"]:
             raise ValueError("the live and the drill secret are equal; a drill could pass for an alarm")
+        basket = AnswerBasket(key_of(answer_secret)) if answer_secret else None
+        if answer_secret and key_of(answer_secret) in self._keys.values():
+            raise ValueError(
+                "the answer secret is that of messages; whoever checks those could forge answers"
+            )
         self._duty = Duty(
             token=token,
             script=script,
@@ -69,10 +85,16 @@ class SimulatedCentre:
             fetch=fetch,
             watch_live=watch_live,
             tell=tell,
+            media_token=media_token or secrets.token_urlsafe(24),
+            call_tls=encryption.call if encryption else None,
+            basket=basket,
         )
+        if put_faults is not None:
+            self.pushed.plan = PutPlan(put_faults)
         self._address = (listen, port)
         self._control_address = (control_listen, control_port)
         self._faults = faults or HEALTHY
+        self._tls = encryption.listen if encryption else None
         self._runner: web.AppRunner | None = None
         self._site: web.SockSite | None = None
 
@@ -81,12 +103,26 @@ class SimulatedCentre:
     @property
     def url(self) -> str:
         """The address for the site file's `centre.webhook.url`."""
-        return f"http://{_host(self._address[0])}:{self._address[1]}{PATHS[0]}"
+        return f"{self._scheme}://{_host(self._address[0])}:{self._address[1]}{PATHS[0]}"
 
     @property
     def backup_url(self) -> str:
         """The same centre by a second path, for `backup_url`."""
-        return f"http://{_host(self._address[0])}:{self._address[1]}{PATHS[1]}"
+        return f"{self._scheme}://{_host(self._address[0])}:{self._address[1]}{PATHS[1]}"
+
+    @property
+    def _scheme(self) -> str:
+        return "http" if self._tls is None else "https"
+
+    @property
+    def media_url(self) -> str:
+        """The address for `centre.media_url`."""
+        return f"{self._scheme}://{_host(self._address[0])}:{self._address[1]}{MEDIA_PATH}"
+
+    @property
+    def pushed(self) -> PushedMedia:
+        """What was PUT; its `plan` holds the faults of PUTs."""
+        return self._duty.pushed
 
     @property
     def page_url(self) -> str:
@@ -157,6 +193,7 @@ class SimulatedCentre:
         app = web.Application(client_max_size=_BODY_LIMIT_BYTES)
         for path in PATHS:
             app.router.add_post(path, self._receive)
+        self.pushed.add_routes(app)
         control.add_routes(app, self._duty, self)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_CLOSE_WITHIN_S)
         await self._runner.setup()
@@ -175,7 +212,7 @@ class SimulatedCentre:
     async def _open_listener(self) -> None:
         assert self._runner is not None
         listener, self._address = bind(*self._address)
-        self._site = web.SockSite(self._runner, listener)
+        self._site = web.SockSite(self._runner, listener, ssl_context=self._tls)
         await self._site.start()
 
     async def _close_listener(self) -> None:
@@ -217,7 +254,11 @@ class SimulatedCentre:
             status=status,
         )
         await self._duty.keep(seen.event, body, attempt)
-        return await give_answer(request, faults, status, seen.refusal)
+        said: bytes | None = None
+        own: dict[str, str] = {}
+        if attempt.taken and seen.event is not None and faults.answer == "normal":
+            said, own = await self._duty.answer_to(seen.event)
+        return await give_answer(request, faults, status, seen.refusal, said=said, headers=own)
 
     # --- telling
 

@@ -63,6 +63,13 @@ class SqlAlarms:
         rows = self._c.execute(select(timeline).where(timeline.c.alarm == alarm).order_by(timeline.c.n))
         return [TimelineEntry(at=r.at, what=r.what, detail=json.loads(r.detail)) for r in rows]
 
+    def steps(self, after: int) -> list[tuple[int, str, str]]:
+        query = select(timeline.c.n, timeline.c.alarm, timeline.c.what).where(timeline.c.n > after)
+        return [(r.n, r.alarm, r.what) for r in self._c.execute(query.order_by(timeline.c.n).limit(1000))]
+
+    def last_step(self) -> int:
+        return int(self._c.execute(select(func.max(timeline.c.n))).scalar() or 0)
+
     def listed(
         self,
         *,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
-from gateway.ports import Request
+from gateway.ports import Attempt, Request
+from storage.sql.messages import add_attempt, read_attempt
 from storage.sql.prepared import PreparedInsert
+from storage.sql.tables import attempt as attempt_table
 from storage.sql.tables import evidence as table
 from storage.sql.tables import request as request_table
 
@@ -63,6 +65,35 @@ class SqlEvidence:
             table.c.state == EvidenceState.STORED.value,
         )
         return [_evidence(row) for row in self._c.execute(query.limit(100))]
+
+    def to_push(self, stored_since: datetime | None) -> list[tuple[Evidence, int]]:
+        tried = select(func.count()).where(attempt_table.c.message == table.c.id).scalar_subquery()
+        # Not by state, which is that of a month's evidence: what is stored has its time, and by that it is found.
+        query = select(table, tried.label("tried")).where(
+            table.c.uploaded_at.is_(None), table.c.stored_at.is_not(None)
+        )
+        if stored_since is not None:
+            query = query.where(table.c.stored_at >= stored_since)
+        return [(_evidence(row), row.tried) for row in self._c.execute(query.order_by(table.c.n))]
+
+    def untold(self) -> list[Evidence]:
+        query = select(table).where(table.c.stored_at.is_not(None), table.c.told_at.is_(None))
+        return [_evidence(row) for row in self._c.execute(query.order_by(table.c.n))]
+
+    def attempted(self, attempt: Attempt) -> None:
+        add_attempt(self._c, attempt)
+
+    def attempts(self, alarm: str) -> Mapping[str, list[Attempt]]:
+        query = (
+            select(attempt_table)
+            .join(table, table.c.id == attempt_table.c.message)
+            .where(table.c.alarm == alarm)
+            .order_by(attempt_table.c.n)
+        )
+        found: dict[str, list[Attempt]] = {}
+        for row in self._c.execute(query):
+            found.setdefault(row.message, []).append(read_attempt(row))
+        return found
 
 
 class SqlRequests:

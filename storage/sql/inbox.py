@@ -76,6 +76,10 @@ class SqlInbox:
         )
         return int(done.lastrowid or 0) if done.rowcount == 1 else None
 
+    def note(self, identity: str, topic: str, at: datetime) -> None:
+        # Under no packet id: what is kept for a DUP is dropped with its packet id, this is not.
+        self.admit(InboxEntry(identity=identity, topic=topic, digest="", mid=0, arrived_at=at, alarm=None))
+
     def belongs(self, number: int, alarm: str) -> None:
         self._c.execute(update(inbox).where(inbox.c.n == number).values(alarm=alarm))
 
@@ -91,7 +95,12 @@ class SqlInbox:
         if row is None:
             return Memory()
         return Memory(
-            closed=row.closed, down=row.down, tail_until=row.tail_until, freed_until=row.freed_until
+            closed=row.closed,
+            down=row.down,
+            tail_until=row.tail_until,
+            freed_until=row.freed_until,
+            counter=row.counter,
+            counted_at=row.counted_at,
         )
 
     def remember(self, source: str, memory: Memory) -> None:
@@ -100,6 +109,8 @@ class SqlInbox:
             "down": memory.down,
             "tail_until": memory.tail_until,
             "freed_until": memory.freed_until,
+            "counter": memory.counter,
+            "counted_at": memory.counted_at,
         }
         self._c.execute(
             upsert(contact_memory)

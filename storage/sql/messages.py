@@ -70,18 +70,7 @@ class SqlMessages:
         return bytes(self._c.execute(select(table.c.body).where(table.c.id == message)).scalar_one())
 
     def attempted(self, attempt: Attempt, due_at: Any) -> bool:
-        _ATTEMPT.run(
-            self._c,
-            {
-                "message": attempt.message,
-                "path": attempt.path,
-                "at": attempt.at,
-                "took_ms": attempt.took_ms,
-                "status": attempt.status,
-                "outcome": attempt.outcome.value,
-                "detail": attempt.detail,
-            },
-        )
+        add_attempt(self._c, attempt)
         if attempt.outcome is Outcome.RECEIVED:
             done = self._c.execute(
                 _RECEIVED, {"the_id": attempt.message, "received": attempt.at, "at": attempt.at}
@@ -103,17 +92,7 @@ class SqlMessages:
             .order_by(attempt_table.c.n)
         )
         for row in self._c.execute(query):
-            attempts[row.message].append(
-                Attempt(
-                    message=row.message,
-                    path=row.path,
-                    at=row.at,
-                    took_ms=row.took_ms,
-                    status=row.status,
-                    outcome=Outcome(row.outcome),
-                    detail=row.detail,
-                )
-            )
+            attempts[row.message].append(read_attempt(row))
         return [(m, attempts[m.id]) for m in messages]
 
     def overdue(self, type_: str, created_before: datetime) -> list[tuple[str, str]]:
@@ -144,6 +123,35 @@ class SqlMessages:
     def undelivered(self) -> int:
         query = select(func.count()).where(table.c.received_at.is_(None), table.c.superseded.is_(False))
         return int(self._c.execute(query).scalar_one())
+
+
+def add_attempt(connection: Connection, attempt: Attempt) -> None:
+    """Keep an attempt at a message, or at the upload of an item: its ``message`` is then the item's id."""
+    _ATTEMPT.run(
+        connection,
+        {
+            "message": attempt.message,
+            "path": attempt.path,
+            "at": attempt.at,
+            "took_ms": attempt.took_ms,
+            "status": attempt.status,
+            "outcome": attempt.outcome.value,
+            "detail": attempt.detail,
+        },
+    )
+
+
+def read_attempt(row: Row[Any]) -> Attempt:
+    """A row of attempts."""
+    return Attempt(
+        message=row.message,
+        path=row.path,
+        at=row.at,
+        took_ms=row.took_ms,
+        status=row.status,
+        outcome=Outcome(row.outcome),
+        detail=row.detail,
+    )
 
 
 def _message(row: Row[Any]) -> Message:

@@ -22,6 +22,8 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from gateway.domain.errors import InvariantBroken, Unavailable
 from storage.sql.alarms import SqlAlarms
+from storage.sql.answers import SqlAnswerItems
+from storage.sql.contacts import SqlContacts
 from storage.sql.drills import SqlDrillWindows
 from storage.sql.evidence import SqlEvidence, SqlRequests
 from storage.sql.faults import SqlFaults
@@ -43,6 +45,7 @@ class SqlTransaction:
 
     def __init__(self, connection: Connection) -> None:
         self.inbox = SqlInbox(connection)
+        self.contacts = SqlContacts(connection)
         self.alarms = SqlAlarms(connection)
         self.evidence = SqlEvidence(connection)
         self.messages = SqlMessages(connection)
@@ -50,6 +53,7 @@ class SqlTransaction:
         self.requests = SqlRequests(connection)
         self.windows = SqlDrillWindows(connection)
         self.register = SqlRegister(connection)
+        self.answer_items = SqlAnswerItems(connection)
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Float,
     Index,
     Integer,
     LargeBinary,
@@ -66,6 +67,31 @@ contact_memory = Table(
     Column("down", Boolean, nullable=False),
     Column("tail_until", Instant),
     Column("freed_until", Instant),
+    Column("counter", BigInteger),
+    Column("counted_at", Instant),
+)
+
+# What each contact last told of itself, so that silence, a battery and an opened housing are known after a restart.
+contact_seen = Table(
+    "contact_seen",
+    metadata,
+    Column("point", Text, primary_key=True),
+    Column("at", Instant),
+    Column("battery", Integer),
+    Column("battery_low", Boolean, nullable=False),
+    Column("tamper_at", Instant),
+    Column("tampered", Boolean, nullable=False),
+    Column("test_at", Instant),
+    Column("qos", Integer),
+    Column("heard_s", Float, nullable=False),  # what listening.seconds was then
+)
+
+# One row: for how long the broker was listened to, over all runs. Silence is counted on this clock.
+listening = Table(
+    "listening",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("seconds", Float, nullable=False),
 )
 
 # Messages no codec could read: kept to be looked at, never tried again.
@@ -185,10 +211,17 @@ evidence = Table(
     Column("stored_at", Instant),
     Column("uploaded_at", Instant),
     Column("reason", Text),
+    Column("told_at", Instant),  # when alarm.evidence was made for it
     Index("evidence_by_alarm", "alarm", "n"),
     Index("evidence_by_key", "key", unique=True),
     Index("evidence_by_state", "state", "n"),
     Index("evidence_by_upload", "uploaded_at", "stored_at"),
+)
+
+Index(
+    "evidence_untold",
+    evidence.c.n,
+    sqlite_where=evidence.c.stored_at.is_not(None) & evidence.c.told_at.is_(None),
 )
 
 message = Table(
@@ -218,7 +251,7 @@ attempt = Table(
     "attempt",
     metadata,
     Column("n", Integer, primary_key=True),
-    Column("message", Text, nullable=False),
+    Column("message", Text, nullable=False),  # or the item of evidence whose PUT it was (path "media")
     Column("path", Text, nullable=False),
     Column("at", Instant, nullable=False),
     Column("took_ms", Integer, nullable=False),
@@ -255,6 +288,25 @@ request = Table(
     Column("evidence", Text),
     Column("ok", Boolean),
     Column("result", Text, nullable=False),
+    Column("item", Text),  # the answer item it came as; NULL if the centre called
     UniqueConstraint("id"),
     Index("request_by_alarm", "alarm", "n"),
 )
+
+# Replies and requests that came in answer bodies, by the centre's own ids: an item given again is known by its row.
+answer_item = Table(
+    "answer_item",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("digest", Text, nullable=False),  # SHA-256 of the item, to know another one under the same id
+    Column("kind", Text, nullable=False),
+    Column("alarm", Text),
+    Column("seen_at", Instant, nullable=False),  # when it last came
+    Column("ok", Boolean, nullable=False),
+    Column("reason", Text),  # why it was not applied
+    Column("state", Text),  # the alarm's, after it
+    Column("request", Text),
+    Column("told", Boolean, nullable=False),  # whether a heartbeat with its outcome was received
+    Index("answer_item_by_time", "seen_at"),
+)
+Index("answer_item_untold", answer_item.c.seen_at, sqlite_where=answer_item.c.told.is_(False))

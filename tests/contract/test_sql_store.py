@@ -25,6 +25,7 @@ from sqlalchemy import create_engine
 
 from gateway.domain.contact import Memory
 from gateway.domain.errors import InvariantBroken, Unavailable
+from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.fault import Fault, FaultKind
 from gateway.domain.message import MessageType, Outcome
 from gateway.ports import Attempt, InboxEntry, Request
@@ -497,5 +498,61 @@ def test_a_full_disk_is_unavailable_costs_the_ballast_first_and_is_survived(
             assert await store.read(known("n100", "n103")) == [True, True]
             store.inner.fill_ballast()
             assert not store.inner.ballast_spent
+
+    run(story())
+
+
+def test_what_is_to_be_pushed_is_stored_and_not_uploaded(tmp_path: Path) -> None:
+    """In the order in which it was asked for, with the attempts on record; a later look needs only what was stored since."""
+
+    def item(n: int, **changes: Any) -> Evidence:
+        values: dict[str, Any] = {
+            "id": f"evd_{n}",
+            "alarm": "alm_1",
+            "camera": "cam-a",
+            "kind": Kind.STILL,
+            "moment": Moment.PRESS,
+            "start": MORNING,
+            "end": MORNING,
+            "state": EvidenceState.STORED,
+            "stored_at": MORNING + timedelta(seconds=10 - n),
+        }
+        return Evidence(**(values | changes))
+
+    items = [
+        item(0),
+        item(1, state=EvidenceState.WANTED, stored_at=None),
+        item(2, uploaded_at=MORNING),
+        item(3, state=EvidenceState.FAILED, stored_at=None, reason="no frames"),
+        item(4),
+        item(5, alarm="alm_2"),
+    ]
+    attempts = [
+        Attempt(
+            message=id_,
+            path="media",
+            at=MORNING + timedelta(seconds=n),
+            took_ms=5,
+            status=status,
+            outcome=Outcome.FAILED,
+            detail="busy",
+        )
+        for n, (id_, status) in enumerate([("evd_4", 503), ("evd_5", None), ("evd_4", 503)])
+    ]
+
+    def fill(tx: SqlTransaction) -> None:
+        tx.evidence.add(items)
+        for attempt in attempts:
+            tx.evidence.attempted(attempt)
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            await store.write(fill)
+            found = await store.read(lambda tx: tx.evidence.to_push(None))
+            assert found == [(items[0], 0), (items[4], 2), (items[5], 1)]
+            since = MORNING + timedelta(seconds=6)
+            assert await store.read(lambda tx: tx.evidence.to_push(since)) == [(items[0], 0), (items[4], 2)]
+            kept = await store.read(lambda tx: tx.evidence.attempts("alm_1"))
+            assert kept == {"evd_4": [attempts[0], attempts[2]]}
 
     run(story())

@@ -16,7 +16,7 @@ import gateway.api
 from gateway.domain.alarm import State
 from gateway.domain.evidence import EvidenceState
 from gateway.domain.fault import FaultKind
-from gateway.domain.message import Answer, MessageType
+from gateway.domain.message import Answer, Message, MessageType
 from gateway.supervising import Heartbeat, Standing, Supervising, announce_plan
 from tests.support.http_face import CAMERA, Face, on_face
 from tests.support.json_schema import misfits
@@ -62,6 +62,10 @@ def supervising(face: Face, standing: Standing) -> Supervising:
         database_full=lambda: False,
         standing=standing,
     )
+
+
+async def _says_nothing(message: Message, answer: Answer) -> None:
+    """The centre's answers to heartbeats have no body here."""
 
 
 async def all_messages(face: Face) -> list[dict[str, Any]]:
@@ -123,6 +127,7 @@ async def all_messages(face: Face) -> list[dict[str, Any]]:
         answered=lambda _number, _answer: None,
         heard_at=lambda: None,
         signed=face.parts.registering.signed,
+        take=_says_nothing,
     )
     beating = asyncio.create_task(heartbeat.run())
     await asyncio.wait_for(path.heard.wait(), 10)
@@ -144,6 +149,28 @@ async def test_every_message_sent_is_as_described(face: Face) -> None:
         assert misfits(message, payload, DOCUMENT) == []
         for altered in alterations(message):
             assert misfits(altered, payload, DOCUMENT), f"nothing is said of {altered}"
+
+
+@on_face
+async def test_messages_of_a_school_that_pushes_are_as_described(face: Face) -> None:
+    """With a place for evidence a camera names its pushed playlist, and an item its place, which does not expire."""
+    pushing = replace(face.parts.envelopes, media_url="https://centre.example/media")
+    now, alarm = face.clock.now(), await face.add_alarm()
+    item = await face.add_evidence(b"picture")
+    point = face.parts.site.points[alarm.point]
+    raised = pushing.raised(alarm, point, {CAMERA: True}, now)
+    for type_, data in (
+        (MessageType.ALARM_RAISED, raised),
+        (MessageType.ALARM_EVIDENCE, pushing.evidence(item, now)),
+        (MessageType.ALARM_MANIFEST, pushing.manifest(alarm, [item], 1)),
+    ):
+        _, said = pushing.about_alarm(alarm, type_, data, at=now, now=now)
+        payload = DOCUMENT["components"]["messages"][type_.value]["payload"]
+        assert misfits(json.loads(said.body), payload, DOCUMENT) == []
+    place = f"https://centre.example/media/{alarm.id}"
+    assert raised["cameras"][0]["live"]["pushed"] == f"{place}/live/{CAMERA}/index.m3u8"
+    told = pushing.evidence(item, now)["evidence"]
+    assert (told["url"], told["expires_at"]) == (f"{place}/{item.id}.jpg", None)
 
 
 def alterations(message: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,16 +6,20 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gateway.delivering import SLOTS_OTHER, SLOTS_PRESS, Delivering
+from gateway.domain.alarm import State
 from gateway.domain.message import Answer, Message, MessageType
+from gateway.hearing import AnswerHeard
 from gateway.supervising import announce_plan
 from tests.support.builders import alarm, envelopes
 from tests.support.clock import ManualClock, run
+from tests.support.hearing import Ear, ear, reply_item, saying
 from tests.support.paths import OK, REFUSED, ScriptedPath, Tried
 from tests.support.stores import WatchedStore, opened
 
@@ -37,6 +41,7 @@ class Post:
     clock: ManualClock
     delivering: Delivering
     paths: Sequence[ScriptedPath]
+    ear: Ear
     answers: list[str] = field(default_factory=list)
 
     async def put(self, *types: MessageType) -> list[Message]:
@@ -69,17 +74,23 @@ async def post(
     async with opened(folder) as store:
         clock.busy = store.busy
         answers: list[str] = []
+        heard = ear(store, clock)
+
+        def hear(message: Message, answer: Answer) -> AnswerHeard:
+            answers.append(message.id)
+            return heard.hearing.hear(message, answer)
+
         delivering = Delivering(
             store=store,
             clock=clock,
             paths=lines,
             chance=NoChance(),
-            answered=lambda message, _: answers.append(message),
+            hear=hear,
         )
         task = asyncio.create_task(delivering.run())
         try:
             await clock.settle()
-            yield Post(store, clock, delivering, lines, answers)
+            yield Post(store, clock, delivering, lines, heard, answers)
         finally:
             task.cancel()
             await asyncio.wait([task])
@@ -401,6 +412,20 @@ def test_retry_after_is_honoured_up_to_30_s(tmp_path: Path, asked_s: float, next
     run(story())
 
 
+def test_retry_after_holds_while_other_messages_are_taken(tmp_path: Path) -> None:
+    """A centre that is too busy for this one asked for patience; its answer to a heartbeat does not take that back."""
+
+    async def story() -> None:
+        async with post(tmp_path, answer=Answer(status=503, retry_after_s=9)) as p:
+            (m,) = await p.put(MessageType.ALARM_RAISED)
+            for _ in range(20):
+                await p.clock.advance(1)
+                p.delivering.heartbeat_answered(0, OK)
+            assert p.paths[0].times_s(m.id) == [0, 9, 18]
+
+    run(story())
+
+
 @pytest.mark.parametrize("status", [301, 302, 400, 401, 404, 500, 502])
 def test_every_other_answer_is_tried_again(tmp_path: Path, status: int) -> None:
     """Neither a redirect nor an error is an end."""
@@ -500,5 +525,114 @@ def test_what_was_received_is_put_on_record_when_the_disk_is_back(tmp_path: Path
             await p.clock.advance(5)
             assert await p.undelivered() == 0
             assert len(p.paths[0].tried) == 1
+
+    run(story())
+
+
+def _replying(tried: Tried, *items: dict[str, Any]) -> Answer:
+    return saying(replies=list(items)) if tried.type == "alarm.raised" else OK
+
+
+async def _alarm_out(p: Post) -> Message:
+    """Commit an alarm with its alert, as intake does."""
+    now = p.clock.now()
+    one, said = envelopes().about_alarm(alarm(), MessageType.ALARM_RAISED, {}, at=now, now=now)
+
+    def work(tx: Any) -> None:
+        tx.alarms.add(one)
+        tx.messages.add(said)
+
+    await p.store.inner.write(work)
+    p.delivering.wake()
+    await p.clock.settle()
+    return said
+
+
+async def _state_and_waiting(p: Post) -> tuple[State, int]:
+    found = await p.store.inner.read(lambda tx: tx.alarms.get("alm_1"))
+    assert found is not None
+    return found.state, await p.undelivered()
+
+
+def test_an_answer_that_accepts_is_applied_in_the_commit_that_records_it(tmp_path: Path) -> None:
+    """One commit for both, so that no crash can come between: neither stands while the disk is full, then both do."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+            p.paths[0].answer = lambda tried: _replying(tried, reply_item())
+            p.store.refuse = 3
+            await _alarm_out(p)
+            assert await _state_and_waiting(p) == (State.RAISED, 1)
+            commits = p.store.commits
+            await p.clock.advance(5)
+            assert await _state_and_waiting(p) == (State.ACCEPTED, 0)
+            assert p.store.commits == commits + 1
+            assert p.ear.woken == ["gathering", "delivering"]
+
+    run(story())
+
+
+def test_what_an_answer_said_before_a_crash_is_said_and_applied_again(tmp_path: Path) -> None:
+    """The process dies before the commit: the message goes again after the start, and its answer is applied, once."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+            p.paths[0].answer = lambda tried: _replying(tried, reply_item())
+            p.store.refuse = 1000
+            said = await _alarm_out(p)
+            assert [t.message for t in p.paths[0].tried] == [said.id]
+        async with post(tmp_path, answer=saying(replies=[reply_item()])) as p:
+            assert await _state_and_waiting(p) == (State.ACCEPTED, 0)
+            steps = await p.store.inner.read(lambda tx: tx.alarms.timeline("alm_1"))
+            assert sorted(s.what for s in steps) == ["received", "replied"]
+
+    run(story())
+
+
+def test_an_answer_that_breaks_us_does_not_stop_delivery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistake of ours in applying an item costs that item: the alert counts as received and the stage goes on."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+
+            def fails(*_: object) -> Any:
+                raise ZeroDivisionError("ours")
+
+            monkeypatch.setattr(p.ear.hearing, "_say", fails)
+            p.paths[0].answer = lambda tried: _replying(tried, reply_item())
+            await _alarm_out(p)
+            assert await _state_and_waiting(p) == (State.RAISED, 0)
+            assert "ZeroDivisionError" in p.ear.refused["item r-1"]
+            await p.put(MessageType.ALARM_NOTE)
+            assert await p.undelivered() == 0
+
+    run(story())
+
+
+@pytest.mark.parametrize("status", [200, 409])
+def test_an_item_is_heard_in_any_answer_that_counts_as_received(tmp_path: Path, status: int) -> None:
+    """Also in the 409 of a centre that has had the message before."""
+
+    async def story() -> None:
+        async with post(tmp_path, answer=AWAY) as p:
+            await _alarm_out(p)
+            p.paths[0].answer = lambda tried: replace(_replying(tried, reply_item()), status=status)
+            await p.clock.advance(2)
+            assert await _state_and_waiting(p) == (State.ACCEPTED, 0)
+
+    run(story())
+
+
+def test_an_item_in_an_answer_that_is_no_receipt_is_not_heard(tmp_path: Path) -> None:
+    """A 503 with a reply in it says that nothing was taken."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+            p.paths[0].answer = lambda tried: replace(_replying(tried, reply_item()), status=503)
+            await _alarm_out(p)
+            await p.clock.advance(5)
+            assert await _state_and_waiting(p) == (State.RAISED, 1)
 
     run(story())

@@ -27,6 +27,7 @@ from gateway.operating import SOCKET, OperatorDoor, ask, tell_drill
 from tests.support.builders import envelopes, point, site
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import MORNING, ManualClock, run
+from tests.support.hearing import ear
 from tests.support.paths import REFUSED, ScriptedPath
 from tests.support.stores import WatchedStore, opened
 
@@ -57,7 +58,11 @@ async def box(folder: Path, *, clock: ManualClock | None = None, can_sign: bool 
         clock.busy = store.busy
         path = ScriptedPath(clock)
         delivering = Delivering(
-            store=store, clock=clock, paths=[path], chance=random.Random(1), answered=lambda _m, _a: None
+            store=store,
+            clock=clock,
+            paths=[path],
+            chance=random.Random(1),
+            hear=ear(store, clock).hearing.hear,
         )
         wakes: dict[str, Any] = {"wake_delivering": delivering.wake, "wake_gathering": lambda: None}
         drilling = Drilling(

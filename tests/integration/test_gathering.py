@@ -466,6 +466,7 @@ def test_a_request_of_the_centre_is_answered_either_way(tmp_path: Path, down: bo
                 "ok": not down,
                 "reason": "no frames" if down else None,
                 "evidence": None if down else asked.evidence,
+                "item": None,
             }
             kept = await y.store.read(lambda tx: tx.requests.get(asked.id))
             assert kept is not None

@@ -18,7 +18,7 @@ import pytest
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from simulators.button import ButtonError, SimulatedButton
+from simulators.button import ButtonError, ButtonFault, SimulatedButton
 from tests.support.mosquitto import running_mosquitto
 
 _WITHIN_S = 10.0
@@ -242,3 +242,30 @@ def test_wrong_arguments(words: list[str], said: str) -> None:
     status, lines, error = command("mqtt://127.0.0.1:1", *words)
     assert (status, lines) == (2, [])
     assert said in error
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["none", "drop", "delay=0.5", "reorder,retained-copy", "cut=3", "duplicate=2,bounce=4", "delay=1,cut=0"],
+)
+def test_a_fault_is_read_as_it_is_written_down(words: str) -> None:
+    """What is printed beside a publication can be given to the next run."""
+    fault = ButtonFault.read(words)
+    assert ButtonFault.read(str(fault)) == fault
+    assert set(str(fault).split(",")) == set(words.split(","))
+
+
+@pytest.mark.parametrize("words", ["", "late", "drop=1", "delay", "delay=x", "cut=-1"])
+def test_a_fault_nobody_knows_is_refused_with_what_there_is(words: str) -> None:
+    """By name and by number."""
+    with pytest.raises(ValueError, match=r"drop|convert|literal|negative"):
+        ButtonFault.read(words)
+
+
+def test_faults_happen_to_one_publication_after_the_other(broker: str, heard: Subscriber) -> None:
+    """Lost, cut, twice, overtaken by the next; then good order."""
+    faults = [ButtonFault.read(words) for words in ("drop", "cut=2", "duplicate=1", "reorder")]
+    with SimulatedButton(broker, faults=faults) as button:
+        sent = [button.publish("t", body) for body in (b"lost", b"cut off", b"twice", b"behind", b"ahead")]
+        assert [each.wait().acknowledged_s is None for each in sent] == [True, False, False, False, False]
+    assert [m.payload for m in heard.take(5)] == [b"cu", b"twice", b"twice", b"ahead", b"behind"]

@@ -66,6 +66,7 @@ def test_starts_answers_and_ends_on_sigterm_while_a_camera_is_watched() -> None:
         "CENTRE_SECRET": new_secret(),
         "CENTRE_DRILL_SECRET": new_secret(),
         "CENTRE_TOKEN": "token",
+        "CENTRE_MEDIA_TOKEN": "media-token",
         "CAM_PASSWORD": "secret-of-cameras",
     }
     with campus("--cameras", "2", "--quiet", env=secrets) as (process, line):
@@ -95,6 +96,7 @@ def test_sigterm_right_after_the_line() -> None:
             "CENTRE_SECRET",
             "CENTRE_DRILL_SECRET",
             "CENTRE_TOKEN",
+            "CENTRE_MEDIA_TOKEN",
         }
 
 

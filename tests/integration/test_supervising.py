@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import namedtuple
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -18,14 +18,16 @@ import pytest
 
 from gateway import supervising
 from gateway.domain.alarm import State
+from gateway.domain.answer import ItemKind
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.fault import FaultKind
-from gateway.domain.message import Answer, MessageType, Outcome
-from gateway.ports import Attempt, CameraHealth, PathHealth
+from gateway.domain.message import Answer, Message, MessageType, Outcome
+from gateway.ports import AnsweredItem, Attempt, CameraHealth, PathHealth
 from gateway.supervising import Heartbeat, Standing, Supervising
 from tests.support.builders import alarm, envelopes
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import MORNING, ManualClock, run
+from tests.support.hearing import ear, message, reply_item, saying, still_item
 from tests.support.paths import ScriptedPath
 from tests.support.stores import WatchedStore, opened
 
@@ -68,6 +70,7 @@ class Watch:
     standing: Standing
     gone: dict[str, str] = field(default_factory=dict)
     store_cause: list[str] = field(default_factory=lambda: [""])
+    media_causes: dict[tuple[FaultKind, str], str] = field(default_factory=dict)
 
     async def told(self) -> list[tuple[str, str, str]]:
         """(type, kind:subject, id) of every fault message, in order."""
@@ -90,6 +93,7 @@ async def watch(folder: Path, clock: ManualClock | None = None) -> AsyncIterator
     cameras, feed, path, standing = WatchedCameras(clock), Feed(), PathHealth("first"), Standing()
     gone: dict[str, str] = {}
     store_cause = [""]
+    media_causes: dict[tuple[FaultKind, str], str] = {}
     async with opened(folder) as store:
         clock.busy = store.busy
         stage = Supervising(
@@ -106,11 +110,12 @@ async def watch(folder: Path, clock: ManualClock | None = None) -> AsyncIterator
             reserve_bytes=1,
             database_full=lambda: False,
             standing=standing,
+            found_elsewhere=lambda _now: media_causes.items(),
         )
         task = asyncio.create_task(stage.run())
         try:
             await clock.settle()
-            yield Watch(store, clock, cameras, feed, path, stage, standing, gone, store_cause)
+            yield Watch(store, clock, cameras, feed, path, stage, standing, gone, store_cause, media_causes)
         finally:
             task.cancel()
             await asyncio.wait([task])
@@ -304,12 +309,17 @@ def test_what_contacts_said_is_forgotten_after_thirty_days(tmp_path: Path) -> No
             await w.clock.advance(3602)
             rows = await w.store.read(lambda tx: tx.inbox.quarantined(10))
             assert [r["topic"] for r in rows] == ["old-29"]
+            items = await w.store.read(lambda tx: tx.answer_items.untold(10))
+            assert [i.id for i in items] == ["old-29"]
 
     run(story())
 
 
 def _keep(tx: Any, *, topic: str, at: datetime) -> None:
     tx.inbox.quarantine(topic, b"?", "unreadable", at)
+    tx.answer_items.add(
+        AnsweredItem(id=topic, digest="", kind=ItemKind.REPLY, alarm=None, seen_at=at, ok=True)
+    )
 
 
 @pytest.mark.parametrize("step_s", [3600.0, -3600.0, 2.5])
@@ -347,6 +357,13 @@ def test_a_disk_below_its_reserve_is_a_fault(tmp_path: Path, monkeypatch: pytest
     run(story())
 
 
+def hearing_of(w: Watch) -> Callable[[Message, Answer], Awaitable[None]]:
+    """A hearing stage whose complaints go to the watch."""
+    heard = ear(w.store, w.clock)
+    heard.hearing._complain = w.supervising.heard
+    return heard.hearing.take
+
+
 def test_an_answer_nobody_can_understand_is_a_fault_even_beside_a_good_one(tmp_path: Path) -> None:
     """Between two ticks a bad and a good answer come: the fault is raised, and cleared when only good ones follow."""
 
@@ -354,12 +371,13 @@ def test_an_answer_nobody_can_understand_is_a_fault_even_beside_a_good_one(tmp_p
         async with watch(tmp_path) as w:
             bad = Answer(status=200, body=b'{"replies": 7}', content_type="application/json")
             good = Answer(status=200, body=b"")
-            w.supervising.answered("msg_1", bad)
-            w.supervising.answered("msg_2", good)
+            hears = hearing_of(w)
+            await hears(message(), bad)
+            await hears(message(), good)
             await w.clock.advance(1)
             assert [t[:2] for t in await w.told()] == [("fault.raised", "centre:answers")]
             await w.clock.advance(60)
-            w.supervising.answered("msg_3", good)
+            await hears(message(), good)
             await w.clock.advance(1)
             assert [t[0] for t in await w.told()] == ["fault.raised", "fault.cleared"]
 
@@ -413,6 +431,7 @@ async def beating(folder: Path) -> AsyncIterator[tuple[Watch, ScriptedPath, list
             answered=lambda number, answer: None,
             heard_at=lambda: heard[0],
             signed=lambda head: {"size": head.size},
+            take=hearing_of(w),
         )
         task = asyncio.create_task(beat.run())
         try:
@@ -493,5 +512,79 @@ def test_a_heartbeat_that_fails_is_not_tried_again(tmp_path: Path) -> None:
             path.answer = lambda _: Answer(status=503)
             await w.clock.advance(46)
             assert _gaps(path) == [15, 15, 15]
+
+    run(story())
+
+
+def test_what_pushing_suffers_from_is_a_fault_while_it_lasts(tmp_path: Path) -> None:
+    """A cause that the stages of pushing tell is raised at once and cleared when it is gone."""
+
+    async def story() -> None:
+        async with watch(tmp_path) as w:
+            w.media_causes[FaultKind.EVIDENCE, "alm_1 refused"] = "the centre refuses evd_1 (413)"
+            await w.clock.advance(2)
+            w.media_causes.clear()
+            await w.clock.advance(20)
+            told = [(type_, what) for type_, what, _ in await w.told()]
+            assert told == [
+                ("fault.raised", "evidence:alm_1 refused"),
+                ("fault.cleared", "evidence:alm_1 refused"),
+            ]
+
+    run(story())
+
+
+def test_what_came_of_an_item_is_told_until_a_beat_is_received(tmp_path: Path) -> None:
+    """An answer to a beat accepts and asks for a still; each later beat says what came of both until one is received."""
+
+    async def story() -> None:
+        async with beating(tmp_path) as (w, path, _):
+            await w.store.write(lambda tx: tx.alarms.add(alarm(at=w.clock.now())))
+            path.answer = lambda _: saying(
+                replies=[reply_item(), reply_item("r-2", "arrived")], requests=[still_item()]
+            )
+            await w.clock.advance(2)
+            (asked,) = await w.store.read(lambda tx: tx.requests.about("alm_1"))
+            found = await w.store.read(lambda tx: tx.alarms.get("alm_1"))
+            assert found is not None
+            assert found.state is State.ACCEPTED
+            path.answer = lambda _: Answer(status=503)
+            path.tried.clear()
+            await w.clock.advance(4)
+            path.answer = lambda _: Answer(status=204)
+            await w.clock.advance(4)
+            told = [d["data"]["answered"] for d in path.documents()]
+            assert told[0] == told[1] == told[2]
+            assert told[3:] == [[]] * len(told[3:])
+            by_id = {each["id"]: each for each in told[0]}
+            assert by_id["r-1"] == {
+                "id": "r-1",
+                "ok": True,
+                "reason": None,
+                "state": "accepted",
+                "request": None,
+            }
+            assert by_id["q-1"]["request"] == asked.id
+            assert (by_id["r-2"]["ok"], by_id["r-2"]["state"]) == (False, "accepted")
+            assert "arrived" in by_id["r-2"]["reason"]
+            assert [t[:2] for t in await w.told()] == [("fault.raised", "centre:item r-2")]
+
+    run(story())
+
+
+def test_items_that_were_refused_are_faults_of_their_own_up_to_a_bound(tmp_path: Path) -> None:
+    """Two in one answer are two faults; a hundred are not a hundred."""
+
+    async def story() -> None:
+        async with watch(tmp_path) as w:
+            hears = hearing_of(w)
+            await hears(
+                message(), saying(replies=[reply_item("r-1", "closed"), reply_item("r-2", alarm="alm_9")])
+            )
+            await w.clock.advance(1)
+            assert sorted(t[1] for t in await w.told()) == ["centre:item r-1", "centre:item r-2"]
+            await hears(message(), saying(replies=[reply_item(f"x-{n}", alarm="alm_9") for n in range(100)]))
+            await w.clock.advance(1)
+            assert len(w.supervising.open_faults) == supervising.MOST_NONSENSE + 1
 
     run(story())

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from standardwebhooks import Webhook
@@ -228,5 +230,80 @@ def test_a_closed_path_says_so() -> None:
         async with centre() as (_, path):
             await path.stop()
             assert (await path.deliver("msg_1", b"{}")).status is None
+
+    run(story())
+
+
+ANSWER_SECRET = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"
+SAYS = b'{"replies": []}'
+
+
+async def _signed_once(
+    *, secret: str | None = ANSWER_SECRET, believe_unsigned: bool = True, twice: bytes = b"", **changes: str
+) -> Answer:
+    """One answer of a centre that signs as the published library does, with headers changed or given twice."""
+    at = datetime.now(UTC)
+    headers = {
+        "webhook-id": "msg_1",
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": Webhook(ANSWER_SECRET).sign("msg_1", at, SAYS.decode()),
+    } | {f"webhook-{name}": value for name, value in changes.items()}
+    head = b"".join(f"{name}: {value}\r\n".encode() for name, value in headers.items()) + twice
+    says = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n" + head
+    says += b"Content-Length: %d\r\n\r\n" % len(SAYS) + SAYS
+    async with centre(says) as (told, _):
+        path = WebhookPath(
+            "first",
+            f"http://127.0.0.1:{told.port}/campus",
+            SECRET,
+            SystemClock(),
+            answer_secret=secret,
+            believe_unsigned=believe_unsigned,
+        )
+        await path.start()
+        try:
+            return await path.deliver("msg_1", b"{}")
+        finally:
+            await path.stop()
+
+
+def test_an_answer_signed_by_the_published_library_is_believed() -> None:
+    """With the answered message's id and the answer secret."""
+
+    async def story() -> None:
+        answer = await _signed_once()
+        assert (answer.doubt, answer.body) == ("", SAYS)
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"id": "msg_2"}, "webhook-id"),
+        ({"timestamp": "1614265330"}, "old"),
+        ({"signature": "v1,AAAA"}, "does not match"),
+        ({"signature": ""}, "not signed"),
+        ({"twice": b"webhook-id: msg_1\r\n"}, "webhook-id"),
+        ({"twice": b"webhook-signature: v1,AAAA\r\n"}, "does not match"),
+        ({"secret": "whsec_" + "QUFB" * 8}, "does not match"),
+        ({"secret": None, "believe_unsigned": False}, "answer_secret"),
+    ],
+)
+def test_an_answer_that_is_not_is_doubted(changes: dict[str, Any], said: str) -> None:
+    """Also on loopback, once there is a secret; and off loopback where there is none."""
+
+    async def story() -> None:
+        assert said in (await _signed_once(**changes)).doubt
+
+    run(story())
+
+
+def test_on_loopback_without_a_secret_an_answer_is_believed() -> None:
+    """A bench needs no signatures; a path that nobody said it of believes nothing."""
+
+    async def story() -> None:
+        assert (await _signed_once(secret=None, signature="")).doubt == ""
+        assert (await _once(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")).doubt
 
     run(story())

@@ -31,13 +31,22 @@ STEPS = (
 )
 
 
+PUSHED_STEPS = tuple(
+    step.replace("fetched, digest right", "PUT here, digest right").replace(
+        "watching cam-2 live", "cam-2 live comes by PUT"
+    )
+    for step in STEPS
+)
+
+
 @pytest.mark.slow
-def test_demo_once_shows_every_step_within_a_minute(tmp_path: Path) -> None:
+@pytest.mark.parametrize("push", [False, True], ids=["link", "push"])
+def test_demo_once_shows_every_step_within_a_minute(tmp_path: Path, push: bool) -> None:
     """`campus-gateway demo --once` exits 0 in under 60 s, its timeline has every step, and it leaves no process."""
     began_s = time.monotonic()
     done = subprocess.run(
         [
-            *(sys.executable, "-P", "-m", "gateway", "demo", "--once"),
+            *(sys.executable, "-P", "-m", "gateway", "demo", "--once", *(["--push"] if push else [])),
             *("--data-dir", str(tmp_path / "demo"), "--http-port", str(free_port())),
         ],
         capture_output=True,
@@ -52,7 +61,8 @@ def test_demo_once_shows_every_step_within_a_minute(tmp_path: Path) -> None:
     print(f"exit 0 after {took_s:.1f} s\n" + done.stdout[done.stdout.index("timeline") :])
     assert took_s < WITHIN_S
     timeline = done.stdout[done.stdout.index("timeline") :]
-    assert [step for step in STEPS if step not in timeline] == []
+    steps = PUSHED_STEPS if push else STEPS
+    assert [step for step in steps if step not in timeline] == []
     assert "FAILED" not in timeline
     folder = str(tmp_path / "demo").encode()
     left = [p.parent.name for p in Path("/proc").glob("[0-9]*/cmdline") if folder in _words(p)]

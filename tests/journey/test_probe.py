@@ -14,6 +14,7 @@ from tests.support.processes import (
     Gateway,
     any_broker,
     free_port,
+    pushing,
     run_gateway,
     site_yaml,
     topic,
@@ -135,3 +136,22 @@ def test_check_without_probe_talks_to_nobody(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "accepted" in done.stdout
     assert not gateway.data.exists()
+
+
+@pytest.mark.slow
+def test_probe_looks_at_the_place_for_evidence(tmp_path: Path) -> None:
+    """With `media: push` a line says that the place answers and takes the token, or which of the two it does not."""
+    with Campus(tmp_path, cameras=0) as campus:
+        site = site_yaml(broker="embedded", centre=campus.centre_url)
+        gateway = Gateway(tmp_path, pushing(site, campus.media_url))
+        words = gateway.command("check", "--probe")[4:]
+        good = lines_of(run_gateway(*words).stdout)["centre 110 中心 (media)"]
+        assert good[0] == "OK"
+        wrong = run_gateway(*words, environ={"CENTRE_MEDIA_TOKEN": "another-token-altogether"})
+        said = lines_of(wrong.stdout)["centre 110 中心 (media)"]
+        assert (said[0], "centre.media_token" in said[1]) == ("FAIL", True)
+        assert wrong.returncode == 1
+        nobody = Gateway(tmp_path, pushing(site, f"http://127.0.0.1:{free_port()}/media"))
+        silent = lines_of(run_gateway(*nobody.command("check", "--probe")[4:]).stdout)
+        assert silent["centre 110 中心 (media)"][0] == "FAIL"
+        assert "check centre.media_url" in silent["centre 110 中心 (media)"][1]

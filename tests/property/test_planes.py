@@ -31,6 +31,7 @@ from gateway.intake import Intake
 from tests.support.builders import contact_message, envelopes, point, site
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import ManualClock, run
+from tests.support.hearing import ear
 from tests.support.paths import OK, REFUSED, ScriptedPath, Tried
 from tests.support.stores import WatchedStore, opened
 
@@ -50,9 +51,18 @@ class Model:
     open_alarm: Counter[str] = field(default_factory=Counter)
     armed: dict[str, list[tuple[datetime | None, datetime]]] = field(default_factory=dict)
 
-    def press(self, at_point: str, pressed_at: datetime, now: datetime, redelivered: bool) -> None:
+    def press(
+        self,
+        at_point: str,
+        pressed_at: datetime,
+        now: datetime,
+        redelivered: bool,
+        connected_at: datetime,
+    ) -> None:
         windows = [(known, until) for known, until in self.armed.pop(at_point, []) if now < until]
-        counts = any(known is not None and known <= pressed_at and known <= now for known, _ in windows)
+        counts = any(
+            known is not None and known <= pressed_at and connected_at <= known <= now for known, _ in windows
+        )
         if counts and not redelivered and not self.open_alarm[at_point]:
             self.drills += 1
         elif self.open_alarm[at_point]:
@@ -72,6 +82,7 @@ class World:
         self.path = ScriptedPath(self.clock)
         self.stack = AsyncExitStack()
         self.presses = 0
+        self.connected_at = self.clock.now()
         self.plan = site(*(point(p, topic=f"contacts/{p}") for p in POINTS))
         self.waiting_windows: dict[str, tuple[str, datetime]] = {}
         self.centre_hears = True
@@ -98,7 +109,7 @@ class World:
             clock=self.clock,
             paths=[self.path],
             chance=random.Random(1),
-            answered=lambda _message, _answer: None,
+            hear=ear(self.store, self.clock).hearing.hear,
         )
         common: dict[str, Any] = {"store": self.store, "clock": self.clock, "envelopes": made}
         wakes: dict[str, Any] = {
@@ -145,6 +156,10 @@ class World:
             payload["at"] = pressed_at.isoformat()
         redelivered = self.chance.random() < 0.15
         retained = self.chance.random() < 0.1
+        if self.chance.random() < 0.1:
+            self.connected_at = (
+                now  # a connection made anew: what comes over it may have waited at the broker
+            )
         self.intake.receive(
             contact_message(
                 payload,
@@ -153,10 +168,11 @@ class World:
                 mid=self.presses,
                 retained=retained,
                 redelivered=redelivered,
+                connected_at=self.connected_at,
             )
         )
         if not retained:
-            self.model.press(at_point, pressed_at, now, redelivered)
+            self.model.press(at_point, pressed_at, now, redelivered, self.connected_at)
         await self.clock.settle()
 
     async def arm(self) -> None:

@@ -107,6 +107,7 @@ def contact_message(
     redelivered: bool = False,
     acknowledge: Callable[[], None] = lambda: None,
     connected: Callable[[], bool] = lambda: False,
+    connected_at: datetime | None = MORNING,
 ) -> ContactMessage:
     """A message as the broker brought it; by default a press in the gateway's own format."""
     if payload is None:
@@ -120,4 +121,5 @@ def contact_message(
         arrived_at=at,
         acknowledge=acknowledge,
         connected=connected,
+        connected_at=connected_at,
     )

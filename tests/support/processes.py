@@ -10,6 +10,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -29,13 +30,17 @@ FAULT_GONE_S = 30.0  # a fault of before a restart stays until everything has be
 ARMED = '"event": "mqtt.armed"'
 CENTRE_SECRET = "whsec_" + b64encode(secrets.token_bytes(32)).decode()
 DRILL_SECRET = "whsec_" + b64encode(secrets.token_bytes(32)).decode()
+ANSWER_SECRET = "whsec_" + b64encode(secrets.token_bytes(32)).decode()
 CENTRE_TOKEN = secrets.token_urlsafe(24)
+MEDIA_TOKEN = secrets.token_urlsafe(24)
 TECHNICIAN_TOKEN = secrets.token_urlsafe(24)
 CAM_PASSWORD = "camera-password"
 SECRETS = {
     "CENTRE_SECRET": CENTRE_SECRET,
     "CENTRE_DRILL_SECRET": DRILL_SECRET,
+    "CENTRE_ANSWER_SECRET": ANSWER_SECRET,
     "CENTRE_TOKEN": CENTRE_TOKEN,
+    "CENTRE_MEDIA_TOKEN": MEDIA_TOKEN,
     "TECHNICIAN_TOKEN": TECHNICIAN_TOKEN,
     "CAM_PASSWORD": CAM_PASSWORD,
 }
@@ -111,12 +116,12 @@ def memory_mb(pid: int) -> float:
     raise AssertionError(f"process {pid} tells no VmRSS")
 
 
-def get_json(url: str, token: str | None = None) -> Any:
+def get_json(url: str, token: str | None = None, tls: ssl.SSLContext | None = None) -> Any:
     """GET; raises ``urllib.error.URLError``."""
     request = urllib.request.Request(url)
     if token:
         request.add_header("Authorization", f"Bearer {token}")
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with urllib.request.urlopen(request, timeout=10, context=tls) as answer:
         return json.load(answer)
 
 
@@ -274,6 +279,8 @@ class Campus:
         self._log = folder / "campus.log"
         self.cameras: list[dict[str, Any]] = []
         self.centre_url = ""
+        self.media_url = ""
+        self.backup_url = ""
         self._page = ""
 
     def __enter__(self) -> Campus:
@@ -289,8 +296,15 @@ class Campus:
         line = self.child.first_line()
         self.cameras = line["cameras"]
         self.centre_url = line["centre"]["url"]
+        self.media_url = line["centre"]["media_url"]
+        self.backup_url = line["centre"]["backup_url"]
         self._page = line["centre"]["page"].rstrip("/")
         return self
+
+    @property
+    def page(self) -> str:
+        """The operator's page."""
+        return self._page
 
     def __exit__(self, *_: object) -> None:
         self.child.terminate()
@@ -324,6 +338,10 @@ class Campus:
         """Change how the centre answers."""
         post_json(f"{self._page}/control/faults", faults)
 
+    def misbehave_to_puts(self, **faults: object) -> None:
+        """Change how the centre treats what is PUT."""
+        post_json(f"{self._page}/control/put-faults", faults)
+
     def reply(self, alarm: str, word: str) -> dict[str, Any]:
         """The operator's reply to the school."""
         body = {
@@ -333,6 +351,17 @@ class Campus:
             "reason": "journey",
         }
         found: dict[str, Any] = post_json(f"{self._page}/control/reply", body)
+        return found
+
+    def request(self, alarm: str, **asked: object) -> dict[str, Any]:
+        """The operator's request to the school."""
+        body = {"alarm": alarm, "operator": {"name": "王警官", "unit": "110"}, "reason": "journey", **asked}
+        try:
+            found: dict[str, Any] = post_json(f"{self._page}/control/request", body)
+        except urllib.error.HTTPError as error:
+            if error.code != 502:  # else the school refused it, and what it said is in the answer
+                raise
+            found = json.load(error)
         return found
 
     def camera_fault(self, number: int, **faults: object) -> None:
@@ -378,6 +407,7 @@ class Gateway:
         self.config.write_text(site, encoding="utf-8")
         self.log = folder / "gateway.log"
         self.environ = dict(environ or {})
+        self.tls: ssl.SSLContext | None = None  # how its https is called
         self.http = ""
         self.broker = ""
         self.child: Child | None = None
@@ -433,7 +463,7 @@ class Gateway:
     def ready(self) -> bool:
         """Whether it says that a press would be committed."""
         try:
-            get_json(f"{self.http}/readyz")
+            get_json(f"{self.http}/readyz", tls=self.tls)
         except (urllib.error.URLError, OSError):
             assert self.child is not None
             assert self.child.process.poll() is None, self.child.said()[-3000:]
@@ -442,7 +472,7 @@ class Gateway:
 
     def get(self, path: str) -> Any:
         """GET as the technician."""
-        return get_json(self.http + path, TECHNICIAN_TOKEN)
+        return get_json(self.http + path, TECHNICIAN_TOKEN, self.tls)
 
     def faults(self) -> dict[tuple[str, str], str]:
         """Open faults: (kind, subject) to cause."""
@@ -461,7 +491,7 @@ class Gateway:
         """How many messages the centre has not received, by its metrics."""
         request = urllib.request.Request(f"{self.http}/metrics")
         request.add_header("Authorization", f"Bearer {TECHNICIAN_TOKEN}")
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=10, context=self.tls) as answer:
             lines = answer.read().decode().splitlines()
         return int(float(next(line.split()[1] for line in lines if line.startswith("campus_undelivered"))))
 
@@ -496,8 +526,10 @@ def site_yaml(
     listen: str = "127.0.0.1:0",
     reserve_gb: float = 0,
     site: str = "journey",
+    webhook: str = "",
+    public_url: str | None = None,
 ) -> str:
-    """A site with every camera mapped to every point; ``extra`` is put below ``centre.webhook``."""
+    """A site with every camera mapped to every point; ``extra`` is put below ``centre.webhook``, ``webhook`` into it."""
     ids = [str(c["id"]) for c in cameras]
     lines = [
         f"site: {{id: {site}, name: 第三中学, address: 长安路 86 号, location: {{lat: 46.8, lon: 130.4}}}}",
@@ -520,7 +552,7 @@ def site_yaml(
         "centre:",
         "  id: jms-110",
         "  name: 110 指挥中心",
-        f'  webhook: {{url: "{centre}", secret: {{env: CENTRE_SECRET}}, drill_secret: {{env: CENTRE_DRILL_SECRET}}}}',
+        f'  webhook: {{url: "{centre}", secret: {{env: CENTRE_SECRET}}, drill_secret: {{env: CENTRE_DRILL_SECRET}}{webhook}}}',
         "  media: link",
         extra,
         f'mqtt: {{url: "{broker}", listen: "127.0.0.1:{free_port()}"}}'
@@ -528,12 +560,22 @@ def site_yaml(
         else f'mqtt: {{url: "{broker}"}}',
         f'storage: {{objects: "file:objects", database: "sqlite:gateway.db", reserve_gb: {reserve_gb}}}',
         f"evidence: {{before_s: {before_s}, after_s: {after_s}}}",
-        f'http: {{listen: "{listen}"}}',
+        f'http: {{listen: "{listen}", public_url: {json.dumps(public_url)}}}',
         "access:",
         '  - {name: "110", unit: 指挥中心, role: centre, token: {env: CENTRE_TOKEN}}',
         "  - {name: 技术员, unit: 第三中学, role: technician, token: {env: TECHNICIAN_TOKEN}}",
     ]
     return "\n".join(line for line in lines if line) + "\n"
+
+
+def pushing(site: str, media_url: str) -> str:
+    """The site of :func:`site_yaml` with evidence PUT at ``media_url``."""
+    link = "  media: link"
+    assert link in site
+    return site.replace(
+        link,
+        f'  media: push\n  media_url: "{media_url}"\n  media_token: {{env: CENTRE_MEDIA_TOKEN}}',
+    )
 
 
 def run_gateway(

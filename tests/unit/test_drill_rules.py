@@ -23,7 +23,13 @@ SHANGHAI = "Asia/Shanghai"
 
 
 def judged(window: DrillWindow = WINDOW, **changes: object) -> bool:
-    facts = {"pressed_at": PRESS, "arrived_at": PRESS, "redelivered": False, "alarm_open": False}
+    facts = {
+        "pressed_at": PRESS,
+        "arrived_at": PRESS,
+        "redelivered": False,
+        "connected_at": MORNING,
+        "alarm_open": False,
+    }
     return counts_as_drill(window, **(facts | changes))  # type: ignore[arg-type]
 
 
@@ -44,6 +50,8 @@ def test_the_next_press_in_a_known_window_is_a_drill() -> None:
         (WINDOW, {"pressed_at": MORNING - timedelta(seconds=1)}),
         (WINDOW, {"pressed_at": KNOWN - timedelta(microseconds=1)}),
         (WINDOW, {"redelivered": True}),
+        (WINDOW, {"connected_at": KNOWN + timedelta(microseconds=1)}),
+        (WINDOW, {"connected_at": None}),
         (WINDOW, {"alarm_open": True}),
         (WINDOW, {"arrived_at": UNTIL + timedelta(seconds=1)}),
     ],

@@ -22,7 +22,7 @@ CASES = {
         "    role: centre",
         "    role: centre\n    topic: x # HERE",
         "access[0].topic",
-        "a key of points[].mqtt",
+        "a key of points[].confirm and points[].mqtt",
     ),
     "missing key": ("  address: 长安路 86 号\n", "", "site.address", "found nothing; expected this key"),
     "key twice": ("    lat: 46.8085", "    lat: 46.8085\n    lat: 46 # HERE", "site.location.lat", "line 6"),
@@ -124,6 +124,55 @@ CASES = {
         "cameras[0] has it",
     ),
     "point id twice": ("  - id: p-gate", "  - id: p-301 # HERE", "points[1].id", "points[0] has it already"),
+    # liveness and confirmation
+    "liveness where presses are": (
+        "      input: left",
+        "      input: left\n      liveness: campus/gate # HERE",
+        "points[0].mqtt.liveness",
+        "the presses of p-gate",
+    ),
+    "silence too short": (
+        "      input: left",
+        "      input: left\n      silent_after_s: 59 # HERE",
+        "points[0].mqtt.silent_after_s",
+        "60 or more",
+    ),
+    "confirmation of duress": (
+        "    zone: gate-south\n    mqtt",
+        "    zone: gate-south\n    severity: duress\n    confirm: {topic: lamp} # HERE\n    mqtt",
+        "points[1].confirm",
+        "must not see that help was called",
+    ),
+    "confirmation where presses are": (
+        "    cameras: [cam-gate]",
+        "    cameras: [cam-gate]\n    confirm: {topic: campus/gate} # HERE",
+        "points[0].confirm.topic",
+        "the presses of p-gate",
+    ),
+    "confirmation where liveness is": (
+        "    cameras: [cam-gate]",
+        "    cameras: [cam-gate]\n    confirm: {topic: zigbee2mqtt/bridge/state} # HERE",
+        "points[0].confirm.topic",
+        "the liveness topic of p-301",
+    ),
+    "confirmation to the broker itself": (
+        "    cameras: [cam-gate]",
+        "    cameras: [cam-gate]\n    confirm: {topic: $SYS/lamp} # HERE",
+        "points[0].confirm.topic",
+        "does not begin with $",
+    ),
+    "confirmation to a wildcard": (
+        "    cameras: [cam-gate]",
+        "    cameras: [cam-gate]\n    confirm: {topic: lamps/+} # HERE",
+        "points[0].confirm.topic",
+        "without the wildcards",
+    ),
+    "confirmation kept without an end": (
+        "    cameras: [cam-gate]",
+        '    cameras: [cam-gate]\n    confirm: {topic: lamp, received: "ON", retain: true} # HERE',
+        "points[0].confirm",
+        "a word for closed beside retain",
+    ),
     # the law
     "camera in toilet": ("    kind: corridor", "    kind: toilet", "cameras[1].zone", "Art. 8 items 2–4"),
     "camera in dormitory room": (
@@ -174,6 +223,14 @@ CASES = {
     "topic and input twice": (
         "topic: campus/gate",
         "topic: zigbee2mqtt/sos-301 # HERE\n      input: left\n      format: zigbee2mqtt",
+        "points[1].mqtt.topic",
+        "a different input each",
+    ),
+    "one input in two spellings": (
+        "      input: left\n    cameras: [cam-gate]\n  - id: p-gate\n    name: 门卫室\n    zone: gate-south\n    mqtt:\n"
+        "      topic: campus/gate",
+        "      input: Switch2\n    cameras: [cam-gate]\n  - id: p-gate\n    name: 门卫室\n    zone: gate-south\n    mqtt:\n"
+        "      topic: zigbee2mqtt/sos-301 # HERE\n      input: 2\n      format: zigbee2mqtt",
         "points[1].mqtt.topic",
         "a different input each",
     ),

@@ -233,10 +233,12 @@ def test_equal_live_and_drill_secrets_are_refused(tmp_path: Path) -> None:
     assert finding.key == "centre.webhook.drill_secret"
 
 
-def test_an_answer_secret_used_twice_is_a_warning(tmp_path: Path) -> None:
+@pytest.mark.parametrize("other", ["CENTRE_SECRET", "CENTRE_DRILL_SECRET"])
+def test_an_answer_secret_used_twice_is_refused(tmp_path: Path, other: str) -> None:
     """Whoever can check the gateway's messages could forge answers with it."""
-    text = changed(("    drill_secret:", "    answer_secret: {env: CENTRE_SECRET}\n    drill_secret:"))
-    assert keys(load(tmp_path, text)) == ["centre.webhook.answer_secret"]
+    text = changed(("    drill_secret:", f"    answer_secret: {{env: {other}}}\n    drill_secret:"))
+    (finding,) = refusal(tmp_path, text)
+    assert finding.key == "centre.webhook.answer_secret"
 
 
 def test_tokens_are_unlike_and_long_enough(tmp_path: Path) -> None:

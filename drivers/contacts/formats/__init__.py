@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from drivers.contacts.formats import ours, zigbee2mqtt
+from drivers.contacts.formats import ours, shelly_gen1, shelly_gen2, tasmota, zigbee2mqtt
 from gateway.domain.contact import Signal
 
 Codec = Callable[[bytes], list[Signal]]
@@ -16,4 +16,7 @@ Codec = Callable[[bytes], list[Signal]]
 CODECS: Mapping[str, Codec] = {
     "gateway": ours.decode,
     "zigbee2mqtt": zigbee2mqtt.decode,
+    "tasmota": tasmota.decode,
+    "shelly-gen1": shelly_gen1.decode,
+    "shelly-gen2": shelly_gen2.decode,
 }

@@ -1,0 +1,134 @@
+"""Shelly, second generation and later (Plus, Pro, Gen3, Gen4): ``<id>/events/rpc`` and ``<id>/status/input:0``.
+
+====================  ==================================================  =============================================
+topic                 payload                                             is
+====================  ==================================================  =============================================
+``events/rpc``        ``NotifyEvent`` with ``btn_down`` … ``long_push``   what happened, each with its own time; several
+                                                                          in one message from a device that slept
+``events/rpc``        ``NotifyStatus`` with ``input:0``                   the state, because something of it changed
+``events/rpc``        ``NotifyFullStatus``                                all states, for whatever reason
+``status/input:0``    ``{"id":0,"state":true}``                           the state; ``null`` for a button
+====================  ==================================================  =============================================
+
+``config_changed``, updates, sleep and all that is no input are signs of life. An input of type *count* tells its count.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from drivers.contacts.formats.document import (
+    counted,
+    is_document,
+    members,
+    read_object,
+    read_word,
+    text,
+    unix_instant,
+    whole_number,
+)
+from gateway.domain.contact import Signal, SignalKind, Telling
+from gateway.domain.errors import Malformed
+
+_INPUT = re.compile(r"input:[0-9]{1,4}")
+#: Buttons of its own, and Bluetooth buttons it passes on.
+_PUSHED = re.compile(r"(?:input|bthomedevice|bthomesensor):[0-9]{1,4}")
+_PUSHES = ("_push", "_press", "_hold")
+#: The gestures whose release is told after them, however long it takes.
+_HELD = frozenset({"long_push", "hold_press", "long_press"})
+
+
+def decode(payload: bytes) -> list[Signal]:
+    """The signals of one publish; a sign of life where no input is spoken of."""
+    if not is_document(payload):
+        return _bare(read_word(payload))
+    document = read_object(payload)
+    method, params = document.get("method"), members(document.get("params"))
+    battery = _battery(params)
+    signals: list[Signal] = []
+    if method == "NotifyEvent":
+        events = params.get("events")
+        if not isinstance(events, list):
+            raise Malformed(f"NotifyEvent with events {events!r:.80}; expected a list")
+        signals = [signal for event in events for signal in _event(members(event), params.get("ts"))]
+    elif method in ("NotifyStatus", "NotifyFullStatus"):
+        telling = Telling.CHANGE if method == "NotifyStatus" else Telling.STATE
+        for key, value in params.items():
+            if _INPUT.fullmatch(key):
+                signals += _state(key, members(value), telling, battery)
+    elif method is None and isinstance(document.get("event"), str):
+        signals = list(_event(document, None))
+    elif method is None and counted(document.get("id")) is not None:
+        signals = list(_state(f"input:{document['id']}", document, Telling.STATE, battery))
+    return signals or [Signal(kind=SignalKind.ALIVE, battery=battery)]
+
+
+def _bare(word: str) -> list[Signal]:
+    """``<id>/online``, the last will."""
+    if word == "true":
+        return [Signal(kind=SignalKind.ALIVE, word=word)]
+    if word == "false":
+        return []
+    raise Malformed(f"{word!r}; expected a JSON object")
+
+
+def _event(event: dict[str, Any], sent_at: object) -> Iterator[Signal]:
+    """One event. Its own time makes it the same event wherever it is told again: no two of one input share it."""
+    component, word, data = event.get("component"), event.get("event"), members(event.get("data"))
+    if not isinstance(component, str) or not isinstance(word, str):
+        return
+    at = unix_instant(event.get("ts")) or unix_instant(sent_at)
+    word = text(word)[:40]
+    which, kind = component, SignalKind.GESTURE
+    if word == "shelly-blu" and component.startswith("script:"):
+        # The vendor's own script for its Bluetooth buttons: 1 to 4 for single to long, 0 for none.
+        if not _pushed(data.get("button", data.get("Button"))):
+            return
+        which = text(str(data.get("address", component)))[:64]
+    elif not _PUSHED.fullmatch(component):
+        return
+    elif word == "btn_down":
+        kind = SignalKind.DOWN
+    elif word == "btn_up":
+        kind = SignalKind.UP
+    elif not word.endswith(_PUSHES):
+        return
+    yield Signal(
+        kind=kind,
+        input=which,
+        # Whole milliseconds, as the device tells them: text made of a float need not be the same twice.
+        event_id=None if at is None else f"{which} {word} {round(at.timestamp() * 1000)}",
+        at=at,
+        battery=whole_number(data.get("battery"), 0, 100),
+        word=word,
+        held=word in _HELD,
+    )
+
+
+def _pushed(button: object) -> bool:
+    """The script tells of several buttons of one device in a list."""
+    each = button if isinstance(button, list) else [button]
+    return any(isinstance(b, int) and not isinstance(b, bool) and b > 0 for b in each)
+
+
+def _state(key: str, status: dict[str, Any], telling: Telling, battery: int | None) -> Iterator[Signal]:
+    state = status.get("state")
+    if isinstance(state, bool):
+        kind = SignalKind.CLOSED if state else SignalKind.OPENED
+        yield Signal(kind=kind, input=key, battery=battery, telling=telling, word=f"{key} {state}".lower())
+    counter = counted(members(status.get("counts")).get("total"))
+    if counter is not None:
+        yield Signal(
+            kind=SignalKind.COUNTED,
+            input=key,
+            counter=counter,
+            battery=battery,
+            word=f"{key} counts {counter}",
+        )
+
+
+def _battery(params: dict[str, Any]) -> int | None:
+    power = members(params.get("devicepower:0"))
+    return whole_number(members(power.get("battery")).get("percent"), 0, 100)

@@ -1,0 +1,127 @@
+"""Tasmota: what its ``Switch`` and ``Button`` inputs publish, wherever it publishes it.
+
+===========================  ==========================================  =====================================
+topic                        payload                                     is
+===========================  ==========================================  =====================================
+``stat/T/RESULT``            ``{"Switch1":{"Action":"ON"}}``             the edge itself (SetOption114)
+``stat/T/RESULT``            ``{"Button1":{"Action":"SINGLE"}}``         what became of a push (SetOption73)
+``stat/T/SWITCH1``           the same (SetOption4)
+``stat/T/BUTTON1``           ``{"ACTION":"SINGLE"}``                     the same, before version 9.1
+``stat/X/SWITCH1``           ``1``, ``2``, ``10`` …                      the same, by a rule with ``%value%``
+``cmnd/X/POWER``             ``ON``, ``TOGGLE``, ``HOLD``                the same, by SwitchTopic, ButtonTopic
+``tele/T/SENSOR``            ``{"Time":"…","Switch1":"ON"}``             the state: every TelePeriod, and on a
+                                                                         change with SwitchMode 15 and 16
+``stat/T/STATUS10``          ``{"StatusSNS":{…}}``                       the same, when asked for
+===========================  ==========================================  =====================================
+
+``ON`` is taken for closed, as its documentation has it. Relays (``POWER``), settings and ``tele/T/STATE`` are signs of life.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from drivers.contacts.formats.document import is_document, members, read_object, read_word, text
+from gateway.domain.contact import Signal, SignalKind, Telling
+from gateway.domain.errors import Malformed
+
+_STATES = {
+    **dict.fromkeys(("on", "1", "closed", "close"), SignalKind.CLOSED),
+    **dict.fromkeys(("off", "0", "open", "opened"), SignalKind.OPENED),
+}
+#: Whatever the firmware says of a push. Increments come for as long as it lasts and clear, release and delayed when it is over,
+#: so they count where nothing else of the push arrived.
+_UP = frozenset({"clear", "release", "inc_dec", "increment", "delayed"})
+_DOWN = frozenset({"inv"})
+#: The numbers that rules give for ``%value%``.
+_NUMBERS = {
+    "2": "toggle",
+    "3": "hold",
+    "4": "increment",
+    "5": "inv",
+    "6": "clear",
+    "7": "release",
+    "8": "double",
+    "10": "single",
+    "11": "double",
+    "12": "triple",
+    "13": "quad",
+    "14": "penta",
+    "15": "clear",
+}
+_BARE = frozenset({"toggle", "hold", "single", "double", "triple", "quad", "penta", *_UP, *_DOWN})
+_INPUT = re.compile(r"(?:Switch|Button)[0-9]{1,2}")
+_OLD_KEYS = ("ACTION", "TRIG")
+MAX_LABEL_CHARS = 64
+
+
+def decode(payload: bytes) -> list[Signal]:
+    """The signals of one publish; a sign of life where no input is spoken of."""
+    if not is_document(payload):
+        return _bare(read_word(payload))
+    document = read_object(payload)
+    if "StatusSNS" in document:
+        document = members(document["StatusSNS"])
+    signals = [*_actions(document), *_states(document)]
+    return signals or [Signal(kind=SignalKind.ALIVE)]
+
+
+def _bare(word: str) -> list[Signal]:
+    """A word without a document: of a rule or a SwitchTopic, published because something happened; or the last will."""
+    if word == "online":
+        return [Signal(kind=SignalKind.ALIVE, word=word)]
+    if word == "offline":
+        return []
+    if word not in _STATES and word not in _NUMBERS and word not in _BARE:
+        raise Malformed(f"{word!r}; expected ON, OFF, TOGGLE, HOLD, a state number of rules or a JSON object")
+    return [_action(None, word)]
+
+
+def _actions(document: dict[str, Any]) -> list[Signal]:
+    signals: list[Signal] = []
+    for key, value in document.items():
+        said: object = None
+        if isinstance(value, dict) and "Action" in value:
+            said = value["Action"]
+        elif key in _OLD_KEYS:
+            said = value
+        if said is None or said == "":
+            continue
+        if isinstance(said, bool) or not isinstance(said, str | int):
+            raise Malformed(f"the action of {key!r:.80} is {said!r:.80}; expected a word")
+        name = None if key in _OLD_KEYS else text(key)[:MAX_LABEL_CHARS]
+        signals.append(_action(name, str(said)))
+    return signals
+
+
+def _states(document: dict[str, Any]) -> list[Signal]:
+    """The states of a ``SENSOR`` report, under ``Switch1`` or under what SwitchText calls it.
+
+    What a device says about itself (``STATE``, with ``Uptime``) has settings that look like them.
+    """
+    if "Time" not in document or "Uptime" in document:
+        return []
+    signals: list[Signal] = []
+    for key, value in document.items():
+        kind = _STATES.get(value.lower()) if isinstance(value, str) else None
+        if kind is None or key.startswith("POWER"):
+            continue
+        if _INPUT.fullmatch(key) or not value.isdigit():
+            signals.append(
+                Signal(kind=kind, input=text(key)[:MAX_LABEL_CHARS], word=f"{text(key)[:24]} {value}")
+            )
+    return signals
+
+
+def _action(name: str | None, said: str) -> Signal:
+    """A word nobody knows is a push all the same: texts can be set (StateText), and any push counts."""
+    word = text(said).lower().removeprefix("power_")
+    word = _NUMBERS.get(word, "double" if word == "100" else word)
+    shown = text(said)[:40]
+    if word in _STATES:
+        return Signal(kind=_STATES[word], input=name, word=shown, telling=Telling.EVENT)
+    kind = SignalKind.DOWN if word in _DOWN else SignalKind.UP if word in _UP else SignalKind.GESTURE
+    # A button that was held tells when it is let go (CLEAR); a switch does not.
+    held = word == "hold" and name is not None and name.lower().startswith("button")
+    return Signal(kind=kind, input=name, word=shown, held=held)

@@ -1,0 +1,246 @@
+"""Watching: whether each contact would be heard. Liveness topics, silence, batteries and opened housings become faults.
+
+It stands beside the way of a press and never on it: intake tells what it heard after it has acknowledged, and what comes on
+liveness topics never reaches intake. Such a message may be the broker's kept copy: it is a state, used as one, and nothing
+here can raise an alarm. What contacts told is kept in the database, a minute late at most, since it only saves asking again.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import structlog
+
+from gateway.domain.contact import Signal
+from gateway.domain.errors import Malformed
+from gateway.domain.fault import FaultKind
+from gateway.domain.liveness import SETTLED_S, Seen, Word, wrong
+from gateway.domain.plan import Point
+from gateway.ports import Clock, ContactMessage, Store, Transaction
+
+log = structlog.get_logger(__name__)
+
+TICK_S = 1.0
+KEEP_EVERY_S = 60.0
+LONGEST_TICK_S = 10.0  # a process that stood still was not listening meanwhile
+
+Found = tuple[FaultKind, str]
+
+
+class Watching:
+    """The stage. ``saw`` and ``receive`` take what arrives, ``found`` is asked by supervising, ``run`` keeps the time."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        points: Sequence[Point],
+        decode: Callable[[bytes], bool | None],
+        armed: Callable[[], bool],
+        refused: Callable[[], Collection[str]],
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._points = {point.id: point for point in points if point.source is not None}
+        self._unread = [point.id for point in points if point.source is None]
+        self._decode = decode
+        self._armed = armed
+        self._refused = refused
+        self._at_topic: dict[str, list[str]] = defaultdict(list)
+        presses = {p.source.topic for p in points if p.source is not None}
+        for point in self._points.values():
+            assert point.source is not None
+            for topic in (point.source.liveness_topic, point.source.bridge_topic):
+                if topic is not None and topic not in presses:  # where both are meant, the press wins
+                    self._at_topic[topic].append(point.id)
+        #: Where liveness is told. A message on one of these is for :meth:`receive`.
+        self.topics: frozenset[str] = frozenset(self._at_topic)
+        self._words: dict[str, Word] = {}
+        self._seen: dict[str, Seen] = {}
+        self._changed: set[str] = set()
+        self._early: list[Callable[[], None]] = []
+        self._ready = False
+        self._held: dict[Found, str] = {}
+        self._listened_s = 0.0
+        self._armed_since_s: float | None = None
+        self._settled = False
+
+    # What arrives.
+
+    def saw(self, points: Sequence[Point], signals: Sequence[Signal], message: ContactMessage) -> None:
+        """A contact's message was admitted. Of the broker's kept copy only the QoS of its publish is of use."""
+        if not self._ready:
+            self._early.append(partial(self.saw, points, signals, message))
+            return
+        for point in points:
+            before = self._seen.get(point.id, Seen(heard_s=self._listened_s))
+            if message.retained:
+                if before.qos is None:
+                    self._note(point.id, replace(before, qos=message.qos), before)
+                continue
+            after = before.heard(signals, at=message.arrived_at, qos=message.qos, listened_s=self._listened_s)
+            self._note(point.id, after, before)
+
+    def receive(self, message: ContactMessage) -> None:
+        """Take a message on one of :attr:`topics`; never blocks. Nothing is committed, so it is acknowledged at once: the
+        broker keeps the state and tells it again at every connection."""
+        message.acknowledge()
+        try:
+            online = self._decode(message.payload)
+        except Malformed as exc:
+            log.warning("contact.liveness_unreadable", topic=message.topic, cause=str(exc))
+            return
+        before = self._words.get(message.topic)
+        if online is None:
+            self._words.pop(message.topic, None)
+        elif before is None or before.online is not online:
+            self._words[message.topic] = Word(
+                online=online, since_s=self._clock.monotonic(), at=message.arrived_at
+            )
+            log.info("contact.liveness", topic=message.topic, online=online, kept=message.retained)
+        if online and not message.retained:
+            self._alive(message)
+
+    def _alive(self, message: ContactMessage) -> None:
+        """A word of the contact itself, said now, ends its silence; a bridge speaks for nobody's battery."""
+        if not self._ready:
+            self._early.append(partial(self._alive, message))
+            return
+        for id_ in self._at_topic[message.topic]:
+            source = self._points[id_].source
+            if source is not None and source.liveness_topic == message.topic:
+                before = self._seen.get(id_, Seen())
+                self._note(id_, before.alive(message.arrived_at, self._listened_s), before)
+
+    def _note(self, point: str, after: Seen, before: Seen) -> None:
+        self._seen[point] = after
+        self._changed.add(point)
+        if (after.battery_low, after.tampered) != (before.battery_low, before.tampered):
+            self._keep()
+
+    # What is asked.
+
+    def found(self) -> Iterator[tuple[Found, str]]:
+        """Every fault of a contact there is now."""
+        if not self._settled:
+            yield from self._held.items()
+        if not self._ready:
+            return
+        for point in self._points.values():
+            for subject, cause in self._wrong(point):
+                yield (FaultKind.CONTACT, subject), cause
+        refused = sorted(self.topics & set(self._refused()))
+        if refused:
+            yield (
+                (FaultKind.BROKER, "liveness"),
+                f"the broker refuses subscriptions to {len(refused)} liveness topics ({refused[0]} …): whether those "
+                "contacts are there is not known; check its access list",
+            )
+
+    def health(self) -> dict[str, Mapping[str, object]]:
+        """Per point what is known of it now, for the API."""
+        told: dict[str, Mapping[str, object]] = {
+            id_: {"causes": ["this version does not read its source: none of its presses is heard"]}
+            for id_ in self._unread
+        }
+        for id_, point in self._points.items():
+            assert point.source is not None
+            word = self._word(point.source.liveness_topic)
+            told[id_] = {
+                "causes": [cause for _, cause in self._wrong(point)],
+                "online": word.online if word else None,
+                "online_since": word.at if word else None,
+                "qos": self._seen.get(id_, Seen()).qos,
+            }
+        return told
+
+    def last_seen(self) -> dict[str, Mapping[str, object]]:
+        """Per point what it last told of itself, for the API."""
+        return {
+            id_: {
+                "at": seen.at,
+                "battery": seen.battery,
+                "tamper": None if seen.tamper_at is None else seen.tampered,
+                "test": seen.test_at,
+            }
+            for id_, seen in self._seen.items()
+        }
+
+    def _wrong(self, point: Point) -> Iterator[tuple[str, str]]:
+        assert point.source is not None
+        return wrong(
+            point,
+            self._seen.get(point.id, Seen()),
+            device=self._word(point.source.liveness_topic),
+            bridge=self._word(point.source.bridge_topic),
+            now=self._clock.now(),
+            now_s=self._clock.monotonic(),
+            listened_s=self._listened_s if self._stands() else None,
+        )
+
+    def _word(self, topic: str | None) -> Word | None:
+        return None if topic is None else self._words.get(topic)
+
+    def _stands(self) -> bool:
+        """Whether the broker's connection has stood long enough for what waited there to have arrived."""
+        since_s = self._armed_since_s
+        return since_s is not None and self._clock.monotonic() - since_s >= SETTLED_S
+
+    # The time.
+
+    async def run(self) -> None:
+        """Count the time that is listened, and keep what was seen, until cancelled."""
+        await self._load()
+        last_s = kept_s = self._clock.monotonic()
+        try:
+            while True:
+                await self._clock.sleep(TICK_S)
+                now_s = self._clock.monotonic()
+                if not self._armed():
+                    self._armed_since_s = None
+                elif self._armed_since_s is None:
+                    self._armed_since_s = now_s
+                else:
+                    self._listened_s += min(now_s - last_s, LONGEST_TICK_S)
+                self._settled = self._settled or self._stands()
+                last_s = now_s
+                if now_s - kept_s >= KEEP_EVERY_S:
+                    kept_s = now_s
+                    self._keep()
+        finally:
+            self._keep()
+
+    async def _load(self) -> None:
+        """What is known from before. Faults of before stand until the broker was listened to for a moment: a gateway that
+        starts beside a dead broker knows nothing better."""
+        if self._ready:
+            return
+        seen, self._listened_s, faults = await self._store.read(
+            lambda tx: (tx.contacts.seen(), tx.contacts.listened_s(), tx.faults.open())
+        )
+        for id_ in self._points:
+            # One never heard of is silent from the day it is first in the plan.
+            self._seen[id_] = seen.get(id_) or Seen(heard_s=self._listened_s)
+        self._changed = set(self._points) - set(seen)
+        self._held = {(f.kind, f.subject): f.cause for f in faults if f.kind is FaultKind.CONTACT}
+        self._ready = True
+        early, self._early = self._early, []
+        for tell in early:
+            tell()
+        self._keep()
+
+    def _keep(self) -> None:
+        if not self._ready:
+            return
+        seen = {id_: self._seen[id_] for id_ in self._changed}
+        self._changed.clear()
+        if seen or any(p.source and p.source.silent_after_s for p in self._points.values()):
+            self._store.write_later(partial(_kept, seen=seen, listened_s=self._listened_s))
+
+
+def _kept(tx: Transaction, *, seen: Mapping[str, Seen], listened_s: float) -> None:
+    tx.contacts.keep(seen, listened_s)

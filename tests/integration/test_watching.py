@@ -1,0 +1,315 @@
+"""Watching on the real database, with supervising beside it: what nobody would hear becomes a fault, and outlives a restart."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from drivers.contacts.formats import CODECS, liveness
+from gateway.domain.contact import Signal
+from gateway.domain.liveness import SETTLED_S
+from gateway.domain.plan import Point
+from gateway.ports import PathHealth
+from gateway.supervising import Standing, Supervising
+from gateway.watching import Watching
+from tests.support.builders import Acknowledgements, contact_message, envelopes, point
+from tests.support.cameras import ScriptedCameras
+from tests.support.clock import ManualClock, run
+from tests.support.stores import WatchedStore, opened
+
+AVAILABILITY = "zigbee2mqtt/sos/availability"
+BRIDGE = "zigbee2mqtt/bridge/state"
+PRESS = "zigbee2mqtt/sos"
+
+
+class Feed:
+    """A broker's connection that stands or not."""
+
+    def __init__(self, armed: bool) -> None:
+        self.armed = armed
+        self.cause = ""
+
+    async def run(self, receive: object) -> None:
+        raise NotImplementedError
+
+
+def watched(id_: str = "p-301", **source: Any) -> Point:
+    made = point(id_, topic=PRESS, format_="zigbee2mqtt")
+    assert made.source is not None
+    return replace(
+        made, source=replace(made.source, liveness_topic=AVAILABILITY, bridge_topic=BRIDGE, **source)
+    )
+
+
+@dataclass(slots=True)
+class Post:
+    """Watching and supervising at work."""
+
+    store: WatchedStore
+    clock: ManualClock
+    watching: Watching
+    points: list[Point]
+    feed: Feed
+    refused: set[str]
+    acknowledged: Acknowledgements = field(default_factory=Acknowledgements)
+
+    async def tell(self, topic: str, payload: bytes, *, retained: bool = False) -> None:
+        message = contact_message(payload, topic=topic, at=self.clock.now(), mid=7, retained=retained)
+        self.watching.receive(replace(message, acknowledge=self.acknowledged.for_(7)))
+        await self.clock.settle()
+
+    async def hear(self, payload: bytes, *, retained: bool = False, qos: int = 1) -> None:
+        """A message of the contact, as intake passes it on."""
+        signals: list[Signal] = CODECS["zigbee2mqtt"](payload)
+        message = contact_message(payload, topic=PRESS, at=self.clock.now(), retained=retained)
+        self.watching.saw(self.points, signals, replace(message, qos=qos))
+        await self.clock.settle()
+
+    async def faults(self) -> dict[str, str]:
+        """Open faults of contacts and the broker: subject → id."""
+        await self.clock.settle()
+        found = await self.store.read(lambda tx: tx.faults.open())
+        return {f"{f.kind.value}:{f.subject}": f.id for f in found}
+
+
+@asynccontextmanager
+async def post(
+    folder: Path, *points: Point, clock: ManualClock | None = None, armed: bool = True
+) -> AsyncIterator[Post]:
+    """Both stages on the database in ``folder``; opening it again is a restart."""
+    clock, feed, refused = clock or ManualClock(), Feed(armed), set[str]()
+    wired = list(points) or [watched()]
+    async with opened(folder) as store:
+        clock.busy = store.busy
+        watching = Watching(
+            store=store,
+            clock=clock,
+            points=wired,
+            decode=liveness.decode,
+            armed=lambda: feed.armed,
+            refused=lambda: refused,
+        )
+        supervising = Supervising(
+            store=store,
+            clock=clock,
+            envelopes=envelopes(),
+            cameras=ScriptedCameras(clock),
+            feed=feed,
+            paths=[PathHealth("first")],
+            gone={},
+            store_cause=lambda: "",
+            wake_delivering=lambda: None,
+            data_dir=folder,
+            reserve_bytes=1,
+            database_full=lambda: False,
+            standing=Standing(),
+            found_elsewhere=lambda _now: watching.found(),
+        )
+        tasks = [asyncio.create_task(watching.run()), asyncio.create_task(supervising.run())]
+        try:
+            await clock.settle()
+            yield Post(store, clock, watching, wired, feed, refused)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            for task in tasks:
+                if not task.cancelled() and (error := task.exception()):
+                    raise error
+
+
+def test_a_contact_that_goes_offline_is_one_fault_until_it_is_back(tmp_path: Path) -> None:
+    """Its own word and its bridge's, kept or said now; a restart of the device within the grace is nothing."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+            await p.tell(AVAILABILITY, b"online", retained=True)
+            await p.tell(AVAILABILITY, b"offline")
+            await p.clock.advance(4)
+            await p.tell(AVAILABILITY, b"online")
+            await p.clock.advance(10)
+            assert await p.faults() == {}
+            await p.tell(AVAILABILITY, b'{"state":"offline"}')
+            await p.clock.advance(4)
+            assert await p.faults() == {}
+            await p.clock.advance(3)
+            assert list(await p.faults()) == ["contact:p-301"]
+            await p.tell(AVAILABILITY, b'{"state":"online"}')
+            await p.clock.advance(20)
+            assert await p.faults() == {}
+            await p.tell(BRIDGE, b'{"state":"offline"}', retained=True)
+            await p.clock.advance(7)
+            assert list(await p.faults()) == ["contact:p-301"]
+            health = p.watching.health()["p-301"]
+            assert "bridge is offline" in str(health["causes"])
+            assert health["online"] is True
+            assert p.acknowledged.mids == [7] * 6, "nothing is owed to the broker"
+
+    run(story())
+
+
+def test_an_unreadable_word_changes_nothing_and_is_acknowledged(tmp_path: Path) -> None:
+    """It neither raises the fault nor hides it."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+            await p.tell(AVAILABILITY, b"offline", retained=True)
+            await p.tell(AVAILABILITY, b'{"event":"pressed"}')
+            await p.clock.advance(7)
+            assert list(await p.faults()) == ["contact:p-301"]
+            assert len(p.acknowledged.mids) == 2
+            await p.tell(AVAILABILITY, b"", retained=True)
+            await p.clock.advance(20)
+            assert await p.faults() == {}, "a word that was taken back is told no more"
+
+    run(story())
+
+
+def test_an_offline_contact_keeps_its_fault_over_a_restart_beside_a_dead_broker(tmp_path: Path) -> None:
+    """The second run knows nothing until the broker is back, and clears nothing meanwhile; then it goes by what it hears."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+            await p.tell(AVAILABILITY, b"offline")
+            await p.clock.advance(7)
+            before = await p.faults()
+            assert list(before) == ["contact:p-301"]
+        async with post(tmp_path, armed=False) as p:
+            await p.clock.advance(120)
+            assert await p.faults() == before
+            p.feed.armed = True
+            await p.tell(AVAILABILITY, b"offline", retained=True)
+            await p.clock.advance(SETTLED_S + 60)
+            assert await p.faults() == before
+        async with post(tmp_path) as p:
+            await p.tell(AVAILABILITY, b"online", retained=True)
+            await p.clock.advance(SETTLED_S + 5)
+            assert await p.faults() == {}
+
+    run(story())
+
+
+def test_silence_is_counted_over_restarts_and_never_while_nobody_listens(tmp_path: Path) -> None:
+    """600 s are heard in two runs; a day between them and a quarter of an hour without a broker count nothing."""
+    silent = watched(silent_after_s=600)
+
+    async def story() -> None:
+        clock = ManualClock()
+        async with post(tmp_path, silent, clock=clock) as p:
+            await p.hear(b'{"battery":80}')
+            await p.clock.advance(400)
+            assert await p.faults() == {}
+        clock.step_wall(24 * 3600)
+        async with post(tmp_path, silent, clock=clock, armed=False) as p:
+            await p.clock.advance(900)
+            assert await p.faults() == {}
+            p.feed.armed = True
+            await p.clock.advance(SETTLED_S + 5)
+            assert await p.faults() == {}, "no false fault right after a start"
+            await p.hear(b'{"battery":80}', retained=True)
+            await p.clock.advance(300)
+            assert list(await p.faults()) == ["contact:p-301"], "the broker's kept copy is no sign of life"
+            await p.hear(b'{"battery":80}')
+            await p.clock.advance(2)
+            assert await p.faults() == {}
+
+    run(story())
+
+
+def test_a_contact_that_was_never_heard_is_silent_too(tmp_path: Path) -> None:
+    """From the day it is in the plan: the one whose topic was misspelt is found out. Its own live word is a sign of life."""
+    silent = watched(silent_after_s=600)
+
+    async def story() -> None:
+        async with post(tmp_path, silent) as p:
+            await p.clock.advance(500)
+            await p.tell(AVAILABILITY, b"online")
+            await p.tell(BRIDGE, b"online")
+            await p.clock.advance(590)
+            assert await p.faults() == {}
+            await p.clock.advance(20)
+            assert list(await p.faults()) == ["contact:p-301"]
+            await p.tell(BRIDGE, b"online")
+            await p.tell(AVAILABILITY, b"online", retained=True)
+            await p.clock.advance(5)
+            assert list(await p.faults()) == ["contact:p-301"], (
+                "neither the bridge nor a kept copy speaks for it"
+            )
+
+    run(story())
+
+
+def test_what_a_contact_told_of_itself_is_known_after_a_restart(tmp_path: Path) -> None:
+    """Battery, housing, test and QoS, with their faults under the same ids."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+            await p.hear(b'{"battery":9,"tamper":true}', qos=0)
+            await p.clock.advance(3)
+            before = await p.faults()
+            assert sorted(before) == ["contact:p-301 battery", "contact:p-301 tamper"]
+            told = p.watching.last_seen()["p-301"]
+            assert (told["battery"], told["tamper"], told["test"]) == (9, True, None)
+        async with post(tmp_path) as p:
+            await p.clock.advance(60)
+            assert await p.faults() == before
+            assert p.watching.last_seen()["p-301"] == told
+            assert p.watching.health()["p-301"]["qos"] == 0
+            await p.hear(b'{"battery":100,"tamper":false}')
+            await p.clock.advance(2)
+            assert list(await p.faults()) == ["contact:p-301 tamper"]
+            await p.clock.advance(600)
+            assert await p.faults() == {}
+            assert p.watching.health()["p-301"]["qos"] == 1
+            await p.hear(b'{"battery":99}')
+        async with post(tmp_path) as p:
+            assert p.watching.last_seen()["p-301"]["battery"] == 99, "also what was told just before the end"
+
+    run(story())
+
+
+def test_a_kept_copy_tells_the_qos_and_nothing_else(tmp_path: Path) -> None:
+    """Until the contact itself has been heard."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+            await p.hear(b'{"battery":3}', retained=True, qos=0)
+            await p.clock.advance(5)
+            assert p.watching.health()["p-301"]["qos"] == 0
+            assert p.watching.last_seen()["p-301"]["at"] is None
+            assert await p.faults() == {}
+            await p.hear(b'{"battery":80}')
+            await p.hear(b'{"battery":80}', retained=True, qos=0)
+            assert p.watching.health()["p-301"]["qos"] == 1
+
+    run(story())
+
+
+def test_where_a_topic_is_both_the_press_wins() -> None:
+    """What is wired as a point's press topic is never taken for liveness."""
+    pressed = replace(watched("p-1"), source=replace(watched().source, topic=AVAILABILITY, input="x"))  # type: ignore[type-var,arg-type]
+    watching = Watching(
+        store=None,  # type: ignore[arg-type]
+        clock=ManualClock(),
+        points=[watched(), pressed],
+        decode=liveness.decode,
+        armed=lambda: True,
+        refused=tuple,
+    )
+    assert watching.topics == {BRIDGE}
+
+
+def test_refused_liveness_topics_are_a_fault_of_the_broker(tmp_path: Path) -> None:
+    """An access list that hides them is told, since silence would look like health."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+            p.refused.add(AVAILABILITY)
+            await p.clock.advance(2)
+            assert list(await p.faults()) == ["broker:liveness"]
+
+    run(story())
