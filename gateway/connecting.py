@@ -225,6 +225,7 @@ def camera_spec(camera: Camera) -> CameraSpec:
         else None,
         stream=StreamAddress(
             url=stream.url,
+            live_url=stream.live_url,
             username=stream.username or "",
             password=stream.password.reveal() if stream.password else "",
         )

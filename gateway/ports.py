@@ -47,7 +47,9 @@ class CameraHealth:
     ``last_frame_at`` is in the gateway's clock. ``clock_offset_s`` is the camera's own clock minus ours,
     ``None`` where it does not tell. ``ring_s`` and ``ring_bytes`` are what the ring holds now. ``sessions`` counts the times
     its stream was opened since the camera process began. ``timing_error_s`` bounds what is not known of the
-    newest frames' times (how far arrivals typically lie above the least delayed).
+    newest frames' times (how far arrivals typically lie above the least delayed). ``key_frames_apart_s`` is the time between
+    its last two key frames. ``live_codec`` is what is shown live, ``None`` while that is not known or nothing can be;
+    ``live_note`` says where that is not the camera's main stream, or why there is none.
     """
 
     camera: str
@@ -64,6 +66,9 @@ class CameraHealth:
     ring_bytes: int = 0
     sessions: int = 0
     timing_error_s: float | None = None
+    key_frames_apart_s: float | None = None
+    live_codec: str | None = None
+    live_note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +84,14 @@ class LiveSegment:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LivePlaylist:
     """The newest segments of a camera's live picture, oldest first. ``epoch`` changes when the stream was
-    reopened, and with it the name of ``init``: players need a discontinuity there."""
+    reopened, and with it the name of ``init``: players need a discontinuity there. ``note`` says where the picture is not
+    the camera's main stream."""
 
     codec: str
     init: str
     epoch: int
     segments: Sequence[LiveSegment]
+    note: str = ""
 
 
 class CameraBank(Protocol):
@@ -111,7 +118,8 @@ class CameraBank(Protocol):
         """
 
     async def live_playlist(self, camera: str) -> LivePlaylist:
-        """The live picture's newest segments; ``Unavailable`` while the camera is."""
+        """The live picture's newest segments; ``Unavailable`` while the camera is, ``NotPlayable`` (a kind of it) where it
+        has no stream that browsers play. Opens the camera's second stream where its main one is H.265."""
 
     async def live_part(self, camera: str, name: str) -> bytes:
         """The bytes of one segment or initialisation part; ``Unavailable`` once it has left the ring."""

@@ -220,7 +220,6 @@ def test_what_is_not_built_is_said_with_its_line(tmp_path: Path) -> None:
     findings = unbuilt(loaded.site, loaded.places)
     assert {finding.key for finding in findings} == {
         "cameras[0].record",
-        "cameras[0].audio",
         "points[0].mqtt.format",
         "points[1].onvif_input",
         "storage.when_full",
