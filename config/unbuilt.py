@@ -51,10 +51,6 @@ def _point(path: Path, point: Point) -> Iterator[Complaint]:
 
 def _storage(site: Site) -> Iterator[Complaint]:
     storage = site.storage
-    if storage.object_store is not None:
-        yield _later(
-            ("storage", "objects"), "an S3 store", "nothing could be kept: write file:DIR", blocking=True
-        )
     if storage.database.startswith("postgresql:"):
         yield _later(
             ("storage", "database"), "PostgreSQL", "nothing could be kept: write sqlite:FILE", blocking=True

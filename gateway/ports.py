@@ -5,7 +5,7 @@ Longer than a file should be, because it is that contract: one page to read befo
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -135,12 +135,21 @@ class ObjectStore(Protocol):
     act, e.g. the key exists with other bytes), ``Malformed`` (not a legal key).
     """
 
+    @property
+    def on_this_box(self) -> bool:
+        """Whether what is stored takes room of this machine's own disk."""
+
     async def put(self, key: str, source: Path, *, sha256: str) -> None:
         """Store the file under ``key``; durable when it returns. Consumes ``source`` (it is gone afterwards).
         Putting the same bytes again is harmless."""
 
     async def put_bytes(self, key: str, data: bytes) -> None:
         """The same, for what is small enough to be in memory."""
+
+    async def put_stream(self, key: str, read: Callable[[int], Awaitable[bytes]]) -> tuple[int, str]:
+        """The same, for what has no known length yet: ``read`` is called with a number of bytes and returns ``b""`` at the
+        end. Returns bytes and SHA-256. Holds a bounded part of it in memory; if it fails, nothing is left under ``key``
+        and what was read is gone with it."""
 
     async def size(self, key: str) -> int | None:
         """Bytes stored under ``key``, or ``None`` if there is nothing."""
@@ -159,6 +168,31 @@ class ObjectStore(Protocol):
 
     async def check(self) -> None:
         """Prove that the store takes a byte and gives it back; raises like ``put``."""
+
+
+class Spool(Protocol):
+    """Captured evidence on this box's own disk until the object store has it, by file name.
+
+    Errors: ``Unavailable`` (no room, or the disk fails).
+    """
+
+    def path(self, name: str) -> Path:
+        """Where a file is, or is to be written by a camera."""
+
+    async def keep(self, name: str, data: bytes) -> None:
+        """Write the file; whole and durable when it returns, not there at all if it raises."""
+
+    async def seal(self, name: str) -> None:
+        """Make a file durable that somebody else has written."""
+
+    async def digest(self, name: str) -> str | None:
+        """The file's SHA-256, or ``None`` if it is not there."""
+
+    async def clear(self, but: Collection[str]) -> list[str]:
+        """Make the place ready, and remove every file but those; returns what was removed."""
+
+    def no_room(self) -> str:
+        """Why nothing more should be kept here; empty while there is room. Never blocks for long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

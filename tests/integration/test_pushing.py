@@ -31,7 +31,7 @@ from tests.support.builders import alarm, envelopes
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import ManualClock, run
 from tests.support.scripted_media import SILENT, TAKEN, ScriptedMedia, answered
-from tests.support.stores import WatchedStore, opened
+from tests.support.stores import WatchedSpool, WatchedStore, opened
 
 MEDIA_URL = "https://centre.example/media"
 
@@ -104,13 +104,15 @@ class Yard:
 
     @asynccontextmanager
     async def gathering(self) -> AsyncIterator[Gathering]:
+        spool = WatchedSpool(self.folder / "spool")
+        self.clock.busy = lambda: self.store.busy() or spool.busy()
         stage = Gathering(
             store=self.store,
             clock=self.clock,
             cameras=ScriptedCameras(self.clock),
             objects=_Direct(self.objects),  # type: ignore[arg-type]
             envelopes=self.envelopes,
-            spool=self.folder / "spool",
+            spool=spool,
             wake_delivering=self.pushing.wake,
         )
         self.pushing._wake_gathering = stage.wake
