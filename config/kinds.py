@@ -38,7 +38,10 @@ def parse_store(objects: str) -> tuple[Url, str]:
     parsed = parse_url(objects, *_STORE_URL)
     bucket = parsed.path.strip("/")
     # Amazon S3, "Bucket naming rules": 3 to 63 of a-z, 0-9, dot and hyphen.
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket) or parsed.query:
+    named = re.fullmatch(
+        r"(?!.*(\.\.|\.-|-\.))(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket
+    )
+    if not named or parsed.query:
         raise BadAddress("not exactly one bucket name (3 to 63 of a-z, 0-9, . and -) after the endpoint")
     return parsed, bucket
 

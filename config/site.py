@@ -112,8 +112,21 @@ class Onvif(Section):
 
 class Stream(Section):
     url: StreamAddress = Field(description="RTSP address of a camera without ONVIF.")
+    live_url: StreamAddress | None = Field(
+        default=None, description="Its second stream, H.264, to be shown live where the first one is H.265."
+    )
     username: Name | None = Field(default=None, description="RTSP user.")
     password: Secret | None = Field(default=None, description="The RTSP user's password.")
+
+    @model_validator(mode="after")
+    def _one_camera(self) -> Stream:
+        if self.live_url is not None:
+            host = parse_url(self.live_url, "rtsp", "rtsps").host
+            if host != self.address.host:
+                raise refused(
+                    f"live_url on the host of url, {self.address.host}", "one camera has one address"
+                )
+        return self
 
     @property
     def address(self) -> Url:

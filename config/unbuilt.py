@@ -30,8 +30,6 @@ def _unbuilt(site: Site) -> Iterator[Complaint]:
                 "nothing is recorded round the clock, and the 30 days of the law are not kept by this gateway: its "
                 "stills and clips of alarms are; keep a recorder beside it",
             )
-        if camera.audio:
-            yield _later((*path, "audio"), "true", "sound is left out of its clips")
     for index, point in enumerate(site.points):
         yield from _point(("points", index), point)
     yield from _storage(site)
@@ -53,10 +51,6 @@ def _point(path: Path, point: Point) -> Iterator[Complaint]:
 
 def _storage(site: Site) -> Iterator[Complaint]:
     storage = site.storage
-    if storage.object_store is not None:
-        yield _later(
-            ("storage", "objects"), "an S3 store", "nothing could be kept: write file:DIR", blocking=True
-        )
     if storage.database.startswith("postgresql:"):
         yield _later(
             ("storage", "database"), "PostgreSQL", "nothing could be kept: write sqlite:FILE", blocking=True

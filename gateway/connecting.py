@@ -1,4 +1,4 @@
-"""Reaching what the site file names: how its broker, its centre and its cameras are spoken to.
+"""Reaching what the site file names: how its broker, its centre, its cameras and its store are spoken to.
 
 Shared by the wiring, which runs them, and by probing, which tries them.
 """
@@ -6,6 +6,7 @@ Shared by the wiring, which runs them, and by probing, which tries them.
 from __future__ import annotations
 
 import os
+import random
 import secrets
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from drivers.uplinks.media_push import MediaPush
 from drivers.uplinks.webhook import WebhookPath
 from gateway.domain.errors import Refused
 from gateway.ports import Clock, Signer
+from storage.objects.local import LocalObjects
+from storage.objects.s3 import S3Objects
+from storage.objects.s3_address import S3Address
 
 KEY_BYTES = 32
 
@@ -89,6 +93,29 @@ def centre_paths(settings: Settings, clock: Clock) -> list[WebhookPath]:
         )
         for name, url in urls
     ]
+
+
+def object_store(settings: Settings, clock: Clock) -> LocalObjects | S3Objects:
+    """Where evidence is kept, not started. Raises ``Refused`` for a CA that cannot be used."""
+    storage = settings.site.storage
+    if settings.objects_dir is not None:
+        return LocalObjects(settings.objects_dir)
+    assert storage.object_store is not None
+    url, bucket = storage.object_store
+    # The rules of the site file have seen to both keys.
+    assert storage.access_key is not None
+    assert storage.secret_key is not None
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    address = S3Address(
+        endpoint=f"{host}:{url.port}",
+        bucket=bucket,
+        access_key=storage.access_key.reveal(),
+        secret_key=storage.secret_key.reveal(),
+        region=storage.region,
+        tls=tls_context(settings, storage.ca, None, None) if url.scheme == "s3+https" else None,
+        prefix=f"{settings.site.site.id}/",
+    )
+    return S3Objects(address, clock, random.Random())
 
 
 def media_push(settings: Settings) -> MediaPush | None:
@@ -197,6 +224,7 @@ def camera_spec(camera: Camera) -> CameraSpec:
         else None,
         stream=StreamAddress(
             url=stream.url,
+            live_url=stream.live_url,
             username=stream.username or "",
             password=stream.password.reveal() if stream.password else "",
         )

@@ -1,17 +1,16 @@
 """Gathering: what an alarm asks of its cameras is obtained, stored, and told to the centre.
 
-Object first, row second: the row is the promise. Each wanted item is one task, so a camera that hangs, lies
-or dies costs its own evidence only, and the manifest says why.
+Each wanted item is one task, so a camera that hangs, lies or dies costs its own evidence only, and the manifest says why. What
+a camera gave is made safe and stored by :mod:`gateway.storing`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from pathlib import Path
+from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 import structlog
@@ -22,8 +21,11 @@ from gateway.domain.errors import InvariantBroken, Refused, Unavailable
 from gateway.domain.evidence import DURING_CLIP_S, Evidence, EvidenceState, Kind, Moment
 from gateway.domain.ids import is_drill, new_id
 from gateway.domain.message import MessageType
-from gateway.ports import CameraBank, Clock, ObjectStore, Store, Transaction
-from gateway.telling import tell_of
+from gateway.ports import CameraBank, Clock, ObjectStore, Spool, Store, Transaction
+from gateway.storing import STORE_RETRY_S, Storing
+from gateway.telling import tell_left, tell_of
+
+T = TypeVar("T")
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +33,6 @@ STILL_GIVEN_UP_S = 8.0  # after the instant asked for: a frame that is not there
 CLIP_GIVEN_UP_S = 10.0  # after the span's end
 RETRY_S = 0.5
 FIRST_WAITED_FOR_S = 1.5  # a camera that hangs must not hold up the others' clips
-STORE_RETRY_S = 2.0
 MANIFEST_WAITS_S = 15.0  # for items still on their way when the window is over
 
 
@@ -54,24 +55,34 @@ class Gathering:
         cameras: CameraBank,
         objects: ObjectStore,
         envelopes: Envelopes,
-        spool: Path,
+        spool: Spool,
         wake_delivering: Callable[[], None],
         no_room: Callable[[], bool] = lambda: False,
     ) -> None:
         """``no_room`` says that the disk is full and what is left is kept for presses: evidence then waits."""
+        self._storing = Storing(
+            store=store,
+            clock=clock,
+            objects=objects,
+            spool=spool,
+            no_room=no_room,
+            probe=f"{envelopes.site.id}/probe",
+        )
         self._store = store
         self._clock = clock
         self._cameras = cameras
-        self._objects = objects
         self._envelopes = envelopes
         self._spool = spool
         self._wake_delivering = wake_delivering  # and pushing, where evidence is PUT
-        self._no_room = no_room
         self._changed = asyncio.Event()
         self._last_number = 0
         self._afresh = True
         self._first: dict[str, _First] = {}
-        self.store_cause = ""
+
+    @property
+    def store_cause(self) -> str:
+        """Why evidence waits for its store, or finds no room; empty while all is well."""
+        return self._storing.cause
 
     def wake(self) -> None:
         """There may be new evidence to gather, or an alarm has closed."""
@@ -80,12 +91,11 @@ class Gathering:
     async def run(self) -> None:
         self._last_number = 0  # started again alone: what was under way is taken up with the rest
         self._afresh = True
-        self._spool.mkdir(parents=True, exist_ok=True)
-        for left in self._spool.iterdir():
-            left.unlink()  # of a run that ended in the middle: its items are still wanted
+        await self._storing.restart()
         if not self._envelopes.pushes:
             await self._tell_left()
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._storing.watch(), name="watch the store")
             while True:
                 self._changed.clear()
                 next_at = await self._look(tasks)
@@ -139,7 +149,7 @@ class Gathering:
         if not item.first:
             await self._after_first(item.alarm)
         try:
-            done = await self._adopted(item) if adopt else None
+            done = await self._taken_up(item) if adopt else None
             if done is None:
                 done = await self._obtain(item)
         except InvariantBroken:
@@ -150,31 +160,14 @@ class Gathering:
             done = item.failed(f"the gateway failed: {exc!r}"[:300])
         await self._settle(done)
 
-    async def _adopted(self, item: Evidence) -> Evidence | None:
-        """The item, if its bytes are in the store already: the process ended between the object and its row."""
-        key = self._key(item)
-        digest, size = hashlib.sha256(), 0
+    async def _taken_up(self, item: Evidence) -> Evidence | None:
+        """The item, if a run that ended had captured it: its bytes are in the spool or in the store."""
         try:
-            if await self._objects.size(key) is None:
-                return None
-            async with self._objects.read(key) as piece:
-                while data := await piece(1 << 20):
-                    digest.update(data)
-                    size += len(data)
-        except Unavailable:
-            return None
-        return replace(
-            item,
-            state=EvidenceState.STORED,
-            wanted_start=item.start,
-            wanted_end=item.end,
-            media_type="image/jpeg" if item.kind is Kind.STILL else "video/mp4",
-            bytes=size,
-            sha256=digest.hexdigest(),
-            key=key,
-            stored_at=self._clock.now(),
-            reason="kept over a restart of the gateway, which lost the exact instants; the picture's own clock tells them",
-        )
+            if item.captured:
+                return await self._storing.take_up(item)
+            return await self._storing.found(item, self._key(item))
+        except Refused as exc:
+            return item.failed(exc.reason)
 
     async def _after_first(self, alarm: str) -> None:
         """Let every camera's press still go first: what else is asked for lies in the ring and can wait a moment."""
@@ -196,9 +189,9 @@ class Gathering:
         give_up_at = max(item.end, self._clock.now()) + timedelta(seconds=patience_s)
         while True:
             try:
-                if item.kind is Kind.STILL:
-                    return await self._still(item)
-                return await self._clip(item)
+                # The still's own bytes go with the call: what waits for a store that is away waits on the disk.
+                taken = await (self._still(item) if item.kind is Kind.STILL else self._clip(item))
+                return await self._storing.stored(taken)
             except Unavailable as exc:
                 own_snapshot = (
                     item.source == "onvif"
@@ -219,31 +212,22 @@ class Gathering:
                 taken = await self._cameras.take_still(item.camera, item.start)
             finally:
                 self._was_first(item)
-        key = self._key(item)
-        await self._stored(lambda: self._objects.put_bytes(key, taken.jpeg))
-        return replace(
+        item = replace(
             item,
-            state=EvidenceState.STORED,
             taken_at=taken.taken_at,
             offset_ms=taken.offset_ms,
             clock=taken.clock,
             source=taken.source,
-            media_type="image/jpeg",
-            bytes=len(taken.jpeg),
-            sha256=hashlib.sha256(taken.jpeg).hexdigest(),
-            key=key,
-            stored_at=self._clock.now(),
+            key=self._key(item),
         )
+        return await self._storing.keep_still(item, taken.jpeg)
 
     async def _clip(self, item: Evidence) -> Evidence:
-        self._need_room()
-        target = self._spool / f"{item.id}.mp4"
+        self._storing.need_room()
+        target = self._spool.path(item.file_name)
         taken = await self._cameras.cut_clip(item.camera, item.start, item.end, target)
-        key = self._key(item)
-        await self._stored(lambda: self._objects.put(key, target, sha256=taken.sha256))
-        return replace(
+        item = replace(
             item,
-            state=EvidenceState.STORED,
             start=taken.start,
             end=taken.end,
             wanted_start=item.start,
@@ -255,34 +239,16 @@ class Gathering:
             media_type="video/mp4",
             bytes=taken.bytes,
             sha256=taken.sha256,
-            key=key,
-            stored_at=self._clock.now(),
+            key=self._key(item),
             reason=taken.shortfall,
         )
-
-    async def _stored(self, put: Callable[[], object]) -> None:
-        """Store without end while the store is away: what was captured is not thrown away."""
-        while True:
-            try:
-                self._need_room()
-                await put()  # type: ignore[misc]
-                self.store_cause = ""
-                return
-            except Unavailable as exc:
-                if exc.reason != self.store_cause:
-                    log.error("store.unavailable", cause=exc.reason)
-                self.store_cause = exc.reason
-                await self._clock.sleep(STORE_RETRY_S)
-
-    def _need_room(self) -> None:
-        if self._no_room():
-            raise Unavailable("the disk is full, and the little that is left is kept for presses; make room")
+        return await self._storing.keep_clip(item)
 
     def _key(self, item: Evidence) -> str:
         site = self._envelopes.site
         day = item.start.astimezone(ZoneInfo("UTC")).strftime("%Y/%m/%d")
         plane = "drills" if is_drill(item.alarm) else "alarms"
-        return f"{site.id}/{plane}/{day}/{item.alarm}/{item.camera}/{item.id}.{item.suffix}"
+        return f"{site.id}/{plane}/{day}/{item.alarm}/{item.camera}/{item.file_name}"
 
     # What it came to.
 
@@ -323,14 +289,8 @@ class Gathering:
     async def _tell_left(self) -> None:
         """Tell of what was stored to be pushed and is not going to be: the site file says now that the centre fetches."""
         now = self._clock.now()
-
-        def work(tx: Transaction) -> None:
-            for item in tx.evidence.untold():
-                alarm = tx.alarms.get(item.alarm)
-                assert alarm is not None
-                tx.alarms.save(tell_of(tx, self._envelopes, alarm, item, now))
-
-        await self._write(work)
+        while await self._write(lambda tx: tell_left(tx, self._envelopes, now)):
+            self._wake_delivering()
         self._wake_delivering()
 
     async def _make_manifest(self, alarm: Alarm, now: datetime) -> None:
@@ -392,7 +352,7 @@ class Gathering:
         await self._store.write(work)
         self._changed.set()
 
-    async def _write(self, work: Callable[[Transaction], None]) -> None:
+    async def _write(self, work: Callable[[Transaction], T]) -> T:
         while True:
             try:
                 return await self._store.write(work)

@@ -6,7 +6,7 @@ Longer than a file should be, because it is that contract: one page to read befo
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -52,7 +52,9 @@ class CameraHealth:
     ``last_frame_at`` is in the gateway's clock. ``clock_offset_s`` is the camera's own clock minus ours,
     ``None`` where it does not tell. ``ring_s`` and ``ring_bytes`` are what the ring holds now. ``sessions`` counts the times
     its stream was opened since the camera process began. ``timing_error_s`` bounds what is not known of the
-    newest frames' times (how far arrivals typically lie above the least delayed).
+    newest frames' times (how far arrivals typically lie above the least delayed). ``key_frames_apart_s`` is the time between
+    its last two key frames. ``live_codec`` is what is shown live, ``None`` while that is not known or nothing can be;
+    ``live_note`` says where that is not the camera's main stream, or why there is none.
     """
 
     camera: str
@@ -69,6 +71,9 @@ class CameraHealth:
     ring_bytes: int = 0
     sessions: int = 0
     timing_error_s: float | None = None
+    key_frames_apart_s: float | None = None
+    live_codec: str | None = None
+    live_note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +89,14 @@ class LiveSegment:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LivePlaylist:
     """The newest segments of a camera's live picture, oldest first. ``epoch`` changes when the stream was
-    reopened, and with it the name of ``init``: players need a discontinuity there."""
+    reopened, and with it the name of ``init``: players need a discontinuity there. ``note`` says where the picture is not
+    the camera's main stream."""
 
     codec: str
     init: str
     epoch: int
     segments: Sequence[LiveSegment]
+    note: str = ""
 
 
 class CameraBank(Protocol):
@@ -116,7 +123,8 @@ class CameraBank(Protocol):
         """
 
     async def live_playlist(self, camera: str) -> LivePlaylist:
-        """The live picture's newest segments; ``Unavailable`` while the camera is."""
+        """The live picture's newest segments; ``Unavailable`` while the camera is, ``NotPlayable`` (a kind of it) where it
+        has no stream that browsers play. Opens the camera's second stream where its main one is H.265."""
 
     async def live_part(self, camera: str, name: str) -> bytes:
         """The bytes of one segment or initialisation part; ``Unavailable`` once it has left the ring."""
@@ -132,12 +140,21 @@ class ObjectStore(Protocol):
     act, e.g. the key exists with other bytes), ``Malformed`` (not a legal key).
     """
 
+    @property
+    def on_this_box(self) -> bool:
+        """Whether what is stored takes room of this machine's own disk."""
+
     async def put(self, key: str, source: Path, *, sha256: str) -> None:
         """Store the file under ``key``; durable when it returns. Consumes ``source`` (it is gone afterwards).
         Putting the same bytes again is harmless."""
 
     async def put_bytes(self, key: str, data: bytes) -> None:
         """The same, for what is small enough to be in memory."""
+
+    async def put_stream(self, key: str, read: Callable[[int], Awaitable[bytes]]) -> tuple[int, str]:
+        """The same, for what has no known length yet: ``read`` is called with a number of bytes and returns ``b""`` at the
+        end. Returns bytes and SHA-256. Holds a bounded part of it in memory; if it fails, nothing is left under ``key``
+        and what was read is gone with it."""
 
     async def size(self, key: str) -> int | None:
         """Bytes stored under ``key``, or ``None`` if there is nothing."""
@@ -156,6 +173,31 @@ class ObjectStore(Protocol):
 
     async def check(self) -> None:
         """Prove that the store takes a byte and gives it back; raises like ``put``."""
+
+
+class Spool(Protocol):
+    """Captured evidence on this box's own disk until the object store has it, by file name.
+
+    Errors: ``Unavailable`` (no room, or the disk fails).
+    """
+
+    def path(self, name: str) -> Path:
+        """Where a file is, or is to be written by a camera."""
+
+    async def keep(self, name: str, data: bytes) -> None:
+        """Write the file; whole and durable when it returns, not there at all if it raises."""
+
+    async def seal(self, name: str) -> None:
+        """Make a file durable that somebody else has written."""
+
+    async def digest(self, name: str) -> str | None:
+        """The file's SHA-256, or ``None`` if it is not there."""
+
+    async def clear(self, but: Collection[str]) -> list[str]:
+        """Make the place ready, and remove every file but those; returns what was removed."""
+
+    def no_room(self) -> str:
+        """Why nothing more should be kept here; empty while there is room. Never blocks for long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -405,8 +447,8 @@ class EvidenceRows(Protocol):
         """Items stored, since that instant if one is given, and not uploaded, in the order in which they were asked for; each
         with the number of attempts on record."""
 
-    def untold(self) -> list[Evidence]:
-        """Items stored and not told to the centre, in the order in which they were asked for."""
+    def untold(self, limit: int) -> list[Evidence]:
+        """Items stored and not told to the centre, the first of them in the order in which they were asked for."""
 
     def due(self, before: datetime, after: int, limit: int) -> list[tuple[int, Evidence]]:
         """Items stored whose span ended before then and whose number is above ``after``, by number: of drills, and of alarms

@@ -15,6 +15,7 @@ from gateway.domain.evidence import Evidence, EvidenceState
 from gateway.domain.message import MessageType
 from gateway.ports import Transaction
 
+TOLD_AT_ONCE = 100  # items in one commit: a press must not wait for a month of them
 LATE_ITEMS_TOGETHER_S = 3.0  # late items within this share one revision; longer than a retry of the store
 
 
@@ -56,6 +57,16 @@ def has_it(tx: Transaction, envelopes: Envelopes, evidence: str, now: datetime, 
     assert alarm is not None
     tx.alarms.save(tell_of(tx, envelopes, alarm, item, now))
     return True
+
+
+def tell_left(tx: Transaction, envelopes: Envelopes, now: datetime) -> bool:
+    """Tell of some of what is stored and was not told. True if there may be more."""
+    items = tx.evidence.untold(TOLD_AT_ONCE)
+    for item in items:
+        alarm = tx.alarms.get(item.alarm)
+        assert alarm is not None
+        tx.alarms.save(tell_of(tx, envelopes, alarm, item, now))
+    return len(items) == TOLD_AT_ONCE
 
 
 def _answer(tx: Transaction, envelopes: Envelopes, alarm: Alarm, item: Evidence, now: datetime) -> Alarm:

@@ -49,6 +49,7 @@ from gateway.connecting import (
     camera_spec,
     centre_paths,
     media_push,
+    object_store,
     own_key,
     register_signer,
     take_up,
@@ -76,7 +77,7 @@ from gateway.siteplan import compile_plan
 from gateway.supervising import Heartbeat, Standing, Supervising, announce_plan
 from gateway.telemetry import prometheus_text, samples
 from gateway.watching import Watching
-from storage.objects.local import LocalObjects
+from storage.spool import Spool
 from storage.sql.store import SqlStore
 
 log = structlog.get_logger(__name__)
@@ -129,9 +130,8 @@ class Gateway:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self._take_lock(settings.data_dir / "lock")
         database = settings.database_file
-        objects_dir = settings.objects_dir
-        if database is None or objects_dir is None:
-            raise Refused("storage: this version keeps its database in sqlite: and its objects in file: only")
+        if database is None:
+            raise Refused("storage: this version keeps its database in sqlite: only")
         self.store = SqlStore(database)
         await self.store.start()
         self._api_tls = api_context(settings)
@@ -152,7 +152,7 @@ class Gateway:
             spool=settings.data_dir / "spool",
             clock=self.clock,
         )
-        self.objects = LocalObjects(objects_dir)
+        self.objects = object_store(settings, self.clock)
         self._build_stages()
         broker_url = await self._arm()
         await self._start_rest()
@@ -183,6 +183,8 @@ class Gateway:
         if self._broker is not None:
             await self._broker.stop()
             self._broker = None
+        if hasattr(self, "objects"):
+            await self.objects.stop()
         if hasattr(self, "store"):
             await self.store.stop()
         if self._socket is not None:
@@ -215,7 +217,7 @@ class Gateway:
             cameras=SharedCameras(self.cameras, self.clock),
             objects=self.objects,
             envelopes=self.envelopes,
-            spool=settings.data_dir / "spool",
+            spool=Spool(settings.data_dir / "spool"),
             wake_delivering=self._wake_outward,
             no_room=lambda: self.store.ballast_spent,
         )

@@ -44,6 +44,7 @@ class Found:
     snapshot_url: str | None
     clock_offset_s: float | None
     profile: str
+    live_url: str | None = None
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from drivers.cameras.channel import Message
 from drivers.cameras.link import ProcessFell, WorkerLink
 from drivers.cameras.salvage import salvage
 from drivers.cameras.snapshots import Snapshots
-from drivers.cameras.spec import CameraSpec
+from drivers.cameras.spec import CameraSpec, StreamAddress
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import ClipTaken, StillTaken
 from gateway.ports import CameraHealth, Clock, LivePlaylist, LiveSegment
@@ -53,7 +53,7 @@ class SubprocessCameraBank:
             for spec in specs
         }
         self._reached: dict[str, Message] = {
-            spec.id: {"address": asdict(spec.stream)}
+            spec.id: _by_stream(spec.stream)
             if spec.stream is not None
             else {"address": None, "cause": "asking the camera by ONVIF where its stream is"}
             for spec in specs
@@ -112,7 +112,9 @@ class SubprocessCameraBank:
         return dict(self._health)
 
     def _configuration(self, cameras: Iterable[str]) -> Message:
-        configured = [{"id": camera, **self._reached[camera]} for camera in cameras]
+        configured = [
+            {"id": camera, "audio": self._specs[camera].audio, **self._reached[camera]} for camera in cameras
+        ]
         return {
             "op": "cameras",
             "cameras": configured,
@@ -125,7 +127,10 @@ class SubprocessCameraBank:
         assert onvif is not None
         if found is not None:
             login = {"username": onvif.username, "password": onvif.password}
-            self._reached[camera] = {"address": {"url": found.stream_url, **login}}
+            self._reached[camera] = {
+                "address": {"url": found.stream_url, **login},
+                "live": {"url": found.live_url, **login} if found.live_url else None,
+            }
             self._found[camera] = found
             log.info("camera %s: %s at %s", camera, found.profile, found.stream_url)
         elif camera not in self._found:  # else the address known so far may still be right
@@ -157,6 +162,9 @@ class SubprocessCameraBank:
             ring_bytes=facts["ring_bytes"],
             sessions=facts["sessions"],
             timing_error_s=facts["timing_error_s"],
+            key_frames_apart_s=facts["key_frames_apart_s"],
+            live_codec=facts["live_codec"],
+            live_note=facts["live_note"],
         )
 
     def _process_fell(self, cause: str) -> None:
@@ -183,7 +191,7 @@ class SubprocessCameraBank:
             jpeg=jpeg,
             taken_at=taken_at,
             offset_ms=round((taken_at - at) / timedelta(milliseconds=1)),
-            clock="arrival",
+            clock=message["clock"],
             source="ring",
         )
 
@@ -259,6 +267,7 @@ class SubprocessCameraBank:
         epoch = message["epoch"]
         return LivePlaylist(
             codec=message["codec"],
+            note=message["note"],
             init=f"init-{epoch}.mp4",
             epoch=epoch,
             segments=[
@@ -283,12 +292,21 @@ def _wall(unix_s: float) -> datetime:
     return datetime.fromtimestamp(unix_s, UTC)
 
 
+def _by_stream(stream: StreamAddress) -> Message:
+    """Where a bare stream is, and its second one, as the camera process takes it."""
+    login = {"username": stream.username, "password": stream.password}
+    return {
+        "address": {"url": stream.url, **login},
+        "live": {"url": stream.live_url, **login} if stream.live_url else None,
+    }
+
+
 def _clip_taken(facts: Message, sha256: str, shortfall: str | None) -> ClipTaken:
     return ClipTaken(
         start=_wall(facts["start"]),
         end=_wall(facts["end"]),
         bytes=facts["bytes"],
         sha256=sha256,
-        clock="arrival",
+        clock=facts.get("clock", "arrival"),
         shortfall=shortfall,
     )

@@ -9,7 +9,6 @@ A clip that waits for its next group holds no thread: a few threads serve all of
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import sys
@@ -19,15 +18,12 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from io import BufferedRandom
 from pathlib import Path
 
-import av
-
-from drivers.cameras.mp4 import TICKS, Mp4, VideoFormat
 from drivers.cameras.ring import Frame, Group
 from drivers.cameras.stills import Source
 from drivers.cameras.timing import HouseClock
+from drivers.cameras.writing import Progress, Writing
 from gateway.domain.errors import Unavailable
 
 PATIENCE_S = 1.5
@@ -45,14 +41,6 @@ NICE = 5
 STAND_BACK_S = 2.0
 """How long a clip waits at most, once, for the stills of a press: by then they are due."""
 
-OUT_OF_ORDER = "the camera sends frames out of order (B-frames): all are here, but shown at the wrong moments"
-
-MUXER = {
-    "movflags": "hybrid_fragmented+frag_keyframe+default_base_moof",
-    "video_track_timescale": str(TICKS),
-    "flush_packets": "1",
-}
-
 log = logging.getLogger(__name__)
 
 
@@ -65,15 +53,7 @@ class Clip:
     bytes: int
     sha256: str
     shortfall: str | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """A clip is a valid file up to ``bytes``, and shows ``start_s`` to ``end_s``."""
-
-    start_s: float
-    end_s: float
-    bytes: int
+    clock: str
 
 
 class Cutting:
@@ -102,13 +82,7 @@ class Cutting:
         self._progress = progress
         self._group: Group | None = None
         self._index = 0
-        self._file: BufferedRandom | None = None
-        self._mp4: Mp4 | None = None
-        self._video: VideoFormat | None = None
-        self._epoch = 0
-        self._base = (0, 0)  # (pts, ticks): this pts of the epoch lies at these ticks of the file
-        self._held: tuple[Frame, int] | None = None  # written once the next frame tells how long it lasts
-        self._first_s = self._last_s = 0.0
+        self._writing: Writing | None = None
         self._missing: list[str] = []
 
     # ------------------------------------------------------------------ stepping
@@ -136,18 +110,20 @@ class Cutting:
         assert group is not None
         if group is self.source.ring.open_group() and not ending:
             return False
-        offset = group.offset_s()
-        frames = group.frames
+        frames = list(group.frames)
         if self._index > len(frames):
             self._missing.append("the disk was slower than the camera, and the ring has moved on")
             return True
-        for frame in frames[self._index :]:
-            time_s = frame.pts * group.stream.tick_s + offset
-            if time_s > self.end_s:
-                return True
-            if not self._take(group, frame, time_s):
-                return True
-            self._index += 1
+        wanted = frames[self._index :]
+        at_end = group.at(group.latest) > self.end_s
+        if at_end:  # what is shown before the end may refer to what is shown after it, and was sent before
+            within = [i for i, frame in enumerate(wanted) if group.time_of(frame) <= self.end_s]
+            wanted = wanted[: within[-1] + 1] if within else []
+        if wanted and not self._take(group, wanted):
+            return True
+        self._index += len(wanted)
+        if at_end:
+            return True
         if group.after is not None:
             self._group, self._index = group.after, 0
             return False
@@ -155,7 +131,7 @@ class Cutting:
 
     def _find_start(self) -> bool:
         group = self.source.ring.covering(self._start_s)
-        while group is not None and group.frames and group.time_of(group.frames[-1]) < self._start_s:
+        while group is not None and group.frames and group.at(group.latest) < self._start_s:
             group = group.after
         self._group = group
         return group is not None
@@ -166,112 +142,99 @@ class Cutting:
             return "the ring is empty"
         return f"the ring begins at {self._wall(oldest[0].time_of(oldest[0].frames[0]))}"
 
-    def _take(self, group: Group, frame: Frame, time_s: float) -> bool:
-        video: VideoFormat = group.stream
-        if self._video is None:
-            self._begin(group, frame, time_s)
-        elif self._epoch != group.epoch:
-            if not video.same_picture(self._video):
-                self._missing.append(
-                    f"the camera changed its picture from {_named(self._video)} to {_named(video)} at {self._wall(time_s)}"
-                )
+    # ------------------------------------------------------------------ what is taken
+
+    def _take(self, group: Group, frames: list[Frame]) -> bool:
+        """Write these frames; ``False`` if the file cannot go on with them and is to end before."""
+        writing = self._writing
+        if writing is not None and writing.video.codec != group.stream.codec:
+            at_s = group.time_of(frames[0])
+            if self.end_s - at_s <= at_s - writing.first_s:
+                self._missing.append(f"ends at {self._changed(writing, group, at_s)}")
                 return False
-            self._base = (frame.pts, max(self._next_ticks(), round((time_s - self._first_s) * TICKS)))
-            self._epoch = group.epoch
-            self._gap(time_s, "the stream was opened again")
-        elif time_s - self._last_s > max(GAP_S, 4 * group.run.interval_s):
-            self._gap(time_s, "no frames came")
-        ticks = self._base[1] + round((frame.pts - self._base[0]) * video.tick_s * TICKS)
-        if self._held is not None and ticks <= self._held[1]:  # a file's times only go forward
-            ticks = self._held[1] + 1
-            if OUT_OF_ORDER not in self._missing:
-                self._missing.append(OUT_OF_ORDER)
-        self._flush_held(ticks)
-        self._held = (frame, ticks)
-        self._last_s = time_s
+            # One file cannot hold both: the longer part is kept.
+            self._missing.append(f"begins at {self._changed(writing, group, at_s)}")
+            writing.discard()
+            writing = self._writing = None
+        if writing is None:
+            writing = self._begin(group, frames[0])
+        elif writing.epoch != group.epoch:
+            self._go_on(writing, group, group.time_of(frames[0]))
+        else:
+            gap_s = group.at(min(frame.pts for frame in frames)) - writing.last_s
+            if gap_s > max(GAP_S, 4 * group.run.interval_s):
+                self._gap(writing, writing.last_s + gap_s, "no frames came")
+        writing.add(group, frames, self.end_s)
         return True
 
-    def _gap(self, until_s: float, why: str) -> None:
-        self._missing.append(f"{until_s - self._last_s:.1f} s missing from {self._wall(self._last_s)}: {why}")
-
-    def _begin(self, group: Group, frame: Frame, time_s: float) -> None:
-        self._target.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._target.open("w+b")
-        self._video = group.stream
-        self._mp4 = Mp4(self._file, group.stream, MUXER)
-        self._epoch = group.epoch
-        self._base = (frame.pts, 0)
-        self._first_s = time_s
-        if time_s > self._start_s + LATE_S:
+    def _begin(self, group: Group, frame: Frame) -> Writing:
+        first_s = group.time_of(frame)
+        if first_s > self._start_s + LATE_S and not self._missing:
             self._missing.append(
-                f"begins {time_s - self._start_s:.1f} s late: nothing earlier is in the ring"
+                f"begins {first_s - self._start_s:.1f} s late: nothing earlier is in the ring"
             )
+        self._writing = Writing(self._target, group, frame, sound=self.source.sound, progress=self._progress)
+        return self._writing
 
-    def _next_ticks(self) -> int:
-        assert self._held is not None
-        assert self._group is not None
-        return self._held[1] + round(self._group.run.interval_s * TICKS)
+    def _go_on(self, writing: Writing, group: Group, at_s: float) -> None:
+        if not group.stream.same_picture(writing.video):
+            if str(group.stream) != str(writing.video):
+                self._missing.append(
+                    f"the camera changed its picture from {writing.video} to {group.stream} at {self._wall(at_s)}: both are "
+                    "in this file, and players that read the change within the stream show both"
+                )
+            writing.change(group.stream)
+        if at_s - writing.last_s > max(LATE_S, 4 * group.run.interval_s) or (
+            group.stream.session != writing.video_session
+        ):
+            self._gap(writing, at_s, "the stream was opened again")
+        writing.rebase(group, at_s)
 
-    def _flush_held(self, next_ticks: int) -> None:
-        if self._held is None:
-            return
-        assert self._mp4 is not None
-        assert self._file is not None
-        frame, ticks = self._held
-        self._mp4.write(frame, ticks, max(1, next_ticks - ticks))
-        if frame.key and ticks:  # the muxer has just written the fragment that ended before this key frame
-            self._file.flush()
-            self._progress(
-                Progress(start_s=self._first_s, end_s=self._first_s + ticks / TICKS, bytes=self._file.tell())
-            )
+    def _gap(self, writing: Writing, until_s: float, why: str) -> None:
+        self._missing.append(
+            f"{until_s - writing.last_s:.1f} s missing from {self._wall(writing.last_s)}: {why}"
+        )
+
+    def _changed(self, writing: Writing, group: Group, at_s: float) -> str:
+        return (
+            f"{self._wall(at_s)}: the camera changed from {writing.video} to {group.stream}, one file cannot hold both, and this "
+            "is the longer part"
+        )
 
     # ------------------------------------------------------------------ ending
 
     def finish(self) -> Clip:
         """Close the file and hash it. Raises ``Unavailable`` if there is no frame, ``OSError`` from the disk."""
-        if self._held is None or self._mp4 is None or self._file is None:
+        writing = self._writing
+        if writing is None:
             raise Unavailable(f"nothing of this span: {self.source.cause or self._nothing()}")
-        end_ticks = self._next_ticks()
-        self._flush_held(end_ticks)
-        self._mp4.close()
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.seek(0)
-        digest = hashlib.file_digest(self._file, "sha256").hexdigest()
-        size = self._file.seek(0, os.SEEK_END)
-        self._file.close()
-        last_s = self._first_s + end_ticks / TICKS
-        if self._last_s < self.end_s - max(LATE_S, 2 * (last_s - self._last_s)):
+        last_s, size, digest = writing.finish()
+        if writing.last_s < self.end_s - max(LATE_S, 2 * (last_s - writing.last_s)) and not any(
+            text.startswith("ends at") for text in self._missing
+        ):
             cause = self.source.cause or "no later frame came in time"
             self._missing.append(f"ends {self.end_s - last_s:.1f} s early: {cause}")
+        self._missing += writing.complaints
+        if self.source.sound_missing:
+            self._missing.append(self.source.sound_missing)
+        elif writing.sound is not None and writing.heard_s < 0.5 * (last_s - writing.first_s):
+            self._missing.append(f"sound: only {writing.heard_s:.1f} s came from the camera")
         return Clip(
-            start_s=self._first_s,
+            start_s=writing.first_s,
             end_s=last_s,
             bytes=size,
             sha256=digest,
             shortfall="; ".join(self._missing) or None,
+            clock=writing.clock,
         )
 
     def discard(self) -> None:
         """Remove what was written."""
-        if self._mp4 is not None:
-            try:
-                self._mp4.close()
-            except (OSError, av.FFmpegError):
-                log.debug("an abandoned clip could not be closed in order", exc_info=True)
-        if self._file is not None:
-            try:
-                self._file.close()
-            except OSError:
-                log.debug("an abandoned clip could not be flushed", exc_info=True)
-            self._target.unlink(missing_ok=True)
+        if self._writing is not None:
+            self._writing.discard()
 
     def _wall(self, time_s: float) -> str:
         return datetime.fromtimestamp(self._clock.to_wall(time_s), UTC).isoformat(timespec="milliseconds")
-
-
-def _named(video: VideoFormat) -> str:
-    return f"{video.picture.codec} {video.picture.width}x{video.picture.height}"
 
 
 class Clips:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from drivers.cameras.mp4 import TICKS, Mp4, VideoFormat
+from drivers.cameras.order import decode_times, lag_of
 from drivers.cameras.ring import Group, Ring
 from gateway.domain.errors import Unavailable
 
@@ -30,6 +31,9 @@ MUXER = {
     "video_track_timescale": str(TICKS),
 }
 
+
+LEAD_TICKS = 2 * TICKS
+"""Where an epoch begins on its own time: with B-frames its first frame is decoded before it is shown, and no time is negative."""
 
 KEPT_BYTES = 8 << 20
 """Parts kept for the next viewer: the newest segment of each of 16 cameras at 4 Mbit/s."""
@@ -81,16 +85,24 @@ def playlist(ring: Ring) -> Playlist | None:
     segments: list[Segment] = []
     for number, members in groupby((g for g in whole if g.epoch == epoch), key=lambda g: g.segment):
         groups = list(members)
-        first = groups[0].frames[0]
+        first_pts = groups[0].frames[0].pts
         segments.append(
             Segment(
                 number=number,
-                duration_s=(_end_pts(groups[-1]) - first.pts) * groups[0].stream.tick_s,
-                begins_s=ring.time_of(groups[0], first),
+                duration_s=(_end_pts(groups[-1]) - first_pts) * groups[0].stream.tick_s,
+                begins_s=groups[0].at(first_pts),
             )
         )
     codec = whole[-1].stream.picture.codec
     return Playlist(codec=codec, epoch=epoch, segments=segments[-LISTED:])
+
+
+def holds(ring: Ring, name: str) -> bool:
+    """Whether this name may be of an epoch the ring holds."""
+    asked = NAME.fullmatch(name)
+    return asked is not None and any(
+        group.epoch == int(asked["init"] or asked["epoch"]) for group in ring.groups()
+    )
 
 
 def part(ring: Ring, name: str) -> bytes:
@@ -110,18 +122,21 @@ def part(ring: Ring, name: str) -> bytes:
     if not groups:
         raise Unavailable(f"{name} has left the ring, or is not in it yet")
     video: VideoFormat = groups[0].stream
+    if video.codec != "h264":
+        raise Unavailable(f"{name} is H.265, which browsers do not play")
     sink = io.BytesIO()
     mp4 = Mp4(sink, video, MUXER)
     mp4.begin()
     header = sink.tell()
     if asked["segment"] is None:
         return sink.getvalue()
-    begins = _ticks(groups[0].frames[0].pts, groups[0])
-    for group in groups:
-        frames = list(group.frames)
-        for frame, next_pts in zip(frames, [*(f.pts for f in frames[1:]), _end_pts(group)], strict=True):
-            at = _ticks(frame.pts, group)
-            mp4.write(frame, at - begins, max(1, _ticks(next_pts, group) - at))
+    frames = [frame for group in groups for frame in list(group.frames)]
+    at = [_ticks(frame.pts, groups[0]) for frame in frames]
+    lag = lag_of(at)
+    decoded = decode_times(at, lag)
+    begins, end = decoded[0], _ticks(_end_pts(groups[-1]), groups[0]) - lag
+    for frame, pts, dts, next_dts in zip(frames, at, decoded, [*decoded[1:], end], strict=True):
+        mp4.write(frame, pts - begins, max(1, next_dts - dts), dts=dts - begins)
     mp4.close()
     return _placed(sink.getvalue()[header:], number=groups[0].segment, begins=begins)
 
@@ -153,9 +168,9 @@ def _box(data: bytearray, kind: bytes, at: int) -> int:
 
 
 def _ticks(pts: int, group: Group) -> int:
-    """Time since the epoch began, so that segments follow on each other whoever makes them, and when."""
+    """Time since shortly before the epoch began, so that segments follow on each other whoever makes them, and when."""
     tick_s: float = group.stream.tick_s
-    return round((pts - group.epoch_pts) * tick_s * TICKS)
+    return LEAD_TICKS + round((pts - group.epoch_pts) * tick_s * TICKS)
 
 
 def _whole_groups(ring: Ring) -> list[Group]:
@@ -170,4 +185,4 @@ def _end_pts(group: Group) -> int:
     if after is not None and after.epoch == group.epoch and after.frames:
         return after.frames[0].pts
     tick_s: float = group.stream.tick_s
-    return group.frames[-1].pts + round(group.run.interval_s / tick_s)
+    return group.latest + round(group.run.interval_s / tick_s)

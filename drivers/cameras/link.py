@@ -13,7 +13,7 @@ from typing import Any
 
 from drivers.cameras import processes
 from drivers.cameras.channel import HEAD, Message, check, decode, encode
-from gateway.domain.errors import Malformed, Unavailable
+from gateway.domain.errors import Malformed, NotPlayable, Unavailable
 from gateway.ports import Clock
 
 FIRST_BACK_OFF_S = 0.1
@@ -165,7 +165,8 @@ class WorkerLink:
             if call is None or call.answer.done():
                 return
             if "error" in message:
-                call.answer.set_exception(Unavailable(message["error"]))
+                kind = NotPlayable if message.get("not_playable") else Unavailable
+                call.answer.set_exception(kind(message["error"]))
             else:
                 call.answer.set_result((message, tail))
         else:

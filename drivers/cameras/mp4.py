@@ -7,6 +7,7 @@ ring's packets belong to several readers at once.
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol
@@ -17,12 +18,23 @@ from av.container import OutputContainer
 from av.packet import Packet
 from av.stream import Stream
 
-from drivers.cameras.ring import Frame
-from drivers.cameras.sps import Picture, picture_of
+from drivers.cameras import hevc, sps
+from drivers.cameras.ring import Frame, Sound
+from drivers.cameras.sps import Picture
 from gateway.domain.errors import Malformed
 
 TICKS = 90_000
 """RTP's clock rate for video (RFC 6184 §8.2.1), kept in the files so that no time is rounded."""
+
+CODECS = {"h264": sps, "hevc": hevc}
+"""What can be read of each codec, under the media library's name for it."""
+
+SPOKEN = {"h264": "H.264", "hevc": "H.265"}
+
+LOOKED_THROUGH = 4096
+"""Bytes of a ``moov`` in which the description of its first track lies: it comes before every table."""
+
+_DESCRIBED_HEV1 = re.compile(rb"stsd\0{7}\x01.{4}(hev1)", re.DOTALL)
 
 
 class Sink(Protocol):
@@ -33,12 +45,13 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class VideoFormat:
-    """What all packets between two changes of the stream share.
+    """What all packets between two changes of the stream share. ``codec`` is ``h264`` or ``hevc``.
 
-    ``parameters`` are SPS and PPS as a byte stream. ``shelf`` is a stream of a container that is never written, holding the
-    codec parameters: the camera's own container is gone by the time a clip is cut, and its streams with it.
+    ``parameters`` are the parameter sets as a byte stream. ``shelf`` is a stream of a container that is never written, holding
+    the codec parameters: the camera's own container is gone by the time a clip is cut, and its streams with it.
     """
 
+    codec: str
     picture: Picture
     parameters: bytes
     tick_s: float
@@ -51,56 +64,123 @@ class VideoFormat:
         """Whether a file of the one can go on with the other."""
         return self.parameters == other.parameters and self.picture == other.picture
 
+    def __str__(self) -> str:
+        return f"{SPOKEN[self.codec]} {self.picture.width}x{self.picture.height}"
 
-def read_format(parameters: bytes, key_frame: bytes, time_base: Fraction, session: int) -> VideoFormat:
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class SoundFormat:
+    """What all packets of a camera's sound share; AAC, of which ``header`` is the configuration. ``shelf`` as with pictures."""
+
+    rate: int
+    header: bytes
+    shelf: Stream = field(repr=False)
+    shelf_owner: OutputContainer = field(repr=False)
+
+
+def read_format(codec: str, parameters: bytes, key_frame: bytes, tick: Fraction, session: int) -> VideoFormat:
     """Describe a stream by its parameter sets and one key frame, independent of the container they came from.
 
     Raises ``Malformed`` where the parameter sets or the picture cannot be read.
     """
-    picture = picture_of(parameters)
+    picture = CODECS[codec].picture_of(parameters)
     owner = av.open(io.BytesIO(), "w", format="mp4")
-    shelf = owner.add_mux_stream("h264", width=picture.width, height=picture.height)
+    shelf = owner.add_mux_stream(codec, width=picture.width, height=picture.height)
     try:
-        with av.open(io.BytesIO(parameters + key_frame), "r", format="h264") as probe:
+        with av.open(io.BytesIO(parameters + key_frame), "r", format=codec) as probe:
             BitStreamFilterContext("null", in_stream=probe.streams.video[0], out_stream=shelf)
     except (av.FFmpegError, IndexError) as exc:
         raise Malformed(f"no picture can be read from a key frame of {len(key_frame)} bytes: {exc}") from exc
     return VideoFormat(
+        codec=codec,
         picture=picture,
         parameters=parameters,
-        tick_s=float(time_base),
-        time_base=time_base,
+        tick_s=float(tick),
+        time_base=tick,
         session=session,
         shelf=shelf,
         shelf_owner=owner,
     )
 
 
+def read_sound(stream: Any) -> SoundFormat:
+    """Describe a stream of AAC, independent of its container. Raises ``Malformed`` where it does not say what is needed."""
+    header, rate = bytes(stream.codec_context.extradata or b""), stream.codec_context.sample_rate
+    if not header or not rate:
+        raise Malformed("the session description says nothing of the AAC's configuration")
+    owner = av.open(io.BytesIO(), "w", format="mp4")
+    shelf = owner.add_mux_stream("aac", rate=rate)
+    try:
+        BitStreamFilterContext("null", in_stream=stream, out_stream=shelf)
+    except av.FFmpegError as exc:
+        raise Malformed(f"the AAC's configuration cannot be read: {exc}") from exc
+    return SoundFormat(rate=rate, header=header, shelf=shelf, shelf_owner=owner)
+
+
 class Mp4:
     """An MP4 that is being written. ``options`` go to the muxer."""
 
-    def __init__(self, sink: Sink, video: VideoFormat, options: dict[str, str]) -> None:
+    def __init__(
+        self, sink: Sink, video: VideoFormat, options: dict[str, str], sound: SoundFormat | None = None
+    ) -> None:
         self._out = av.open(sink, "w", format="mp4", options=options, buffer_size=1 << 18)
         self._stream: Any = self._out.add_mux_stream(
-            "h264", width=video.picture.width, height=video.picture.height
+            video.codec, width=video.picture.width, height=video.picture.height
         )
         BitStreamFilterContext("null", in_stream=video.shelf, out_stream=self._stream)
         self._stream.time_base = Fraction(1, TICKS)
+        self._sound: Any = None
+        if sound is not None:
+            self._sound = self._out.add_mux_stream("aac", rate=sound.rate)
+            BitStreamFilterContext("null", in_stream=sound.shelf, out_stream=self._sound)
+            self._sound.time_base = Fraction(1, sound.rate)
 
     def begin(self) -> None:
         """Write the header now instead of with the first frame."""
         self._out.start_encoding()
 
-    def write(self, frame: Frame, pts: int, duration: int) -> None:
-        """Append one frame; ``pts`` and ``duration`` in ticks."""
-        packet = Packet(frame.packet)
+    def write(self, frame: Frame, pts: int, duration: int, *, dts: int, sets: bytes = b"") -> None:
+        """Append one frame; times and ``duration`` in ticks. ``sets`` are parameter sets to stand before it in the file."""
+        packet = Packet(sets + bytes(frame.packet)) if sets else Packet(frame.packet)
         packet.stream = self._stream
         packet.time_base = Fraction(1, TICKS)
-        packet.pts = packet.dts = pts
+        packet.pts, packet.dts = pts, dts
         packet.duration = duration
         packet.is_keyframe = frame.key
+        self._out.mux(packet)
+
+    def write_sound(self, sound: Sound, at: int, duration: int) -> None:
+        """Append one packet of sound; times in its samples."""
+        packet = Packet(sound.packet)
+        packet.stream = self._sound
+        packet.time_base = self._sound.time_base
+        packet.pts = packet.dts = at
+        packet.duration = duration
         self._out.mux(packet)
 
     def close(self) -> None:
         """Write what is outstanding and the index."""
         self._out.close()
+
+
+def name_hvc1(file: Any) -> None:
+    """Give H.265 in a file that is being written the name ``hvc1`` instead of ``hev1``: Apple's players take no other, and the
+    muxer cannot be told. The place of writing is left as it was."""
+    place, at = file.tell(), 0
+    head = file.seek(at) or file.read(16)
+    while len(head) >= 8:
+        size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+        if size == 1:
+            size = int.from_bytes(head[8:16], "big")
+        if kind == b"moov":
+            file.seek(at)
+            found = _DESCRIBED_HEV1.search(file.read(min(size, LOOKED_THROUGH)))
+            if found is not None:
+                file.seek(at + found.start(1))
+                file.write(b"hvc1")
+        if size < 8:
+            break
+        at += size
+        file.seek(at)
+        head = file.read(16)
+    file.seek(place)

@@ -3,14 +3,16 @@
 Runs in a short-lived process (``onvif_resolve``): the SOAP library takes 1 s to load and 56 MB, and is wanted for a moment at
 start and then hardly ever.
 
-Verified against the simulated camera; sources: ONVIF Core and Media (ver10) specifications, WS-Security UsernameToken 1.0.
+Verified against the simulated camera; sources: ONVIF Core, Media (ver10) and Media2 (ver20) specifications, WS-Security
+UsernameToken 1.0.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -19,6 +21,7 @@ import zeep.exceptions
 from onvif import ONVIFCamera
 from onvif.exceptions import ONVIFError
 
+from drivers.cameras.media2 import Media2, Profile
 from drivers.cameras.spec import OnvifAddress
 from gateway.domain.errors import Refused, Unavailable
 
@@ -29,46 +32,43 @@ MOST_PIXELS = 1920 * 1080
 """A larger picture would take more memory and decoding for every still than 16 cameras can be given on two cores."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Profile:
-    """What matters of a media profile. ``encoding`` is ONVIF's name (``H264``, ``JPEG``, …)."""
-
-    token: str
-    encoding: str
-    width: int
-    height: int
-    frames_per_s: float
-
-    def __str__(self) -> str:
-        return f"{self.encoding} {self.width}x{self.height}"
+PLAYABLE = "H264"
+USABLE = (PLAYABLE, "H265")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
     """Where a camera's pictures are, as reached from here. ``clock_offset_s`` is its clock minus ours, told in whole
-    seconds by the camera."""
+    seconds by the camera. ``live_url`` is its H.264 stream besides the main one, ``None`` if there is none."""
 
     stream_url: str
     snapshot_url: str | None
     clock_offset_s: float | None
     profile: str
+    live_url: str | None = None
 
 
 def choose(profiles: Sequence[Profile]) -> Profile:
-    """The H.264 profile with the most pixels up to 1080p, then the most frames; the smallest if all are larger.
+    """The profile for evidence: the most pixels up to 1080p, then the most frames, then H.264; the smallest if all are larger.
 
-    Raises ``Unavailable`` naming what there is if none is H.264.
+    Raises ``Unavailable`` naming what there is if none is H.264 or H.265.
     """
-    usable = [profile for profile in profiles if profile.encoding == "H264"]
+    usable = [profile for profile in profiles if profile.encoding in USABLE]
     if not usable:
         found = ", ".join(str(profile) for profile in profiles) or "none at all"
         raise Unavailable(
-            f"the camera offers no H.264 profile (found: {found}): set one of its profiles to H.264"
+            f"the camera offers no H.264 or H.265 profile (found: {found}): set one of its profiles to H.264"
         )
-    fitting = [profile for profile in usable if profile.width * profile.height <= MOST_PIXELS]
+    fitting = [profile for profile in usable if profile.pixels <= MOST_PIXELS]
     if not fitting:
-        return min(usable, key=lambda profile: profile.width * profile.height)
-    return max(fitting, key=lambda profile: (profile.width * profile.height, profile.frames_per_s))
+        return min(usable, key=lambda profile: (profile.pixels, profile.encoding != PLAYABLE))
+    return max(fitting, key=lambda p: (p.pixels, p.frames_per_s, p.encoding == PLAYABLE))
+
+
+def choose_live(profiles: Sequence[Profile], main: Profile) -> Profile | None:
+    """The profile for live pictures where the main one turns out to be H.265, as some are that call themselves H.264."""
+    others = [each for each in profiles if each.encoding == PLAYABLE and each.token != main.token]
+    return choose(others) if others else None
 
 
 def reach_stream(url: str, host: str) -> str:
@@ -132,26 +132,46 @@ async def _ask(camera: Any, address: OnvifAddress) -> Resolved:
     ) as session:
         media.transport.session, own = session, media.transport.session
         try:
-            chosen = choose([_profile(each) for each in await media.GetProfiles()])
-            stream = await media.GetStreamUri(
-                {
-                    "StreamSetup": {"Stream": "RTP-Unicast", "Transport": {"Protocol": "RTSP"}},
-                    "ProfileToken": chosen.token,
-                }
-            )
-            snapshot_url = await _snapshot_url(media, chosen.token, address)
+            answered = await _ask_media(camera, media, address)
         finally:
             media.transport.session = own
     offset = camera.dt_diff
+    return replace(answered, clock_offset_s=None if offset is None else offset.total_seconds())
+
+
+async def _ask_media(camera: Any, media: Any, address: OnvifAddress) -> Resolved:
+    """By the second media service where the camera has it: the first cannot name H.265. What it refuses is asked of the first."""
+    second = Media2.of(camera, media)
+    profiles: list[Profile] = []
+    if second is not None:
+        with contextlib.suppress(Unavailable):
+            profiles = await second.profiles()
+    if not any(profile.encoding in USABLE for profile in profiles):
+        second, profiles = None, [_profile(each) for each in await media.GetProfiles()]
+    main = choose(profiles)
+    live = choose_live(profiles, main)
+
+    async def stream_url(profile: Profile) -> str:
+        if second is not None:
+            with contextlib.suppress(Unavailable):
+                return reach_stream(await second.uri("GetStreamUri", profile.token), address.host)
+        setup = {"Stream": "RTP-Unicast", "Transport": {"Protocol": "RTSP"}}
+        answer = await media.GetStreamUri({"StreamSetup": setup, "ProfileToken": profile.token})
+        return reach_stream(answer.Uri, address.host)
+
     return Resolved(
-        stream_url=reach_stream(stream.Uri, address.host),
-        snapshot_url=snapshot_url,
-        clock_offset_s=None if offset is None else offset.total_seconds(),
-        profile=str(chosen),
+        stream_url=await stream_url(main),
+        snapshot_url=await _snapshot_url(media, second, main.token, address),
+        clock_offset_s=None,
+        profile=str(main),
+        live_url=await stream_url(live) if live is not None else None,
     )
 
 
-async def _snapshot_url(media: Any, token: str, address: OnvifAddress) -> str | None:
+async def _snapshot_url(media: Any, second: Media2 | None, token: str, address: OnvifAddress) -> str | None:
+    if second is not None:
+        with contextlib.suppress(Unavailable):
+            return reach_snapshot(await second.uri("GetSnapshotUri", token), address.host, address.port)
     try:
         answer = await media.GetSnapshotUri({"ProfileToken": token})
     except zeep.exceptions.Fault:

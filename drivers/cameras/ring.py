@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from drivers.cameras.spec import RingLimits
-from drivers.cameras.timing import Run
+from drivers.cameras.timing import DEEPEST, Run
 
 PACKET_OVERHEAD = 600
 """Bytes a packet costs beside its data: two Python objects and the library's buffer heads (measured)."""
@@ -28,33 +28,58 @@ WIDEST_GAP_S = 5.0
 """A frame further than this from the instant asked for is no picture of it. Equals the watchdog's limit."""
 
 
+PLAUSIBLE_S = 1.5
+"""What a camera's encoder may hold pictures back against sound; a report that says more is not believed."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One coded picture. ``pts`` is in units of the stream's ``tick_s``; ``arrival_s`` is when its first byte came."""
+    """One coded picture. ``pts`` is when it is shown, in units of the stream's ``tick_s``; ``arrival_s`` is when its first byte
+    came. ``leading`` marks one that follows a key frame, is shown before it, and refers to what came before it."""
 
     packet: Any
     pts: int
     arrival_s: float
     key: bool
     size: int
+    leading: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sound:
+    """One packet of sound. ``end_s`` is the media time of its end, at which it can have been sent at the earliest, and ``run``
+    what its own arrivals say. ``paired`` says that the camera's reports have set its time beside the pictures' time."""
+
+    packet: Any
+    begins_s: float
+    end_s: float
+    size: int
+    run: Run
+    paired: bool
 
 
 class Group:
     """A key frame and all that follows up to the next one. ``stream`` describes what all its frames share.
 
-    ``frames`` only grows, until the group has left the ring and the memory is wanted back: then it is emptied.
+    ``frames`` are in the order of decoding. It only grows, until the group has left the ring and the memory is wanted back:
+    then it is emptied, and so are ``sounds``, what was heard meanwhile. ``before`` is the group before of the same epoch, as
+    long as it is held.
     """
 
     __slots__ = (
         "__weakref__",
+        "_before",
         "after",
         "begins_media_s",
         "bytes",
+        "earliest",
         "epoch",
         "epoch_pts",
         "frames",
+        "latest",
         "run",
         "segment",
+        "sounds",
         "stream",
     )
 
@@ -68,8 +93,28 @@ class Group:
         self.segment = segment
         self.begins_media_s = begins_media_s
         self.frames: list[Frame] = []
+        self.sounds: list[Sound] = []
+        self.earliest = self.latest = 0  # pts of the frames shown first and last
         self.bytes = 0
         self.after: Group | None = None
+        self._before: weakref.ref[Group] | None = None
+
+    @property
+    def before(self) -> Group | None:
+        return self._before() if self._before is not None else None
+
+    def follow(self, group: Group) -> None:
+        """This group comes after that one; if of the same epoch, it may refer to it."""
+        group.after = self
+        if group.epoch == self.epoch:
+            self._before = weakref.ref(group)
+
+    def add(self, frame: Frame) -> None:
+        """Append a frame."""
+        first = not self.frames
+        self.earliest = frame.pts if first else min(self.earliest, frame.pts)
+        self.latest = frame.pts if first else max(self.latest, frame.pts)
+        self.frames.append(frame)
 
     def offset_s(self) -> float:
         """From this group's media time to the monotonic clock; one for the whole group, so that it keeps its rhythm."""
@@ -77,15 +122,32 @@ class Group:
 
     def time_of(self, frame: Frame) -> float:
         """When the frame was, on the monotonic clock."""
-        return float(frame.pts * self.stream.tick_s + self.offset_s())
+        return self.at(frame.pts)
+
+    def at(self, pts: int) -> float:
+        """When a frame of this time was, on the monotonic clock."""
+        return float(pts * self.stream.tick_s + self.offset_s())
+
+    def clock(self) -> str:
+        """What maps its times: ``rtcp`` where the camera's reports are followed, else ``arrival``."""
+        return "rtcp" if self.run.held_s() > 0 else "arrival"
+
+    def heard_at(self, sound: Sound) -> float:
+        """When the sound began, on the monotonic clock. The camera's reports are followed where its arrivals do not gainsay them:
+        they alone tell how much longer its pictures take than its sound."""
+        by_arrival = sound.begins_s + sound.run.offset_at(sound.end_s)
+        if not sound.paired:
+            return by_arrival
+        by_reports = sound.begins_s + self.offset_s()
+        return by_reports if abs(by_reports - by_arrival) < PLAUSIBLE_S else by_arrival
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """A frame of the ring: the ``index``-th of its group, and when it was."""
+    """A frame of the ring, and when it was."""
 
     group: Group
-    index: int
+    frame: Frame
     time_s: float
 
 
@@ -108,10 +170,21 @@ class Ring:
         self._epoch_pts = 0
         self._segment = first_number
         self._segment_from = 0.0
+        self._sound_run = Run()
 
     # ------------------------------------------------------------------ filling
 
-    def append(self, stream: Any, packet: Any, pts: int, arrival_s: float, *, key: bool, size: int) -> None:
+    def append(
+        self,
+        stream: Any,
+        packet: Any,
+        pts: int,
+        arrival_s: float,
+        *,
+        key: bool,
+        size: int,
+        leading: bool = False,
+    ) -> None:
         """Take in the next packet of the stream. What cannot be decoded (no key frame yet) is counted and left.
 
         ``stream`` is any object with ``tick_s``; another object than before opens a new epoch, as does a jump
@@ -120,7 +193,8 @@ class Ring:
         media_s = pts * stream.tick_s
         with self._lock:
             group = self._current
-            if group is None or group.stream is not stream or not group.run.continues(media_s, arrival_s):
+            goes_on = group is not None and group.run.continues(media_s, arrival_s)
+            if group is None or group.stream is not stream or not goes_on:
                 self._current = None
                 if not key:
                     self.dropped += 1
@@ -129,14 +203,35 @@ class Ring:
                 self._epoch_pts = pts
                 self._segment += 1
                 self._segment_from = media_s
-                group = self._open(stream, Run(), media_s)
+                # A camera that changes its picture within a session goes on counting its time.
+                run = group.run if group is not None and goes_on else Run()
+                group = self._open(stream, run, media_s)
             elif key:
                 if media_s - self._segment_from >= SEGMENT_S:
                     self._segment += 1
                     self._segment_from = media_s
                 group = self._open(stream, group.run, media_s)
+            elif leading and group.before is None:  # what it refers to never came
+                self.dropped += 1
+                return
             group.run.observe(media_s, arrival_s)
-            group.frames.append(Frame(packet, pts, arrival_s, key, size))
+            group.add(Frame(packet, pts, arrival_s, key, size, leading))
+            group.bytes += size + PACKET_OVERHEAD
+            self._bytes += size + PACKET_OVERHEAD
+            self._trim(arrival_s)
+
+    def append_sound(
+        self, packet: Any, begins_s: float, end_s: float, arrival_s: float, *, size: int, paired: bool
+    ) -> None:
+        """Take in a packet of sound; without a group of pictures to lie beside it is left."""
+        with self._lock:
+            if not self._sound_run.continues(end_s, arrival_s):
+                self._sound_run = Run()
+            self._sound_run.observe(end_s, arrival_s)
+            group = self._current
+            if group is None:
+                return
+            group.sounds.append(Sound(packet, begins_s, end_s, size, self._sound_run, paired))
             group.bytes += size + PACKET_OVERHEAD
             self._bytes += size + PACKET_OVERHEAD
             self._trim(arrival_s)
@@ -148,15 +243,32 @@ class Ring:
             if group is None:
                 return
             part = group.frames[-1]
-            group.frames[-1] = Frame(packet, part.pts, part.arrival_s, part.key, size)
+            group.frames[-1] = Frame(packet, part.pts, part.arrival_s, part.key, size, part.leading)
             group.bytes += size - part.size
             self._bytes += size - part.size
             self._trim(part.arrival_s)
+
+    def report(self, pts: int, at_s: float) -> float | None:
+        """The camera says that the frame of this time was at ``at_s``; returns how far that lies from what its arrivals say,
+        ``None`` if nothing is open to compare it with."""
+        with self._lock:
+            group = self._current
+            if group is None:
+                return None
+            media_s = pts * group.stream.tick_s
+            group.run.report(media_s, at_s)
+            return float(at_s - media_s - group.run.arrival_offset_at(media_s))
 
     def end_epoch(self) -> None:
         """The stream ended: nothing that comes later follows on its last group."""
         with self._lock:
             self._current = None
+            self._sound_run = Run()
+
+    def renumber(self, first_number: int) -> None:
+        """Give what comes next numbers from here on, if they are higher: another ring's were shown meanwhile."""
+        with self._lock:
+            self._epoch, self._segment = max(self._epoch, first_number), max(self._segment, first_number)
 
     def _open(self, stream: Any, run: Run, media_s: float) -> Group:
         group = Group(
@@ -168,7 +280,7 @@ class Ring:
             begins_media_s=media_s,
         )
         if self._groups:
-            self._groups[-1].after = group
+            group.follow(self._groups[-1])
         self._groups.append(group)
         self._current = group
         return group
@@ -202,6 +314,7 @@ class Ring:
             spare -= group.bytes
             if spare < 0:
                 group.frames.clear()
+                group.sounds.clear()
 
     # ------------------------------------------------------------------ looking up
 
@@ -225,7 +338,7 @@ class Ring:
         with self._lock:
             if not self._groups:
                 return None
-            return self._groups[-1].time_of(self._groups[-1].frames[-1])
+            return self._groups[-1].at(self._groups[-1].latest)
 
     def interval_s(self) -> float:
         """Time between frames, as it has been lately."""
@@ -233,9 +346,23 @@ class Ring:
             return self._groups[-1].run.interval_s if self._groups else 0.04
 
     def reaches(self, at_s: float) -> bool:
-        """Whether a frame later than this instant is there, so that the nearest one to it is known."""
-        newest = self.newest_s()
-        return newest is not None and newest > at_s
+        """Whether a frame later than this instant is there and all before it, so that the nearest one to it is known."""
+        with self._lock:
+            if not self._groups:
+                return False
+            last = self._groups[-1]
+            if last is not self._current:  # nothing comes after it
+                return last.at(last.latest) > at_s
+            return last.run.complete_media_s() + last.offset_s() > at_s
+
+    def patience_s(self) -> float:
+        """How long after its instant a frame may come, by the camera's own doing: frames apart, and frames held back."""
+        with self._lock:
+            if not self._groups:
+                return 2.5 * 0.04
+            run = self._groups[-1].run
+            reorder_s = min(run.reorder_s, DEEPEST * run.interval_s)
+            return 2.5 * run.interval_s + 2 * reorder_s + run.held_s()
 
     def nearest(self, at_s: float) -> Found | None:
         """The frame nearest to an instant; ``None`` if the ring is empty."""
@@ -244,10 +371,16 @@ class Ring:
             for group in self._groups:
                 # Every frame is looked at: a camera may count its time back within a group. A second of video costs some 10 µs.
                 offset = group.offset_s()
-                for index, frame in enumerate(group.frames):
-                    time_s = frame.pts * group.stream.tick_s + offset
+                tick_s = group.stream.tick_s
+                outside_s = max(
+                    group.earliest * tick_s + offset - at_s, at_s - group.latest * tick_s - offset, 0.0
+                )
+                if best is not None and outside_s > abs(best.time_s - at_s):
+                    continue
+                for frame in group.frames:
+                    time_s = frame.pts * tick_s + offset
                     if best is None or abs(time_s - at_s) < abs(best.time_s - at_s):
-                        best = Found(group, index, time_s)
+                        best = Found(group, frame, time_s)
             return best
 
     def covering(self, start_s: float) -> Group | None:
@@ -267,6 +400,14 @@ class Ring:
                 return (0.0, 0)
             seconds = self._groups[-1].frames[-1].arrival_s - self._groups[0].frames[0].arrival_s
             return (seconds, self._bytes)
+
+    def key_frames_apart_s(self) -> float | None:
+        """Time between the last two key frames of one epoch; ``None`` while there are no two."""
+        with self._lock:
+            if len(self._groups) < 2 or self._groups[-1].epoch != self._groups[-2].epoch:
+                return None
+            last, before = self._groups[-1], self._groups[-2]
+            return float((last.frames[0].pts - before.frames[0].pts) * last.stream.tick_s)
 
     def quality(self) -> tuple[float, float]:
         """``(error_s, skew)`` of the newest frames' times, as :meth:`Run.quality` has it."""

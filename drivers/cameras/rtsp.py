@@ -17,11 +17,11 @@ from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import av
-from av.packet import Packet
 
-from drivers.cameras.mp4 import VideoFormat, read_format
+from drivers.cameras.assembly import Assembly, joined
+from drivers.cameras.hevc import is_rasl
+from drivers.cameras.mp4 import CODECS, SoundFormat, VideoFormat, read_format, read_sound
 from drivers.cameras.ring import Ring
-from drivers.cameras.sps import parameter_sets
 from drivers.cameras.timing import HouseClock
 from gateway.domain.errors import Malformed
 
@@ -38,15 +38,35 @@ REFUSED_BACK_OFF_S = 600.0
 LASTING_S = 30.0
 """A session that lasted this long was good: the back-off begins anew."""
 
+KEYLESS_S = 60.0
+"""Without a key frame for this long the stream is opened anew: it has become unreadable, or its groups are too long to keep."""
+
+AAC_SAMPLES = 1024
+
+SOUND_NAMES = {
+    "pcm_alaw": "G.711 (PCMA)",
+    "pcm_mulaw": "G.711 (PCMU)",
+    "adpcm_g722": "G.722",
+    "adpcm_g726": "G.726",
+    "adpcm_g726le": "G.726",
+}
+
+NUMBERS_SINCE = 1_735_689_600
+"""2025-01-01 as Unix seconds: counted from there, segments' numbers fit 31 bits until 2059, as some players need."""
+
 OPTIONS = {
     "rtsp_transport": "tcp",
-    "allowed_media_types": "video",
     "analyzeduration": "100000",  # µs; with probesize (bytes) this opens in 0.26 s instead of 1.0 to 1.7 s
     "probesize": "50000",
     "timeout": str(int(SILENCE_S * 1e6)),  # µs, of each wait on the socket
 }
 
 log = logging.getLogger(__name__)
+
+
+def numbers_from() -> int:
+    """Half-seconds of the clock: numbers of live segments never go back, not even over a restart."""
+    return max(1, int((time.time() - NUMBERS_SINCE) * 2))
 
 
 class Fallen(Exception):
@@ -77,7 +97,10 @@ class Address:
 
 
 class Session:
-    """A camera's session over its whole life. ``start`` once; ``point_at`` whenever the address changes."""
+    """A camera's session over its whole life. ``start`` once; ``point_at`` whenever the address changes; ``end`` for good.
+
+    ``audio`` asks for its sound: ``sound`` is what comes of it, ``sound_missing`` says why there is none in clips.
+    """
 
     def __init__(
         self,
@@ -87,6 +110,7 @@ class Session:
         *,
         on_frame: Callable[[Session], None],
         on_change: Callable[[], None],
+        audio: bool = False,
     ) -> None:
         self.id = camera
         self.ring = ring
@@ -96,7 +120,12 @@ class Session:
         self.refused = False
         self.clock_offset_s: float | None = None
         self.video: VideoFormat | None = None
+        self.sound: SoundFormat | None = None
+        self.sound_missing = "sound left out: the camera's stream was not open" if audio else ""
         self.last_frame_s: float | None = None
+        self._audio = audio
+        self._key_pts = 0
+        self._ended = threading.Event()
         self._clock = clock
         self._on_frame = on_frame
         self._on_change = on_change
@@ -107,6 +136,11 @@ class Session:
     def start(self) -> None:
         """Begin; without an address it waits for one."""
         self._thread.start()
+
+    def end(self) -> None:
+        """Close the session, soon, and for good."""
+        self._ended.set()
+        self._woken.set()
 
     def point_at(self, address: Address | None, cause: str = "") -> None:
         """Use this address from the next opening on; ``None`` with a cause while there is none."""
@@ -129,7 +163,7 @@ class Session:
 
     def _run(self) -> None:
         back_off = FIRST_BACK_OFF_S
-        while True:
+        while not self._ended.is_set():
             address = self._address
             if address is None:
                 self._pause(LONGEST_BACK_OFF_S)
@@ -147,6 +181,8 @@ class Session:
             self.refused = pause == REFUSED_BACK_OFF_S
             if time.monotonic() - began > LASTING_S:
                 back_off = FIRST_BACK_OFF_S
+            if self._ended.is_set():
+                return
             log.warning("camera %s: %s", self.id, cause)
             self._say(cause)
             self._pause(pause or back_off * random.uniform(0.8, 1.2))
@@ -157,18 +193,20 @@ class Session:
         self._woken.clear()
 
     def _receive(self, address: Address) -> None:
+        options = OPTIONS | {"allowed_media_types": "video+audio" if self._audio else "video"}
         try:
             container = av.open(
-                address.with_credentials(), options=dict(OPTIONS), timeout=(OPEN_TIMEOUT_S, SILENCE_S)
+                address.with_credentials(), options=options, timeout=(OPEN_TIMEOUT_S, SILENCE_S)
             )
         except av.FFmpegError as exc:
             raise _fallen_opening(exc, address) from None  # the original names the URL with its password
         with container:
             self.sessions += 1
             self.refused = False
-            stream = _choose(container)
+            video = _choose(container)
+            sound = self._choose_sound(container) if self._audio else None
             try:
-                self._demux(container, stream)
+                self._demux(container, video, sound)
             except (av.error.ExitError, av.error.TimeoutError):
                 raise Fallen(
                     f"no frame for {SILENCE_S:.0f} s: the picture stands still or the network is cut"
@@ -176,44 +214,72 @@ class Session:
             except av.FFmpegError as exc:
                 raise Fallen(f"the session broke off: {exc.strerror}") from None
 
-    def _demux(self, container: Any, stream: Any) -> None:
-        described = bytes(stream.codec_context.extradata or b"")
+    def _choose_sound(self, container: Any) -> Any | None:
+        """The camera's sound if a clip can carry it; ``sound_missing`` says why not."""
+        streams = list(container.streams.audio)
+        self.sound, self.sound_missing = None, "sound left out: the camera sends none"
+        if not streams:
+            return None
+        codec = streams[0].codec_context.name if streams[0].codec_context else "of an unknown kind"
+        if codec != "aac":
+            self.sound_missing = (
+                f"sound left out: {SOUND_NAMES.get(codec, codec.upper())} does not go into MP4; "
+                "set the camera's sound to AAC"
+            )
+            return None
+        try:
+            self.sound, self.sound_missing = read_sound(streams[0]), ""
+        except Malformed as exc:
+            self.sound_missing = f"sound left out: {exc}"
+            return None
+        return streams[0]
+
+    def _demux(self, container: Any, video: Any, sound: Any | None) -> None:
+        codec = video.codec_context.name
+        described = bytes(video.codec_context.extradata or b"")
+        assembly = Assembly(video.time_base, reorders=video.codec_context.has_b_frames)
+        paired: set[int] = set()
         # The parser gives a frame out when the next one begins to arrive. So that moment is the arrival of the
         # *next* frame's first byte, and the least biased statement of its time there is.
-        arrival_s = time.monotonic()
-        early: list[tuple[Any, float]] = []
-        kept: tuple[Any, int, float] | None = None
-        last_pts: int | None = None
-        in_pieces = False
-        for packet in container.demux(stream):
+        arrival_s = self._frame_s = self._key_s = time.monotonic()
+        for packet in container.demux(*(each for each in (video, sound) if each is not None)):
             emitted_s = time.monotonic()
+            if self._ended.is_set():
+                raise Fallen("closed: nobody looks any more")
             if packet.size == 0:
-                break
-            came_s, arrival_s = arrival_s, emitted_s
-            if packet.pts is None:  # some servers tell the time of their first frames only afterwards
-                early = [*early[-99:], (packet, came_s)]
+                if packet.stream_index == video.index:
+                    break
                 continue
-            arrived = [*_dated(early, packet, stream.time_base), (packet, packet.pts, came_s)]
-            early = []
-            for each, pts, at_s in arrived:
-                if kept is not None and pts == kept[1]:
-                    kept = (_joined(kept[0], each), pts, kept[2])
-                elif kept is None and pts == last_pts:
-                    in_pieces = True
-                    self._complete(each)
-                else:
-                    if kept is not None:
-                        self._lay(*kept, described, stream.time_base)
-                        kept = None
-                    if in_pieces:  # what else belongs to this picture is known when the next one has begun
-                        kept = (each, pts, at_s)
-                    else:
-                        self._lay(each, pts, at_s, described, stream.time_base)
-                    last_pts = pts
+            if packet.has_sidedata("prft"):
+                paired.add(packet.stream_index)
+            if packet.stream_index != video.index:
+                self._hear(packet, emitted_s, paired=len(paired) == 2)
+                if emitted_s - self._frame_s > SILENCE_S:
+                    raise Fallen(f"no frame for {SILENCE_S:.0f} s: only sound comes")
+                continue
+            came_s, arrival_s = arrival_s, emitted_s
+            self._frame_s = emitted_s
+            frames, rest = assembly.take(packet, came_s)
+            if rest is not None:
+                self._complete(rest)
+            for whole, pts, at_s in frames:
+                self._lay(whole, pts, at_s, codec, described, video.time_base)
+            if emitted_s - self._key_s > KEYLESS_S:
+                raise Fallen(f"no key frame for {KEYLESS_S:.0f} s: the stream is opened anew to ask for one")
             self.last_frame_s = emitted_s
             self._say("" if self.video is not None else "frames come, but no key frame yet")
             self._on_frame(self)
         raise Fallen("the camera ended the session")
+
+    def _hear(self, packet: Any, arrival_s: float, *, paired: bool) -> None:
+        if packet.pts is None or self.sound is None:
+            return
+        duration = packet.duration or AAC_SAMPLES
+        tick_s = float(packet.time_base)
+        begins_s = packet.pts * tick_s
+        self.ring.append_sound(
+            packet, begins_s, begins_s + duration * tick_s, arrival_s, size=packet.size, paired=paired
+        )
 
     def _complete(self, rest: Any) -> None:
         """A stream that repeats its parameter sets before each slice of a picture: the parser takes each for a picture.
@@ -222,54 +288,43 @@ class Session:
         """
         groups = self.ring.groups()
         if groups and self.ring.open_group() is groups[-1]:
-            whole = _joined(groups[-1].frames[-1].packet, rest)
+            whole = joined(groups[-1].frames[-1].packet, rest)
             self.ring.complete_last(whole, whole.size)
 
-    def _lay(self, packet: Any, pts: int, came_s: float, described: bytes, time_base: Any) -> None:
+    def _lay(
+        self, packet: Any, pts: int, came_s: float, codec: str, described: bytes, time_base: Any
+    ) -> None:
+        leading = False
         if packet.is_keyframe:
+            self._key_s, self._key_pts = time.monotonic(), pts
             data = bytes(packet)
-            parameters = parameter_sets(data) or described
+            parameters = CODECS[codec].parameter_sets(data) or described
             video = self.video
             if video is None or video.session != self.sessions or video.parameters != parameters:
                 try:
-                    self.video = read_format(parameters, data, time_base, self.sessions)
+                    fresh = read_format(codec, parameters, data, time_base, self.sessions)
                 except Malformed as exc:
                     raise Fallen(f"the stream cannot be read: {exc}") from exc
+                if video is not None and video.codec != codec:
+                    self.ring.renumber(numbers_from())
+                self.video = fresh
+        elif pts < self._key_pts:
+            leading = codec == "h264" or is_rasl(bytes(packet))
         if self.video is None or self.video.session != self.sessions:
             self.ring.dropped += 1
             return
-        self.ring.append(self.video, packet, pts, came_s, key=packet.is_keyframe, size=packet.size)
+        self.ring.append(
+            self.video, packet, pts, came_s, key=packet.is_keyframe, size=packet.size, leading=leading
+        )
         if packet.has_sidedata("rtcp_sr") and packet.has_sidedata("prft"):
-            self._compare_clocks(packet)
+            self._compare_clocks(packet, pts)
 
-    def _compare_clocks(self, packet: Any) -> None:
-        """The camera's own time of this frame, from its RTCP sender reports, against ours. It is told, never used."""
+    def _compare_clocks(self, packet: Any, pts: int) -> None:
+        """The camera's own time of this frame, from its RTCP sender reports, against ours. What follows the ring knows."""
         (camera_us,) = struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))
-        newest_s = self.ring.newest_s()
-        if newest_s is not None and camera_us > 0:
-            self.clock_offset_s = camera_us / 1e6 - self._clock.to_wall(newest_s)
-
-
-def _dated(early: list[tuple[Any, float]], first: Any, time_base: Any) -> list[tuple[Any, int, float]]:
-    """Give packets that came without a time the times before the first one that has one."""
-    step = first.duration or round(0.04 / time_base)
-    dated: list[tuple[Any, int, float]] = []
-    pts, after = first.pts, first
-    for packet, came_s in reversed(early):
-        if not (packet.is_keyframe and after.is_keyframe):  # two key frames in a row are one in pieces
-            pts -= step
-        dated.insert(0, (packet, pts, came_s))
-        after = packet
-    return dated
-
-
-def _joined(first: Any, second: Any) -> Any:
-    """One packet of two pieces of a picture."""
-    data = bytes(first) + bytes(second)
-    whole: Any = Packet(len(data))
-    whole.update(data)
-    whole.is_keyframe = first.is_keyframe
-    return whole
+        if camera_us > 0:
+            off_s = self.ring.report(pts, self._clock.to_monotonic(camera_us / 1e6))
+            self.clock_offset_s = off_s if off_s is not None else self.clock_offset_s
 
 
 def _choose(container: Any) -> Any:
@@ -277,13 +332,14 @@ def _choose(container: Any) -> Any:
     if not videos:
         found = ", ".join(f"{s.type} {s.name or 'unknown'}" for s in container.streams) or "nothing"
         raise Fallen(
-            f"the address serves no video (found: {found}); H.264 was expected: check the stream path",
+            f"the address serves no video (found: {found}); H.264 or H.265 was expected: check the stream path",
             pause_s=WRONG_STREAM_BACK_OFF_S,
         )
     codec = videos[0].codec_context.name if videos[0].codec_context else "an unknown codec"
-    if codec != "h264":
+    if codec not in CODECS:
         raise Fallen(
-            f"the camera sends {codec.upper()} where H.264 was expected: choose its H.264 stream, or set it to H.264",
+            f"the camera sends {codec.upper()} where H.264 or H.265 was expected: choose another of its streams, or set it "
+            "to H.264",
             pause_s=WRONG_STREAM_BACK_OFF_S,
         )
     return videos[0]

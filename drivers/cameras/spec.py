@@ -17,9 +17,11 @@ class OnvifAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamAddress:
-    """A bare RTSP address. ``url`` carries no credentials: they are given apart."""
+    """A bare RTSP address. ``url`` carries no credentials: they are given apart. ``live_url`` is a second stream of the
+    camera, H.264, to be shown live where the first one is H.265."""
 
     url: str
+    live_url: str | None = None
     username: str = ""
     password: str = field(default="", repr=False)
 

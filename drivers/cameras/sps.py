@@ -64,23 +64,28 @@ def picture_of(parameters: bytes) -> Picture:
     )
 
 
-class _Bits:
+class Bits:
+    """Reads the fields of a NAL unit bit by bit. Raises ``IndexError`` at its end, ``Malformed`` for impossible numbers."""
+
     def __init__(self, data: bytes) -> None:
         self._data = data.replace(b"\0\0\3", b"\0\0")
         self._at = 0
 
     def bit(self) -> int:
+        """The next bit."""
         value = self._data[self._at >> 3] >> (7 - (self._at & 7)) & 1
         self._at += 1
         return value
 
     def bits(self, count: int) -> int:
+        """The next ``count`` bits, ``u(n)`` in the standards."""
         value = 0
         for _ in range(count):
             value = value << 1 | self.bit()
         return value
 
     def unsigned(self) -> int:
+        """An Exp-Golomb number, ``ue(v)``."""
         zeros = 0
         while not self.bit():
             zeros += 1
@@ -89,13 +94,14 @@ class _Bits:
         return (1 << zeros) - 1 + self.bits(zeros)
 
     def signed(self) -> int:
+        """An Exp-Golomb number with sign, ``se(v)``."""
         value = self.unsigned()
         return (value + 1) // 2 if value & 1 else -(value // 2)
 
 
 def _read_sps(unit: bytes) -> Picture:
     codec = f"avc1.{unit[1]:02x}{unit[2]:02x}{unit[3]:02x}"
-    bits = _Bits(unit[4:])
+    bits = Bits(unit[4:])
     bits.unsigned()  # seq_parameter_set_id
     chroma = 1
     if unit[1] in _WITH_CHROMA:
@@ -129,7 +135,7 @@ def _read_sps(unit: bytes) -> Picture:
     return Picture(codec=codec, width=width, height=height)
 
 
-def _skip_high_profile(bits: _Bits) -> int:
+def _skip_high_profile(bits: Bits) -> int:
     """Read past the fields only the high profiles have; returns ``chroma_format_idc``."""
     chroma = bits.unsigned()
     if chroma == 3:

@@ -1,7 +1,8 @@
 """Stills: the frame nearest to an instant, decoded from the key frame before it, as JPEG.
 
 What waits for a frame that is still on its way holds no thread. What is ready is taken by a small pool, stills of a press first;
-requests for the same group of pictures are decoded together, so that a hundred alarms cost one decoding a camera.
+requests for the same group of pictures are decoded together, one thread at a time works at a group, and the last pictures are
+kept, so that a hundred alarms cost one or two decodings a camera.
 
 JPEG is made by the media library's own encoder. Measured at 1080p against OpenCV's at quality 90: the same size and PSNR,
 6 ms a picture slower, and 30 MB of memory and 0.7 s of importing cheaper.
@@ -14,8 +15,8 @@ import logging
 import os
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
@@ -24,12 +25,12 @@ import av
 from av.packet import Packet
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
-from drivers.cameras.mp4 import VideoFormat
-from drivers.cameras.ring import WIDEST_GAP_S, Found, Frame, Ring
+from drivers.cameras.mp4 import SoundFormat, VideoFormat
+from drivers.cameras.ring import WIDEST_GAP_S, Found, Frame, Group, Ring
 from gateway.domain.errors import Unavailable
 
 PATIENCE_S = 0.15
-"""How long a frame that should be there is waited for, beside the two frames' time it takes to arrive whole."""
+"""How long a frame that should be there is waited for, beside what the camera itself takes to send it whole."""
 
 NOW_S = 1.0
 """A still of an instant this near to its asking is one of a press: it goes before stills of earlier and later instants, which may
@@ -38,6 +39,9 @@ take longer (2 s and 5 s) and are often ready sooner, because their frames are t
 LONGEST_PATIENCE_S = 1.5
 """The same for cameras of one or two frames a second."""
 
+PICTURES_BYTES = 24 << 20
+"""Pictures kept for the next who asks, their frames included: some three of each of 16 cameras at 1080p."""
+
 QUANTISER = "2"
 """The JPEG encoder's finest useful step, about quality 90 in libjpeg's counting."""
 
@@ -45,7 +49,8 @@ log = logging.getLogger(__name__)
 
 
 class Source(Protocol):
-    """A camera as seen from here. ``cause`` says what is wrong with it, empty if nothing."""
+    """A camera as seen from here. ``cause`` says what is wrong with it, empty if nothing; ``sound_missing`` says the same of the
+    sound that was asked for."""
 
     @property
     def id(self) -> str: ...
@@ -53,14 +58,19 @@ class Source(Protocol):
     def ring(self) -> Ring: ...
     @property
     def cause(self) -> str: ...
+    @property
+    def sound(self) -> SoundFormat | None: ...
+    @property
+    def sound_missing(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Still:
-    """A picture taken; ``time_s`` is on the monotonic clock."""
+    """A picture taken; ``time_s`` is on the monotonic clock, mapped by ``clock``."""
 
     jpeg: bytes
     time_s: float
+    clock: str
 
 
 Answer = Callable[[Still | Unavailable], None]
@@ -77,6 +87,37 @@ class Wanted:
     answer: Answer
 
 
+class Pictures:
+    """The last pictures made, by their frame. Thread-safe; bounded in number and bytes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Frame, bytes] = OrderedDict()
+        self._bytes = 0
+
+    def get(self, frame: Frame) -> bytes | None:
+        """The JPEG of this frame, if it is kept."""
+        with self._lock:
+            return self._kept.get(frame)
+
+    def keep(self, frame: Frame, jpeg: bytes) -> None:
+        """Keep it for whoever asks next."""
+        with self._lock:
+            if frame in self._kept:
+                return
+            self._kept[frame] = jpeg
+            self._bytes += len(jpeg) + frame.size
+            while self._bytes > PICTURES_BYTES:
+                gone, data = self._kept.popitem(last=False)
+                self._bytes -= len(data) + gone.size
+
+    def forget(self) -> None:
+        """Give all memory back."""
+        with self._lock:
+            self._kept.clear()
+            self._bytes = 0
+
+
 class Stills:
     """Takes stills for all cameras. ``answer`` is called once a request, from one of its threads.
 
@@ -85,11 +126,12 @@ class Stills:
 
     def __init__(self, *, threads: int | None = None) -> None:
         self._changed = threading.Condition()
-        self._waiting: list[Wanted] = []
-        self._awaited: Counter[str] = Counter()
+        self._waiting: dict[str, list[Wanted]] = {}
         self._ready: list[Wanted] = []
+        self._busy: set[Group] = set()
         self._turns = itertools.count()
         self._urgent = 0
+        self.pictures = Pictures()
         self.calm = threading.Event()
         self.calm.set()
         for i in range(threads or max(2, min(4, os.cpu_count() or 2))):
@@ -99,7 +141,7 @@ class Stills:
     def take(self, source: Source, at_s: float, answer: Answer) -> Wanted:
         """Ask for the frame nearest to ``at_s``; returns at once."""
         now = time.monotonic()
-        patience = min(LONGEST_PATIENCE_S, PATIENCE_S + 2.5 * source.ring.interval_s())
+        patience = min(LONGEST_PATIENCE_S, PATIENCE_S + source.ring.patience_s())
         rank = (abs(now - at_s) > NOW_S, next(self._turns))
         wanted = Wanted(rank, source, at_s, max(at_s, now) + patience, answer)
         with self._changed:
@@ -109,15 +151,14 @@ class Stills:
             if source.ring.reaches(at_s):
                 self._ready.append(wanted)
             else:
-                self._waiting.append(wanted)
-                self._awaited[source.id] += 1
+                self._waiting.setdefault(source.id, []).append(wanted)
             self._changed.notify_all()
         return wanted
 
     def forget(self, wanted: Wanted) -> None:
         """Nobody waits for this answer any more."""
         with self._changed:
-            if wanted in self._waiting:
+            if wanted in self._waiting.get(wanted.source.id, ()):
                 self._leave(wanted)
             elif wanted in self._ready:
                 self._ready.remove(wanted)
@@ -127,18 +168,19 @@ class Stills:
 
     def frame_arrived(self, source: Source) -> None:
         """To be called for each new frame: whoever waited for it is served."""
-        if source.id not in self._awaited:  # the usual case, without the lock
+        if source.id not in self._waiting:  # the usual case, without the lock
             return
         with self._changed:
-            served = [w for w in self._waiting if w.source is source and source.ring.reaches(w.at_s)]
-            self._serve(served)
+            waiting = self._waiting.get(source.id, [])
+            self._serve([w for w in waiting if source.ring.reaches(w.at_s)])
 
     def _keep_deadlines(self) -> None:
         with self._changed:
             while True:
                 now = time.monotonic()
-                self._serve([w for w in self._waiting if w.deadline_s <= now])
-                next_s = min((w.deadline_s for w in self._waiting), default=None)
+                waiting = [w for each in self._waiting.values() for w in each]
+                self._serve([w for w in waiting if w.deadline_s <= now])
+                next_s = min((w.deadline_s for w in waiting if w.deadline_s > now), default=None)
                 self._changed.wait(None if next_s is None else max(0.001, next_s - now))
 
     def _serve(self, served: Sequence[Wanted]) -> None:
@@ -149,39 +191,50 @@ class Stills:
             self._changed.notify_all()
 
     def _leave(self, wanted: Wanted) -> None:
-        self._waiting.remove(wanted)
-        self._awaited[wanted.source.id] -= 1
-        if not self._awaited[wanted.source.id]:
-            del self._awaited[wanted.source.id]
+        waiting = self._waiting[wanted.source.id]
+        waiting.remove(wanted)
+        if not waiting:
+            del self._waiting[wanted.source.id]
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not self._ready:
+                while not (batch := self._next_batch()):
                     self._changed.wait()
-                batch = self._next_batch()
                 alone = not self._ready
-            for wanted, answer in _take(batch, every_core=alone):
-                try:
-                    wanted.answer(answer)
-                except Exception:  # this thread serves all cameras
-                    log.exception("a still of camera %s could not be handed over", wanted.source.id)
+                group = batch[0][1].group if batch[0][1] is not None else None
+                if group is not None:
+                    self._busy.add(group)
+            try:
+                for wanted, answer in _take(batch, self.pictures, every_core=alone):
+                    try:
+                        wanted.answer(answer)
+                    except Exception:  # this thread serves all cameras
+                        log.exception("a still of camera %s could not be handed over", wanted.source.id)
+                    with self._changed:
+                        self._settle(wanted)
+            finally:
                 with self._changed:
-                    self._settle(wanted)
+                    if group is not None:
+                        self._busy.discard(group)
+                    self._changed.notify_all()
 
     def _next_batch(self) -> list[tuple[Wanted, Found | None]]:
-        """The most urgent request, and all others that want the same group of pictures."""
-        first = min(self._ready, key=lambda wanted: wanted.rank)
-        found = first.source.ring.nearest(first.at_s)
-        batch = [(first, found)]
-        for other in self._ready:
-            if other is not first and found is not None and other.source is first.source:
-                also = other.source.ring.nearest(other.at_s)
-                if also is not None and also.group is found.group:
-                    batch.append((other, also))
-        for wanted, _ in batch:
-            self._ready.remove(wanted)
-        return batch
+        """The most urgent request nobody works for, and all others for the same group of pictures; empty if there is none."""
+        for first in sorted(self._ready, key=lambda wanted: wanted.rank):
+            found = first.source.ring.nearest(first.at_s)
+            if found is not None and found.group in self._busy:
+                continue  # what is being made now may be just that picture
+            batch = [(first, found)]
+            for other in self._ready:
+                if other is not first and found is not None and other.source is first.source:
+                    also = other.source.ring.nearest(other.at_s)
+                    if also is not None and also.group is found.group:
+                        batch.append((other, also))
+            taken = {id(wanted) for wanted, _ in batch}
+            self._ready = [wanted for wanted in self._ready if id(wanted) not in taken]
+            return batch
+        return []
 
     def _settle(self, wanted: Wanted) -> None:
         self._urgent -= not wanted.rank[0]
@@ -190,70 +243,117 @@ class Stills:
 
 
 def _take(
-    batch: Sequence[tuple[Wanted, Found | None]], *, every_core: bool
-) -> list[tuple[Wanted, Still | Unavailable]]:
-    """Answer requests for one group of pictures by decoding it once."""
-    answers: list[tuple[Wanted, Still | Unavailable]] = []
-    near: list[tuple[Wanted, Found]] = []
+    batch: Sequence[tuple[Wanted, Found | None]], kept: Pictures, *, every_core: bool
+) -> Iterator[tuple[Wanted, Still | Unavailable]]:
+    """Answer requests for one group of pictures by decoding it once, and not at all for pictures that are kept."""
+    near: list[tuple[Wanted, Found, Frame]] = []
     for wanted, found in batch:
         if found is None:
             cause = wanted.source.cause or "it has sent no key frame yet"
-            answers.append((wanted, Unavailable(f"no frame of this camera: {cause}")))
+            yield wanted, Unavailable(f"no frame of this camera: {cause}")
         elif abs(found.time_s - wanted.at_s) > WIDEST_GAP_S:
             off = found.time_s - wanted.at_s
             side = "later, the ring begins there" if off > 0 else "earlier, none came since"
             cause = f" ({wanted.source.cause})" if wanted.source.cause else ""
-            answers.append((wanted, Unavailable(f"the nearest frame is {abs(off):.1f} s {side}{cause}")))
+            yield wanted, Unavailable(f"the nearest frame is {abs(off):.1f} s {side}{cause}")
         else:
-            near.append((wanted, found))
+            frame = found.frame
+            jpeg = kept.get(frame)
+            if jpeg is not None:
+                yield wanted, _still(jpeg, found.group, frame)
+            else:
+                near.append((wanted, found, frame))
     if not near:
-        return answers
+        return
     try:
-        pictures = _decode({found.index for _, found in near}, near[0][1], every_core=every_core)
+        pictures = decode(near[0][1].group, {frame for _, _, frame in near}, every_core=every_core)
     except Exception as exc:  # a stream no decoder can read costs this picture only
         log.exception("decoding a still of camera %s failed", near[0][0].source.id)
-        return answers + [(w, Unavailable(f"the frame cannot be decoded: {exc}")) for w, _ in near]
-    for wanted, found in near:
-        still = pictures.get(found.index)
-        answers.append((wanted, still or Unavailable("the decoder gave no picture for this frame")))
-    return answers
+        for wanted, _, _ in near:
+            yield wanted, Unavailable(f"the frame cannot be decoded: {exc}")
+        return
+    made: dict[Frame, bytes] = {}
+    for wanted, found, frame in near:
+        shown = pictures.get(frame)
+        if shown is None:
+            yield wanted, Unavailable("the decoder gave no picture for this frame")
+            continue
+        try:
+            if shown.frame not in made:
+                made[shown.frame] = kept.get(shown.frame) or encode_jpeg(shown.picture)
+                kept.keep(shown.frame, made[shown.frame])
+        except Exception as exc:
+            log.exception("making a JPEG for camera %s failed", wanted.source.id)
+            yield wanted, Unavailable(f"the picture cannot be made a JPEG: {exc}")
+            continue
+        yield wanted, _still(made[shown.frame], found.group, shown.frame)
 
 
-def _decode(indices: set[int], found: Found, *, every_core: bool) -> dict[int, Still]:
-    """JPEG of the frames with these indices of a group; what cannot be decoded is replaced by its nearest neighbour."""
-    group = found.group
-    frames: list[Frame] = group.frames[: max(indices) + 1]
-    if not frames:
+def _still(jpeg: bytes, group: Group, frame: Frame) -> Still:
+    return Still(jpeg, group.time_of(frame), group.clock())
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A decoded picture, and the frame it was."""
+
+    frame: Frame
+    picture: Any
+
+
+def decode(group: Group, wanted: Collection[Frame], *, every_core: bool) -> dict[Frame, Shown]:
+    """The pictures of these frames of a group; what cannot be decoded is replaced by its nearest neighbour.
+
+    Decoding begins at the group's key frame, or at the one before where a frame refers to what came before it, and goes no
+    further than the last frame wanted: whatever a frame refers to was sent before it.
+    """
+    frames = list(group.frames)
+    places = {frame: i for i, frame in enumerate(frames)}
+    last = max((places[frame] for frame in wanted if frame in places), default=-1)
+    if last < 0:
         raise Unavailable("the group of pictures has left the ring")
+    frames = frames[: last + 1]
+    before = group.before
+    if before is not None and any(frame.leading for frame in wanted):
+        frames = [*before.frames, *frames]
     video: VideoFormat = group.stream
-    decoder = av.CodecContext.create("h264", "r")
+    decoder: Any = av.CodecContext.create(video.codec, "r")
     decoder.extradata = video.parameters
     decoder.thread_type = "AUTO" if every_core else "SLICE"
     decoder.thread_count = 0 if every_core else 1
-    wanted_pts = {frames[i].pts: i for i in indices if i < len(frames)}
-    pictures: dict[int, Any] = {}
-    latest: tuple[int, Any] | None = None
+    by_pts = {frame.pts: frame for frame in frames}
+    targets = {frame.pts: frame for frame in wanted if frame in places}
+    nearest: dict[Frame, Shown] = {}
     for frame in [*frames, None]:
         packet = None
         if frame is not None:
-            packet = Packet(frame.packet)  # the camera's own may have no time yet: some tell it only later
-            packet.pts = frame.pts
+            packet = _owned(frame)
+            packet.pts, packet.dts = frame.pts, None
             packet.time_base = video.time_base
         try:
             decoded: list[Any] = decoder.decode(packet)
         except av.error.InvalidDataError:
             continue
         for picture in decoded:
-            if picture.pts in wanted_pts:
-                pictures[wanted_pts[picture.pts]] = picture
-            latest = (picture.pts, picture)
-    offset = group.offset_s()
-    stills: dict[int, Still] = {}
-    for index in indices:
-        picture = pictures.get(index, latest[1] if latest else None)
-        if picture is not None:
-            stills[index] = Still(encode_jpeg(picture), picture.pts * video.tick_s + offset)
-    return stills
+            shown = by_pts.get(picture.pts)
+            if shown is None:
+                continue
+            for pts, target in targets.items():
+                known = nearest.get(target)
+                if known is None or abs(picture.pts - pts) < abs(known.frame.pts - pts):
+                    nearest[target] = Shown(shown, picture)
+    return nearest
+
+
+def _owned(frame: Frame) -> Any:
+    """A packet whose bytes belong to the media library. (The camera's own may have no time yet: some tell it only later.)
+
+    One that refers to Python's bytes takes the interpreter's lock when it is let go. A decoder lets it go on a thread of its own,
+    and the interpreter holds that lock while it waits for those threads to end: the whole process would stand still.
+    """
+    packet: Any = Packet(frame.packet.size)
+    packet.update(bytes(frame.packet))
+    return packet
 
 
 def encode_jpeg(picture: Any) -> bytes:

@@ -10,7 +10,7 @@ All times here are seconds of the monotonic clock; :class:`HouseClock` takes the
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from statistics import median
 
@@ -29,6 +29,20 @@ SKEW_FLOOR = 300e-6
 SKEW_SPAN_S = 8.0
 """Shortest span from which a rate error is believed."""
 
+DEEPEST = 16
+"""Frames that may come between one that is shown later and one that is shown earlier: the limit of both H.264 and H.265."""
+
+HELD_FRAMES = 8
+"""What an encoder that sends B-frames may hold back beyond what their order makes it: its look-ahead. Reports that say more are
+not believed."""
+
+FIRST_FRAMES = 8
+FIRST_STEP_S = 1.0
+"""While the time between frames is not known yet, what may lie between two: five B-frames' time at 5 frames a second."""
+
+DEPTH_FRAMES = 128
+"""Frames over which the depth of reordering is looked at; it is forgotten after twice as many."""
+
 
 class _Second:
     """What arrived for one second of media time: the least delayed frame of it, and how steadily it came."""
@@ -44,35 +58,59 @@ class _Second:
 
 
 class Run:
-    """One stretch of a stream whose timestamps run on without a jump. Not thread-safe: the ring's lock guards it."""
+    """One stretch of a stream whose timestamps run on without a jump. Not thread-safe: the ring's lock guards it.
+
+    Frames come in the order of decoding. With B-frames the ones that lead (the *front*) are sent as soon as they were made, and
+    those between are held back by the camera: so the front alone tells how steadily frames come, while the smallest delay over
+    all is that of the front by itself. How long such an encoder holds back the front too, no arrival tells: there, and within
+    what an encoder can hold, the camera's own reports are followed.
+    """
 
     def __init__(self) -> None:
         self._seconds: deque[_Second] = deque()
         self._keys: deque[int] = deque()
-        self._last: tuple[float, float] | None = None
+        self._front: tuple[float, float] | None = None
+        self._since_front = 0
+        self._seen = 0
+        self._fronts = 0
+        self._latest: list[float] = []  # media times of the last frames, sorted
+        self._depths = (0, 0)  # frames held back at most: of the stretch before, and of this one
         self._offsets: dict[float, float] = {}  # what was worked out since the envelope last changed
+        self._reported: float | None = None  # the offset as the camera's reports have it
         self.interval_s = 0.04
+        self.reorder_s = 0.0
 
     def continues(self, media_s: float, arrival_s: float) -> bool:
-        """Whether this timestamp can follow the last one, or whether the camera has moved its own time."""
-        if self._last is None:
+        """Whether this timestamp can follow the last ones, or whether the camera has moved its own time."""
+        if self._front is None:
             return True
-        step, passed = media_s - self._last[0], arrival_s - self._last[1]
-        if step < -STEP_S:
-            return False
-        return step <= 3 * self.interval_s or step - passed <= STEP_S
+        first = self._seen < FIRST_FRAMES
+        step, passed = media_s - self._front[0], arrival_s - self._front[1]
+        if step <= 0:
+            back_s = FIRST_STEP_S if first else max(STEP_S, 5 * self.interval_s)
+            return step >= -back_s and self._since_front < DEEPEST
+        if step <= 3 * self.interval_s * (self._since_front + 1):
+            return True
+        return step - passed <= (FIRST_STEP_S if first else STEP_S)
 
     def observe(self, media_s: float, arrival_s: float) -> None:
         """Take note of one frame. It must :meth:`continues` the last one."""
+        leads = self._front is None or media_s > self._front[0]
         steady = False
-        if self._last is not None:
-            step, passed = media_s - self._last[0], arrival_s - self._last[1]
-            if 0 < step < 2:
-                self.interval_s += (step - self.interval_s) / 16
+        if self._front is not None and leads:
+            step, passed = media_s - self._front[0], arrival_s - self._front[1]
+            each = step / (self._since_front + 1)
+            if 0 < each < 2:
+                self._fronts += 1
+                self.interval_s += (each - self.interval_s) / min(16, self._fronts)
             # A frame that follows the one before faster than it was made is catching up: its arrival tells nothing
             # of the rate of the camera's clock.
             steady = passed >= 0.5 * step
-        self._last = (media_s, arrival_s)
+        self._note_order(media_s, leads)
+        if leads:
+            self._front, self._since_front = (media_s, arrival_s), 0
+        else:
+            self._since_front += 1
         key, delay = int(media_s // 1), arrival_s - media_s
         if not self._keys or key > self._keys[-1]:
             self._offsets.clear()
@@ -85,29 +123,70 @@ class Run:
         if delay < second.least:
             second.least, second.at = delay, media_s
             self._offsets.clear()
-        second.seen += 1
-        second.steady += steady
-        second.typical += (delay - second.typical) / second.seen
+        if leads:
+            second.seen += 1
+            second.steady += steady
+            second.typical += (delay - second.typical) / second.seen
+
+    def _note_order(self, media_s: float, leads: bool) -> None:
+        self._seen += 1
+        if self._seen % DEPTH_FRAMES == 0:
+            self._depths = (self._depths[1], 0)
+        if not leads and self._front is not None:
+            depth = len(self._latest) - bisect_right(self._latest, media_s)
+            self._depths = (self._depths[0], max(self._depths[1], depth))
+            self.reorder_s = max(self.reorder_s, self._front[0] - media_s)
+        insort(self._latest, media_s)
+        del self._latest[: -DEEPEST - 1]
+
+    def report(self, media_s: float, at_s: float) -> None:
+        """The camera says that this media time was at ``at_s``, by its own clock taken for ours."""
+        self._reported = at_s - media_s
+        self._offsets.clear()
+
+    def held_s(self) -> float:
+        """By how much frames are set back from what their arrivals say, because the camera's reports say that it holds them."""
+        if self._front is None:
+            return 0.0
+        return self.arrival_offset_at(self._front[0]) - self.offset_at(self._front[0])
+
+    def complete_media_s(self) -> float:
+        """Media time up to which every frame has come, as far as the order of the last ones tells."""
+        depth = max(self._depths)
+        return self._latest[-1 - depth] if len(self._latest) > depth else float("-inf")
 
     def offset_at(self, media_s: float) -> float:
         """What to add to ``media_s``: the lower envelope of the delays around it. 0 before the first frame."""
         known = self._offsets.get(media_s)
         if known is None:
-            window = self._window(media_s)
-            skew = self._skew(window)
-            known = min((second.least - skew * (second.at - media_s) for second in window), default=0.0)
+            known = self.arrival_offset_at(media_s)
+            most_s = self.reorder_s + HELD_FRAMES * self.interval_s
+            if (
+                self.reorder_s > 0
+                and self._reported is not None
+                and 0 < known - self._reported <= most_s
+                and not self._skew(self._window(media_s))  # a clock that runs wrong is no witness
+            ):
+                known = self._reported
             self._offsets[media_s] = known
         return known
+
+    def arrival_offset_at(self, media_s: float) -> float:
+        """The same by arrivals alone."""
+        window = self._window(media_s)
+        skew = self._skew(window)
+        return min((second.least - skew * (second.at - media_s) for second in window), default=0.0)
 
     def quality(self) -> tuple[float, float]:
         """``(error_s, skew)`` now: how far arrivals typically lie above the envelope, which bounds what is not known of
         the newest frames' times, and the rate error of the camera's timestamps (0.001 = 1 ms a second)."""
-        if self._last is None:
+        if self._front is None:
             return (0.0, 0.0)
-        window = self._window(self._last[0])
+        newest = self._front[0]
+        window = self._window(newest)
         skew = self._skew(window)
-        offset = self.offset_at(self._last[0])
-        above = [s.typical - skew * (s.at - self._last[0]) - offset for s in window]
+        offset = self.arrival_offset_at(newest)
+        above = [s.typical - skew * (s.at - newest) - offset for s in window]
         return (max(0.0, median(above)), skew)
 
     def _window(self, media_s: float) -> list[_Second]:

@@ -26,13 +26,15 @@ import av.logging
 
 from drivers.cameras import hls
 from drivers.cameras.channel import Message, encode, read_blocking
-from drivers.cameras.clips import Clip, Clips, Cutting, Progress
+from drivers.cameras.clips import Clip, Clips, Cutting
+from drivers.cameras.lives import Lives
 from drivers.cameras.ring import Ring
-from drivers.cameras.rtsp import Address, Session
+from drivers.cameras.rtsp import Address, Session, numbers_from
 from drivers.cameras.spec import RingLimits
 from drivers.cameras.stills import Still, Stills, Wanted
 from drivers.cameras.timing import HouseClock
-from gateway.domain.errors import Malformed, Unavailable
+from drivers.cameras.writing import Progress
+from gateway.domain.errors import Malformed, NotPlayable, Unavailable
 
 HEALTH_EVERY_S = 1.0
 FRESH_S = 5.0
@@ -40,9 +42,6 @@ FRESH_S = 5.0
 
 TRIM_AFTER_S = 8.0
 """How long after the last still, clip or look memory is given back; players come again every second or two."""
-
-NUMBERS_SINCE = 1_735_689_600
-"""2025-01-01 as Unix seconds: counted from there, segments' numbers fit 31 bits until 2059, as some players need."""
 
 log = logging.getLogger("drivers.cameras.worker")
 
@@ -57,6 +56,7 @@ class Worker:
         self._sessions: dict[str, Session] = {}
         self._stills = Stills()
         self._clips = Clips(self._stills.calm)
+        self._lives = Lives(self._clock, changed=lambda: self._changed.set())
         self._live = ThreadPoolExecutor(1, thread_name_prefix="live")
         self._parts = hls.Parts()
         self._under_way: dict[int, Wanted | Cutting] = {}
@@ -128,16 +128,19 @@ class Worker:
         for camera in message["cameras"]:
             session = self._sessions.get(camera["id"])
             if session is None:
-                # Half-seconds of the clock: numbers of live segments never go back, not even over a restart.
-                first_number = max(1, int((time.time() - NUMBERS_SINCE) * 2))
-                ring = Ring(limits, first_number=first_number)
                 session = Session(
-                    camera["id"], ring, self._clock, on_frame=self._frame_arrived, on_change=self._changed.set
+                    camera["id"],
+                    Ring(limits, first_number=numbers_from()),
+                    self._clock,
+                    on_frame=self._frame_arrived,
+                    on_change=self._changed.set,
+                    audio=camera.get("audio", False),
                 )
                 self._sessions[session.id] = session
                 session.start()
             address = Address(**camera["address"]) if camera.get("address") else None
             session.point_at(address, camera.get("cause", ""))
+            self._lives.point_at(session, Address(**camera["live"]) if camera.get("live") else None)
         self._changed.set()
 
     def _frame_arrived(self, session: Session) -> None:
@@ -152,9 +155,16 @@ class Worker:
                 self._send({"id": number, "error": still.reason})
             else:
                 self._send(
-                    {"id": number, "ok": True, "taken_at": self._clock.to_wall(still.time_s)}, still.jpeg
+                    {
+                        "id": number,
+                        "ok": True,
+                        "taken_at": self._clock.to_wall(still.time_s),
+                        "clock": still.clock,
+                    },
+                    still.jpeg,
                 )
 
+        self._lives.prepare(session)
         self._under_way[number] = self._stills.take(session, self._clock.to_monotonic(at), answer)
 
     def _clip(self, number: int, session: Session, message: Message) -> None:
@@ -173,6 +183,7 @@ class Worker:
                     "bytes": clip.bytes,
                     "sha256": clip.sha256,
                     "shortfall": clip.shortfall,
+                    "clock": clip.clock,
                 }
             )
 
@@ -195,6 +206,7 @@ class Worker:
             progress=progress,
             answer=answer,
         )
+        self._lives.prepare(session, until_s=cutting.end_s)
         self._under_way[number] = cutting
         self._clips.cut(cutting)
 
@@ -210,21 +222,31 @@ class Worker:
         self._worked = time.monotonic()
         try:
             if name is not None:
-                self._send({"id": number, "ok": True}, self._parts.part(session.id, session.ring, name))
+                self._send({"id": number, "ok": True}, self._part(session, name))
             else:
                 self._send({"id": number, "ok": True, **self._playlist(session)})
+        except NotPlayable as exc:
+            self._send({"id": number, "error": exc.reason, "not_playable": True})
         except Unavailable as exc:
             self._send({"id": number, "error": exc.reason})
         except Exception as exc:  # whatever a stream can do to the muxer costs this request only
             log.exception("the live picture of camera %s failed", session.id)
             self._send({"id": number, "error": f"no live picture can be made of this stream: {exc}"})
 
+    def _part(self, session: Session, name: str) -> bytes:
+        """Of the camera's own ring or of its second stream: their numbers are never the same."""
+        beside = self._lives.watched(session)
+        if beside is not None and hls.holds(beside.ring, name):
+            return self._parts.part(session.id, beside.ring, name)
+        return self._parts.part(session.id, session.ring, name)
+
     def _playlist(self, session: Session) -> Message:
-        found = hls.playlist(session.ring)
-        if found is None or session.cause:
-            raise Unavailable(session.cause or "no whole segment yet")
+        shown, note = self._lives.shown(session)
+        found = hls.playlist(shown.ring)
+        if found is None or shown.cause:
+            raise Unavailable(shown.cause or "no whole segment yet")
         segments = [[s.number, s.duration_s, self._clock.to_wall(s.begins_s)] for s in found.segments]
-        return {"codec": found.codec, "epoch": found.epoch, "segments": segments}
+        return {"codec": found.codec, "epoch": found.epoch, "segments": segments, "note": note}
 
     # ------------------------------------------------------------------ health
 
@@ -234,9 +256,11 @@ class Worker:
             self._changed.clear()
             now = time.monotonic()
             self._clock.observe(now, time.time())
+            self._lives.close_idle()
             if self._worked and not self._under_way and now - self._worked > TRIM_AFTER_S:
                 self._worked = 0.0
                 self._live.submit(self._parts.forget)
+                self._stills.pictures.forget()
                 give_memory_back()
             self._send({"health": [self._health_of(s, now) for s in list(self._sessions.values())]})
 
@@ -262,6 +286,9 @@ class Worker:
             "sessions": session.sessions,
             "timing_error_s": error_s,
             "timing_skew": skew,
+            "key_frames_apart_s": session.ring.key_frames_apart_s(),
+            "sound_missing": session.sound_missing,
+            **self._lives.facts(session),
         }
 
 
@@ -276,7 +303,10 @@ def main() -> None:
     logging.basicConfig(
         stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s"
     )
-    av.logging.set_level(av.logging.PANIC)  # its own messages name URLs with their credentials
+    # FFmpeg's own messages name URLs with their credentials. Handed to Python they could moreover stop the process: a decoder's
+    # thread that has something to say waits for the interpreter, which waits for that thread where the decoder is let go.
+    av.logging.set_libav_level(av.logging.PANIC)
+    av.logging.restore_default_callback()
     with suppress(
         OSError
     ):  # where memory runs out, the alarm must survive the pictures, not the other way round

@@ -19,7 +19,7 @@ from gateway.api.describing import roled
 from gateway.api.page import error_page, player_page, wants_page
 from gateway.api.parts import ApiParts
 from gateway.api.problems import Problem, unavailable
-from gateway.domain.errors import Unavailable
+from gateway.domain.errors import NotPlayable, Unavailable
 from gateway.domain.links import live_path
 from gateway.domain.plan import Camera
 from gateway.domain.register import Act
@@ -63,12 +63,17 @@ async def page(request: Request, camera: str) -> Response:
     **roled(EVERYONE, 404, link=True),
 )
 async def playlist(request: Request, camera: str) -> Response:
-    """HLS version 7, the newest segments. 503 while the camera gives no picture, with the reason."""
+    """HLS version 7, the newest segments, with the codec and what is to be said of it as comments. 503 while the camera gives no
+    picture, with the reason; ``playable`` is false in it where the camera has no stream that browsers play."""
     entry = await live_entry(request, EVERYONE)
     parts = parts_of(request)
     _known(parts, camera)
     try:
         newest = await parts.cameras.live_playlist(camera)
+    except NotPlayable as error:
+        raise unavailable(
+            f"This camera cannot be watched live: {error.reason}.", 30, playable=False
+        ) from None
     except Unavailable as error:
         raise unavailable(
             f"The camera gives no picture now: {error.reason}; try again.", error.retry_after_s
@@ -137,6 +142,8 @@ def written(
         f"#EXT-X-MEDIA-SEQUENCE:{newest.segments[0].sequence}",
         f"#EXT-X-DISCONTINUITY-SEQUENCE:{reopened}",
         "#EXT-X-INDEPENDENT-SEGMENTS",
+        f"# codec: {newest.codec}",
+        *([f"# note: {newest.note}"] if newest.note else []),
         f'#EXT-X-MAP:URI="{address(newest.init)}"',
     ]
     for segment in newest.segments:

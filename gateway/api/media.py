@@ -20,7 +20,7 @@ from gateway.api.face import HEAD
 from gateway.api.parts import ApiParts
 from gateway.api.problems import Problem, unavailable
 from gateway.api.ranges import Coverage, NoSuchBytes, wanted
-from gateway.domain.errors import Unavailable
+from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.evidence import Evidence, EvidenceState
 from gateway.domain.register import Act
 
@@ -77,9 +77,10 @@ async def _size(parts: ApiParts, item: Evidence, key: str) -> int:
     """The object's size, which has to be that of the record: what is missing or altered is not handed out as evidence."""
     try:
         size = await parts.objects.size(key)
-    except Unavailable as error:
+    except (Refused, Unavailable) as error:
         log.warning("media.store_unavailable", key=key, reason=error.reason)
-        raise unavailable("The store cannot give the item now; try again.", error.retry_after_s) from None
+        again_s = error.retry_after_s if isinstance(error, Unavailable) else None
+        raise unavailable("The store cannot give the item now; try again.", again_s) from None
     if size is None or size != item.bytes:
         log.error("media.not_as_recorded", evidence_id=item.id, bytes=size, recorded=item.bytes)
         raise unavailable("The stored item is not what its record says; tell the technician its name.")

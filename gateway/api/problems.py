@@ -82,10 +82,10 @@ def invalid(where: str, found: object, expected: str) -> Problem:
     return Problem("invalid", errors=[{"where": where, "found": _shown(found), "expected": expected}])
 
 
-def unavailable(detail: str, retry_after_s: float | None = None) -> Problem:
-    """A 503 that says when to come again."""
+def unavailable(detail: str, retry_after_s: float | None = None, **extra: Any) -> Problem:
+    """A 503 that says when to come again; ``extra`` are further members of the document."""
     wait_s = max(1, round(retry_after_s if retry_after_s is not None else RETRY_AFTER_S))
-    return Problem("unavailable", detail, headers={"Retry-After": str(wait_s)})
+    return Problem("unavailable", detail, headers={"Retry-After": str(wait_s)}, **extra)
 
 
 def handle_problems(app: FastAPI) -> None:

@@ -51,7 +51,8 @@ class SiteOut(BaseModel):
 
 
 class HealthOut(BaseModel):
-    """What is known of a camera now."""
+    """What is known of a camera now. ``live_note`` says where what is shown live is not the camera's main stream, or why
+    nothing can be."""
 
     healthy: bool
     cause: str
@@ -65,6 +66,9 @@ class HealthOut(BaseModel):
     ring_s: float
     ring_bytes: int
     sessions: int
+    key_frames_apart_s: float | None
+    live_codec: str | None
+    live_note: str
 
 
 class CameraOut(BaseModel):

@@ -70,6 +70,9 @@ def _health(known: CameraHealth | None, stamp: Any) -> dict[str, Any]:
         "ring_s": known.ring_s if known else 0.0,
         "ring_bytes": known.ring_bytes if known else 0,
         "sessions": known.sessions if known else 0,
+        "key_frames_apart_s": known.key_frames_apart_s if known else None,
+        "live_codec": known.live_codec if known else None,
+        "live_note": known.live_note if known else "",
     }
 
 

@@ -239,6 +239,8 @@ class Envelopes:
 
     def _reason(self, item: Evidence) -> str | None:
         """Why an item is missing, short or still on its way; ``None`` for one that is as asked for."""
+        if item.state is EvidenceState.WANTED and item.captured:
+            return "captured and safe on the gateway, and not yet in its store"
         if item.state is EvidenceState.WANTED:
             return item.reason or "not yet complete"
         waits = self.pushes and item.state is EvidenceState.STORED and item.uploaded_at is None

@@ -16,6 +16,10 @@ class Unavailable(Exception):
         self.retry_after_s = retry_after_s
 
 
+class NotPlayable(Unavailable):
+    """The camera gives pictures, and none that a browser can play: it works, and trying again soon is of no use."""
+
+
 class Refused(Exception):
     """The other side said no, and would say so again: stop, and tell a person."""
 

@@ -95,6 +95,16 @@ class Evidence:
     def suffix(self) -> str:
         return "jpg" if self.kind is Kind.STILL else "mp4"
 
+    @property
+    def file_name(self) -> str:
+        """Its name in the spool, and the end of its key."""
+        return f"{self.id}.{self.suffix}"
+
+    @property
+    def captured(self) -> bool:
+        """Whether its bytes are safe on this box, or in the store already, while it is not on record as stored."""
+        return self.state is EvidenceState.WANTED and self.sha256 is not None
+
     def failed(self, reason: str) -> Evidence:
         """The same item, known never to come, and why."""
         return replace(self, state=EvidenceState.FAILED, reason=reason)

@@ -92,12 +92,15 @@ def _camera_warnings(health: CameraHealth, interval_s: float | None) -> list[str
     offset_s = health.clock_offset_s
     if offset_s is not None and abs(offset_s) > CLOCK_OFF_S:
         warnings.append("its clock is off: point it at an NTP server (times in evidence are the gateway's)")
+    if health.live_note.startswith("no live picture"):
+        warnings.append(health.live_note)
     return warnings
 
 
 def _codec(codec: str) -> str:
     """RFC 6381 names the profile and level as well; people know it by its first part."""
-    return f"H.264 ({codec})" if codec.startswith("avc") else codec
+    spoken = {"avc1": "H.264", "hvc1": "H.265"}.get(codec.partition(".")[0])
+    return f"{spoken} ({codec})" if spoken else codec
 
 
 def _signed(offset_s: float | None) -> str:
@@ -105,13 +108,12 @@ def _signed(offset_s: float | None) -> str:
 
 
 async def _key_frame_interval(bank: SubprocessCameraBank, camera: str, clock: SystemClock) -> float | None:
-    """Seconds between key frames, read off the live picture's whole groups; ``None`` if no second one came in time."""
+    """Seconds between key frames, read off two of them; ``None`` if no second one came in time."""
     until = clock.monotonic() + INTERVAL_WAIT_S
     while clock.monotonic() < until:
-        with contextlib.suppress(Unavailable):
-            segments = (await bank.live_playlist(camera)).segments
-            if segments:
-                return segments[-1].duration_s
+        apart_s = bank.health()[camera].key_frames_apart_s
+        if apart_s is not None:
+            return apart_s
         await clock.sleep(0.2)
     return None
 

@@ -16,8 +16,8 @@ from zoneinfo import ZoneInfo
 
 from config.settings import Settings
 from gateway.clock import SystemClock
+from gateway.connecting import object_store
 from gateway.probing.table import Line, Result, Tell
-from storage.objects.local import LocalObjects
 
 OLDEST_SENSIBLE = datetime(
     2026, 1, 1, tzinfo=UTC
@@ -28,13 +28,19 @@ _TIMEX_BYTES = 512  # struct timex is 208 on 64-bit Linux; the rest is room
 
 async def probe_objects(settings: Settings, tell: Tell) -> None:
     what, folder = "objects 证据存储", settings.objects_dir
-    if folder is None:
-        tell(Line(what, Result.FAIL, "this version keeps objects in file: only", True))
-    elif folder.is_dir():
-        await LocalObjects(folder).check()
+    if folder is not None and not folder.is_dir():
+        tell(_to_be_made(what, folder))
+        return
+    store = object_store(settings, SystemClock())
+    try:
+        await store.check()
+    finally:
+        await store.stop()
+    if folder is not None:
         tell(Line(what, Result.OK, f"{folder}: an object was written, synced and removed again", True))
     else:
-        tell(_to_be_made(what, folder))
+        where = settings.site.storage.objects
+        tell(Line(what, Result.OK, f"{where}: an object was written, read back and removed again", True))
 
 
 def _to_be_made(what: str, folder: Path) -> Line:

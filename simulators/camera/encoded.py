@@ -1,7 +1,7 @@
 """The encoded source: a heavy stream made once and sent for ever, almost for free.
 
 Every frame carries the block code with its place in the loop (its time is 0), and a frame stamp that counts on over the
-loops. The file is plain Annex B H.264, so any player shows it.
+loops. The file is a plain Annex B stream, so any player shows it.
 """
 
 from __future__ import annotations
@@ -12,90 +12,99 @@ import time
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 
-from simulators.camera.h264 import (
-    NAL_IDR,
-    StreamDescription,
-    is_key,
-    join_annex_b,
-    nal_type,
-    parameter_sets,
-    split_annex_b,
-    stamped,
-)
+from simulators.camera.codecs import CODECS, described, prepared
+from simulators.camera.encoder import opened
+from simulators.camera.h264 import join_annex_b, read_frame_stamp, split_annex_b
 from simulators.camera.picture import Canvas
-from simulators.camera.rtp import CLOCK_HZ, H264_PAYLOAD_TYPE, PreparedFrame, packetize_h264
-from simulators.camera.rtsp import Frame
+from simulators.camera.rtp import CLOCK_HZ
+from simulators.camera.settings import StreamSettings
+from simulators.camera.stream import Frame
 from simulators.camera.surface import Surface
 
 # Part of the cached file's name: raise it when the making changes.
-_EDITION = 1
+_EDITION = 2
 
 
 class EncodedStream:
-    """A loop of encoded frames, shared by all cameras of a process; frames are lists of NAL units, stamped 0 to n-1."""
+    """A loop of encoded frames, shared by all cameras of a process.
 
-    def __init__(self, frames: list[list[bytes]], *, width: int, height: int, fps: int, gop: int) -> None:
-        sps, pps = parameter_sets(frames[0])
-        self.description = StreamDescription(width=width, height=height, fps=fps, gop=gop, sps=sps, pps=pps)
+    Frames are lists of NAL units in the order of decoding; their stamps are the pictures' numbers, 0 to n-1.
+    """
+
+    def __init__(self, frames: list[list[bytes]], settings: StreamSettings) -> None:
+        self._codec = CODECS[settings.codec]
+        self.settings = settings
+        self.description = described(settings, frames[0])
         self.frames = frames
-        self.keys = [is_key(nals) for nals in frames]
-        self._prepared = [
-            PreparedFrame.of(packetize_h264(nals), payload_type=H264_PAYLOAD_TYPE) for nals in frames
-        ]
+        self.keys = [self._codec.is_key(nals) for nals in frames]
+        self._numbers = [_number_of(nals) for nals in frames]
+        self._places = {number: place for place, number in enumerate(self._numbers)}
+        self.reordering = max(number - place for place, number in enumerate(self._numbers))
+        """Frames by which a picture may be sent before its turn; 0 without B-frames."""
+        self._prepared = [prepared(settings.codec, nals) for nals in frames]
 
     @classmethod
     def make(
         cls,
         *,
+        codec: str = "h264",
         width: int = 1920,
         height: int = 1080,
         fps: int = 25,
         gop: int = 25,
+        b_frames: int = 0,
         bits_per_s: int = 4_000_000,
         seconds: int = 10,
         cache: Path | None = None,
     ) -> EncodedStream:
         """Encode the loop, or read it from the folder `cache` if it was made before with the same values.
 
-        Takes seconds of a processor: call it in a thread. `seconds * fps` is a multiple of `gop`.
+        Takes seconds of a processor (H.265 several times as many): call it in a thread. `seconds * fps` is a multiple
+        of `gop`. Raises ValueError for values that no camera can be set to.
         """
+        settings = StreamSettings(
+            codec=codec, width=width, height=height, fps=fps, gop=gop, b_frames=b_frames
+        )
         if seconds * fps % gop:
             raise ValueError(f"{seconds} s of {fps} frames: expected a multiple of the group's {gop} frames")
-        kept = (
-            cache / f"camera-{_EDITION}-{width}x{height}-{fps}-{gop}-{bits_per_s}-{seconds}.h264"
-            if cache
-            else None
-        )
+        name = f"camera-{_EDITION}-{width}x{height}-{fps}-{gop}-{b_frames}-{bits_per_s}-{seconds}.{codec}"
+        kept = cache / name if cache else None
         if kept is not None and kept.exists():
-            frames = _frames_of(kept.read_bytes())
+            frames = _frames_of(kept.read_bytes(), codec)
         else:
-            frames = _encode(
-                width=width, height=height, fps=fps, gop=gop, bits_per_s=bits_per_s, count=seconds * fps
-            )
+            frames = _encode(settings, bits_per_s=bits_per_s, count=seconds * fps)
             if kept is not None:
                 _keep(kept, frames)
-        return cls(frames, width=width, height=height, fps=fps, gop=gop)
+        return cls(frames, settings)
 
-    def frame(self, number: int, *, rtp_timestamp: int, taken_at_s: float) -> Frame:
-        """Return frame `number` (counted over all loops) ready to be sent."""
-        index = number % len(self.frames)
+    def frame(self, place: int, *, started_s: float, first: int) -> Frame:
+        """Return the frame at a place in the order of sending (counted over all loops) ready to be sent.
+
+        Picture `first` counts as taken at `started_s`.
+        """
+        loops, index = divmod(place, len(self.frames))
+        number = loops * len(self.frames) + self._numbers[index]
+        fps = self.settings.fps
         return Frame(
             prepared=self._prepared[index],
             number=number,
             key=self.keys[index],
-            rtp_timestamp=rtp_timestamp,
-            taken_at_s=taken_at_s,
+            rtp_timestamp=int(started_s * CLOCK_HZ) + (number - first) * (CLOCK_HZ // fps),
+            taken_at_s=started_s + (number - first) / fps,
         )
 
     def nals(self, number: int) -> list[bytes]:
-        """Return the NAL units of frame `number` exactly as they are sent, stamp included."""
+        """Return the NAL units of picture `number` exactly as they are sent, stamp included."""
         index = number % len(self.frames)
-        stamp = stamped([], index)[0]
-        return [stamped([], number)[0] if nal == stamp else nal for nal in self.frames[index]]
+        stamp = self._codec.stamp(index)
+        return [
+            self._codec.stamp(number) if nal == stamp else nal for nal in self.frames[self._places[index]]
+        ]
 
 
 class EncodedSource:
@@ -103,6 +112,7 @@ class EncodedSource:
 
     def __init__(self, stream: EncodedStream, *, offset: int = 0) -> None:
         self.description = stream.description
+        self.settings = stream.settings
         self._stream = stream
         self._offset = offset
         self._task: asyncio.Task[None] | None = None
@@ -120,6 +130,11 @@ class EncodedSource:
     def want(self, wanted: bool) -> None:
         """Change nothing: sending to nobody costs nothing worth a pause."""
 
+    async def change(self, settings: StreamSettings) -> None:
+        """Raise ValueError unless the settings are those of the loop."""
+        if settings != self.settings:
+            raise ValueError(f"a loop encoded beforehand stays as it is: {self.settings}, not {settings}")
+
     async def stop(self) -> None:
         """End it; harmless if it never ran. Raises what ended it before."""
         task, self._task = self._task, None
@@ -132,49 +147,42 @@ class EncodedSource:
 
     async def _run(self, publish: Callable[[Frame], None]) -> None:
         fps = self.description.fps
-        step = CLOCK_HZ // fps
         started_s = time.time()
         # The loop's clock is monotonic: a step of the wall clock must not stop or flood the stream.
         loop = asyncio.get_running_loop()
         started_loop_s = loop.time()
         sent = 0
         while True:
-            wait_s = started_loop_s + sent / fps - loop.time()
+            # No picture is sent before it is taken, also if it is sent out of turn.
+            wait_s = started_loop_s + (sent + self._stream.reordering) / fps - loop.time()
             # Even when late, let the other cameras of the process have their turn.
             await asyncio.sleep(max(0.0, wait_s))
-            publish(
-                self._stream.frame(
-                    self._offset + sent,
-                    rtp_timestamp=int(started_s * CLOCK_HZ) + sent * step,
-                    taken_at_s=started_s + sent / fps,
-                )
-            )
+            publish(self._stream.frame(self._offset + sent, started_s=started_s, first=self._offset))
             sent += 1
 
 
-def _encode(*, width: int, height: int, fps: int, gop: int, bits_per_s: int, count: int) -> list[list[bytes]]:
-    codec = av.CodecContext.create("libx264", "w")
-    assert isinstance(codec, av.VideoCodecContext)
-    codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
-    codec.time_base, codec.framerate = Fraction(1, fps), Fraction(fps, 1)
-    codec.bit_rate = bits_per_s
+def _encode(settings: StreamSettings, *, bits_per_s: int, count: int) -> list[list[bytes]]:
+    width, height, fps = settings.width, settings.height, settings.fps
     kbit = bits_per_s // 1000
-    codec.options = {
-        "preset": "ultrafast",
-        "profile": "high",
-        # One slice a frame, no look-ahead; the filling that nal-hrd=cbr adds keeps the rate where the noise does not.
-        "x264-params": (
-            f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes=0:rc-lookahead=0:sliced-threads=0:cabac=1:"
-            f"repeat-headers=1:nal-hrd=cbr:vbv-maxrate={kbit}:vbv-bufsize={kbit}"
-        ),
-    }
+    rate = f"vbv-maxrate={kbit}:vbv-bufsize={kbit}"
+    if settings.codec == "h264":
+        # The filling that nal-hrd=cbr adds keeps the rate where the noise does not.
+        options, parameters = {"profile": "high"}, f"cabac=1:nal-hrd=cbr:{rate}"
+    else:
+        options, parameters = {}, f"strict-cbr=1:{rate}"
+    codec = opened(
+        settings,
+        {"preset": "ultrafast", "b": str(bits_per_s), **options},
+        time_base=Fraction(1, fps),
+        parameters=parameters,
+    )
     canvas = Canvas(width=width, height=height, title="encoded")
     # The same noise at every run: the stream's size and load are then comparable between runs.
     rng = np.random.default_rng(20260302)
     texture = rng.integers(-9, 10, (height, width + 64 * count // 16), dtype=np.int16)
     surface = Surface(width=width, height=height, blue=124, red=132, time_base=Fraction(1, fps))
     top = height * 9 // 20
-    frames: list[list[bytes]] = []
+    packets: list[av.Packet[Any]] = []
     for number in range(count):
         drawn = canvas.draw(unix_ms=0, frame=number)
         rows = slice(0, top)
@@ -186,23 +194,31 @@ def _encode(*, width: int, height: int, fps: int, gop: int, bits_per_s: int, cou
             casting="unsafe",
         )
         np.copyto(surface.luma[top:], drawn[top:])
-        for packet in codec.encode(surface.at(number)):
-            frames.append(split_annex_b(bytes(packet)))
-    for packet in codec.encode(None):
-        frames.append(split_annex_b(bytes(packet)))
-    return [stamped(nals, number) for number, nals in enumerate(frames)]
+        packets += codec.encode(surface.at(number))
+    packets += codec.encode(None)
+    stamped = CODECS[settings.codec].stamped
+    return [stamped(split_annex_b(bytes(packet)), packet.pts or 0) for packet in packets]
 
 
-def _frames_of(data: bytes) -> list[list[bytes]]:
-    """Split a file: a frame ends where a unit that is neither slice nor filling follows its slice."""
+def _number_of(nals: list[bytes]) -> int:
+    """Return the number that `_encode` stamped in."""
+    number = read_frame_stamp(b"".join(nals))
+    if number is None:
+        raise ValueError("a frame of the loop has no frame stamp: expected one in every frame")
+    return number
+
+
+def _frames_of(data: bytes, codec: str) -> list[list[bytes]]:
+    """Split a file: a frame ends where a unit that can only begin the next one follows its slice."""
+    about = CODECS[codec]
     frames: list[list[bytes]] = []
     has_slice = True
     for nal in split_annex_b(data):
-        if has_slice and 6 <= nal_type(nal) <= 9:
+        if has_slice and about.begins_frame(nal):
             frames.append([])
             has_slice = False
         frames[-1].append(nal)
-        has_slice = has_slice or 1 <= nal_type(nal) <= NAL_IDR
+        has_slice = has_slice or about.is_slice(nal)
     return frames
 
 

@@ -21,7 +21,7 @@ _STAMP_DIGITS = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamDescription:
-    """What a client must know before the first frame."""
+    """What a client must know before the first frame, in H.264 or H.265."""
 
     width: int
     height: int
@@ -30,10 +30,16 @@ class StreamDescription:
     """Frames from one key frame to the next."""
     sps: bytes
     pps: bytes
+    codec: str = "h264"
+    """A key of `simulators.camera.codecs.CODECS`."""
+    vps: bytes = b""
+    """H.265 only."""
+    b_frames: int = 0
+    """B-frames between two others."""
 
     @property
     def profile_level_id(self) -> str:
-        """Profile, constraints and level as in RFC 6184, 8.1."""
+        """Profile, constraints and level as in RFC 6184, 8.1; of H.264 only."""
         return self.sps[1:4].hex()
 
 

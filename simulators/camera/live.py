@@ -5,82 +5,25 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-import zlib
 from collections.abc import Callable
-from fractions import Fraction
 
-import av
-import numpy as np
-
-from simulators.camera.h264 import (
-    NAL_SEI,
-    StreamDescription,
-    is_key,
-    nal_type,
-    parameter_sets,
-    split_annex_b,
-    stamped,
-)
+from simulators.camera.codecs import CODECS, described, prepared
+from simulators.camera.encoder import EncodedPicture, PictureEncoder, first_key_frame
 from simulators.camera.picture import Canvas, Image
-from simulators.camera.rtp import CLOCK_HZ, H264_PAYLOAD_TYPE, PreparedFrame, packetize_h264
-from simulators.camera.rtsp import Frame
-from simulators.camera.surface import Surface
+from simulators.camera.rtp import CLOCK_HZ
+from simulators.camera.settings import StreamSettings
+from simulators.camera.stream import Frame
 
-# x264's rate factor: the squares stay readable up to about 45; at 28 the clock takes some 0.2 Mbit/s.
-_RATE_FACTOR = "28"
-
-
-class PictureEncoder:
-    """Encodes luma planes as H.264 without B-frames; not to be used from two threads at once.
-
-    The title decides the tint, so that cameras beside each other differ by eye.
-    """
-
-    def __init__(self, *, width: int, height: int, fps: int, gop: int, title: str) -> None:
-        codec = av.CodecContext.create("libx264", "w")
-        assert isinstance(codec, av.VideoCodecContext)
-        codec.width, codec.height, codec.pix_fmt = width, height, "yuv420p"
-        codec.time_base, codec.framerate = Fraction(1, CLOCK_HZ), Fraction(fps, 1)
-        # x264's own threads would wake up for pictures that take it a millisecond.
-        codec.thread_count = 1
-        codec.options = {
-            "preset": "ultrafast",
-            "tune": "zerolatency",
-            "profile": "baseline",
-            "crf": _RATE_FACTOR,
-            "forced-idr": "1",
-            "x264-params": f"keyint={gop}:min-keyint={gop}:scenecut=0:bframes=0:repeat-headers=1",
-        }
-        self._codec = codec
-        tint = zlib.crc32(title.encode())
-        self._surface = Surface(
-            width=width,
-            height=height,
-            blue=116 + tint % 25,
-            red=116 + tint // 25 % 25,
-            time_base=Fraction(1, CLOCK_HZ),
-        )
-
-    def encode(self, luma: Image, *, pts: int, key: bool = False) -> list[bytes]:
-        """Return the frame's NAL units; `pts` counts 1/90000 s and grows."""
-        np.copyto(self._surface.luma, luma)
-        packets = self._codec.encode(self._surface.at(pts, key=key))
-        # Zero latency: one frame in, one frame out.
-        nals = split_annex_b(b"".join(bytes(packet) for packet in packets))
-        # x264 advertises its version and options in an SEI of 600 bytes; a camera does not.
-        return [nal for nal in nals if nal_type(nal) != NAL_SEI]
+_TICKS_PER_MS = CLOCK_HZ // 1000
 
 
 class LiveSource:
     """Draws and encodes in a thread of its own; idle as long as nobody plays."""
 
-    def __init__(self, *, title: str, width: int, height: int, fps: int, gop: int) -> None:
-        self._canvas = Canvas(width=width, height=height, title=title)
-        self._encoder = PictureEncoder(width=width, height=height, fps=fps, gop=gop, title=title)
-        self._fps = fps
-        first = self._encoder.encode(self._canvas.draw(unix_ms=0, frame=0), pts=0, key=True)
-        sps, pps = parameter_sets(first)
-        self.description = StreamDescription(width=width, height=height, fps=fps, gop=gop, sps=sps, pps=pps)
+    def __init__(self, settings: StreamSettings, *, title: str) -> None:
+        self._title = title
+        self.settings = settings
+        self.description = described(settings, first_key_frame(settings))
         self._running: asyncio.Future[None] | None = None
         self._stopping = threading.Event()
         self._wanted = threading.Event()
@@ -104,10 +47,22 @@ class LiveSource:
     def want(self, wanted: bool) -> None:
         """Say whether anybody plays; the first frame after a pause is a key frame."""
         if wanted:
-            self._key_wanted.set()
+            if self.settings.keys_on_demand:
+                self._key_wanted.set()
             self._wanted.set()
         else:
             self._wanted.clear()
+
+    async def change(self, settings: StreamSettings) -> None:
+        """Film with other settings from the next picture on, which is a key frame with new parameter sets.
+
+        Raises ValueError for a size that cannot be drawn; then nothing is changed.
+        """
+        if settings == self.settings:
+            return
+        Canvas(width=settings.width, height=settings.height)
+        self.description = described(settings, await asyncio.to_thread(first_key_frame, settings))
+        self.settings = settings
 
     async def stop(self) -> None:
         """End the thread; harmless if it never ran. Raises what ended it before."""
@@ -122,8 +77,14 @@ class LiveSource:
         """The thread: run, and tell the loop how it ended."""
         loop = running.get_loop()
         error: BaseException | None = None
+
+        def deliver(codec: str, frame: Frame) -> None:
+            # What the old encoder still had is nothing for sessions that were promised the new codec.
+            if codec == self.settings.codec:
+                publish(frame)
+
         try:
-            self._run(lambda frame: loop.call_soon_threadsafe(publish, frame))
+            self._run(lambda codec, frame: loop.call_soon_threadsafe(deliver, codec, frame))
         except BaseException as caught:
             error = caught
         if loop.is_closed():
@@ -133,42 +94,56 @@ class LiveSource:
         else:
             loop.call_soon_threadsafe(running.set_exception, error)
 
-    def _run(self, publish: Callable[[Frame], object]) -> None:
+    def _run(self, publish: Callable[[str, Frame], object]) -> None:
         number = 0
-        interval_s = 1 / self._fps
-        image: Image | None = None
         while not self._stopping.is_set():
             self._wanted.wait()
-            due_s = time.time()
-            while self._wanted.is_set() and not self._stopping.is_set():
+            number = self._film(publish, number)
+
+    def _film(self, publish: Callable[[str, Frame], object], number: int) -> int:
+        """Draw, encode and publish with one encoder as long as somebody plays; return the next picture's number."""
+        settings = self.settings
+        interval_s = 1 / settings.fps
+        canvas = Canvas(width=settings.width, height=settings.height, title=self._title)
+        encoder = PictureEncoder(settings, title=self._title)
+        numbers: dict[int, int] = {}
+        image: Image | None = None
+        due_s = time.time()
+        while self._wanted.is_set() and not self._stopping.is_set():
+            if settings != self.settings:
+                # The old encoder's last pictures were taken before the change.
+                for picture in encoder.drain():
+                    publish(settings.codec, _frame(settings.codec, picture, numbers.pop(picture.pts)))
+                break
+            taken_at_s = time.time()
+            if taken_at_s < due_s:
+                if self._stopping.wait(due_s - taken_at_s):
+                    break
                 taken_at_s = time.time()
-                if taken_at_s < due_s:
-                    if self._stopping.wait(due_s - taken_at_s):
-                        break
-                    taken_at_s = time.time()
-                due_s += interval_s
-                if due_s < taken_at_s + interval_s / 10:
-                    # Behind by a frame: leave frames out as a camera does. Run after the clock, and two of a small
-                    # picture fall into one millisecond, have one time stamp, and are one picture to every receiver.
-                    due_s = taken_at_s + interval_s
-                unix_ms = int(taken_at_s * 1000)
-                image = self._canvas.draw(unix_ms=unix_ms, frame=number, out=image)
-                key = self._key_wanted.is_set()
-                if key:
-                    self._key_wanted.clear()
-                # The stamp in the picture and the time stamp of the packet are the same millisecond.
-                timestamp = unix_ms * (CLOCK_HZ // 1000)
-                nals = self._encoder.encode(image, pts=timestamp, key=key)
-                prepared = PreparedFrame.of(
-                    packetize_h264(stamped(nals, number)), payload_type=H264_PAYLOAD_TYPE
-                )
-                publish(
-                    Frame(
-                        prepared=prepared,
-                        number=number,
-                        key=is_key(nals),
-                        rtp_timestamp=timestamp,
-                        taken_at_s=unix_ms / 1000,
-                    )
-                )
-                number += 1
+            due_s += interval_s
+            if due_s < taken_at_s + interval_s / 10:
+                # Behind by a frame: leave frames out as a camera does. Run after the clock, and two of a small
+                # picture fall into one millisecond, have one time stamp, and are one picture to every receiver.
+                due_s = taken_at_s + interval_s
+            unix_ms = int(taken_at_s * 1000)
+            image = canvas.draw(unix_ms=unix_ms, frame=number, out=image)
+            key = self._key_wanted.is_set()
+            if key:
+                self._key_wanted.clear()
+            # The stamp in the picture and the time stamp of the packet are the same millisecond.
+            timestamp = unix_ms * _TICKS_PER_MS
+            numbers[timestamp] = number
+            for picture in encoder.encode(image, pts=timestamp, key=key):
+                publish(settings.codec, _frame(settings.codec, picture, numbers.pop(picture.pts)))
+            number += 1
+        return number
+
+
+def _frame(codec: str, picture: EncodedPicture, number: int) -> Frame:
+    return Frame(
+        prepared=prepared(codec, CODECS[codec].stamped(picture.nals, number)),
+        number=number,
+        key=picture.key,
+        rtp_timestamp=picture.pts,
+        taken_at_s=picture.pts / CLOCK_HZ,
+    )

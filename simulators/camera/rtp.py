@@ -1,6 +1,6 @@
 """RTP over RTSP's TCP connection: packets prepared once per frame, and sender reports.
 
-RFC 3550 (RTP, RTCP), RFC 6184 (H.264), RFC 2326 section 10.12 (interleaving).
+RFC 3550 (RTP, RTCP), RFC 6184 (H.264), RFC 7798 (H.265), RFC 2326 section 10.12 (interleaving).
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from simulators.camera.h264 import FRAME_STAMP_ID, stamp_digits
 
 CLOCK_HZ = 90_000
-"""RTP clock of video (RFC 6184, RFC 2435)."""
+"""RTP clock of video (RFC 6184, RFC 7798, RFC 2435)."""
 
-H264_PAYLOAD_TYPE = 96
+VIDEO_PAYLOAD_TYPE = 96
 JPEG_PAYLOAD_TYPE = 26
 
 # What fits an Ethernet frame; cameras keep to it on TCP as well.
@@ -59,6 +59,43 @@ def _fragment(nal: bytes, payload_bytes: int) -> list[bytes]:
     ]
 
 
+def packetize_h265(nals: list[bytes], *, payload_bytes: int = _PAYLOAD_BYTES) -> list[bytes]:
+    """Return the RTP payloads of one frame: AP for small neighbours, FU for what is too large, else the unit."""
+    payloads: list[bytes] = []
+    small: list[bytes] = []
+
+    def flush() -> None:
+        if len(small) == 1:
+            payloads.append(small[0])
+        elif small:
+            # Type 48, layer 0, the lowest temporal level of all (4.4.2): the encoder makes one layer and one level.
+            payloads.append(b"\x60\x01" + b"".join(struct.pack(">H", len(nal)) + nal for nal in small))
+        small.clear()
+
+    for nal in nals:
+        if len(nal) > payload_bytes:
+            flush()
+            payloads.extend(_fragment_h265(nal, payload_bytes))
+            continue
+        if small and 2 + sum(2 + len(each) for each in small) + 2 + len(nal) > payload_bytes:
+            flush()
+        small.append(nal)
+    flush()
+    return payloads
+
+
+def _fragment_h265(nal: bytes, payload_bytes: int) -> list[bytes]:
+    """Cut a unit into FU payloads (4.4.3): its header with type 49, then a byte with start, end and its own type."""
+    header, unit_type = bytes((nal[0] & 0x81 | 49 << 1, nal[1])), nal[0] >> 1 & 0x3F
+    room = payload_bytes - 3
+    parts = [nal[at : at + room] for at in range(2, len(nal), room)]
+    last = len(parts) - 1
+    return [
+        header + bytes(((0x80 if index == 0 else 0) | (0x40 if index == last else 0) | unit_type,)) + part
+        for index, part in enumerate(parts)
+    ]
+
+
 @dataclass(slots=True, kw_only=True)
 class PreparedFrame:
     """All RTP packets of one frame with their interleaving headers, complete but for what differs by session."""
@@ -74,16 +111,14 @@ class PreparedFrame:
         self.packets = len(self._packets_at)
 
     @classmethod
-    def of(cls, payloads: list[bytes], *, payload_type: int) -> PreparedFrame:
-        """Lay the payloads out; the last packet carries the marker."""
+    def of(cls, payloads: list[bytes], *, payload_type: int, marker: bool = True) -> PreparedFrame:
+        """Lay the payloads out; the last packet carries the marker unless there is to be none."""
         wire = bytearray()
         packets_at = []
         for index, payload in enumerate(payloads):
             packets_at.append(len(wire))
-            marker = 0x80 if index == len(payloads) - 1 else 0
-            wire += (
-                struct.pack(">BBHBB10x", 0x24, 0, 12 + len(payload), 0x80, marker | payload_type) + payload
-            )
+            mark = 0x80 if marker and index == len(payloads) - 1 else 0
+            wire += struct.pack(">BBHBB10x", 0x24, 0, 12 + len(payload), 0x80, mark | payload_type) + payload
         stamp = wire.find(FRAME_STAMP_ID)
         return cls(
             _wire=wire,
@@ -104,6 +139,32 @@ class PreparedFrame:
             digits = stamp_digits(frame)
             wire[self._stamp_at : self._stamp_at + len(digits)] = digits
         return bytes(wire)
+
+
+def disturbed(wire: bytes, *, lose: int | None, repeat: int | None, swap: int | None) -> bytes:
+    """Return a frame's interleaved packets as a bad way leaves them.
+
+    Those whose sequence number is divisible by `lose` are missing, by `repeat` there twice, by `swap` behind the next one.
+    """
+    if not (lose or repeat or swap):
+        return wire
+    kept: list[bytes] = []
+    held: bytes | None = None
+    at = 0
+    while at < len(wire):
+        length, sequence = struct.unpack_from(">H2xH", wire, at + 2)
+        packet = wire[at : at + 4 + length]
+        at += 4 + length
+        if lose and sequence % lose == 0:
+            continue
+        if held is None and swap and sequence % swap == 0:
+            held = packet
+            continue
+        kept += [packet] * (2 if repeat and sequence % repeat == 0 else 1)
+        if held is not None:
+            kept.append(held)
+            held = None
+    return b"".join([*kept, held or b""])
 
 
 def sender_report(

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from simulators.camera.digest import DigestGate
 from simulators.camera.faults import CameraFaults
-from simulators.camera.onvif import DEVICE_PATH, MEDIA_PATH, SNAPSHOT_PATH, OnvifService
+from simulators.camera.onvif import DEVICE_PATH, MEDIA2_PATH, MEDIA_PATH, SNAPSHOT_PATH, OnvifService
 
 CONTROL_PATH = "/_faults"
 STATUS_PATH = "/_status"
@@ -42,8 +42,8 @@ class CameraHttp:
     async def listen(self, host: str, port: int) -> int:
         """Open the port (0: any free one) and return it; raises OSError if it is taken."""
         app = web.Application(client_max_size=_MOST_BODY_BYTES)
-        app.router.add_post(DEVICE_PATH, self._soap)
-        app.router.add_post(MEDIA_PATH, self._soap)
+        for path in (DEVICE_PATH, MEDIA_PATH, MEDIA2_PATH):
+            app.router.add_post(path, self._soap)
         app.router.add_get(SNAPSHOT_PATH, self._picture)
         app.router.add_get(CONTROL_PATH, self._show_faults)
         app.router.add_post(CONTROL_PATH, self._change_faults)
@@ -89,6 +89,7 @@ class CameraHttp:
     async def _soap(self, request: web.Request) -> web.Response:
         if self._is_dead(request):
             return web.Response(status=503)
+        await self._pause(self._faults().onvif_delay_s)
         answer = self._onvif.answer(
             await request.read(), host=request.host, logged_in=self._digest_admits(request)
         )
@@ -106,14 +107,15 @@ class CameraHttp:
         faults = self._faults()
         await self._pause(faults.snapshot_delay_s)
         jpeg = await self._snapshot()
-        if not faults.snapshot_hangs:
+        if not faults.snapshot_hangs and not faults.snapshot_cut:
             return web.Response(body=jpeg, content_type="image/jpeg", headers={"Cache-Control": "no-store"})
         unfinished = web.StreamResponse(
             headers={"Content-Type": "image/jpeg", "Content-Length": str(len(jpeg))}
         )
         await unfinished.prepare(request)
         await unfinished.write(jpeg[: len(jpeg) // 2])
-        await self._stopping.wait()
+        if not faults.snapshot_cut:
+            await self._stopping.wait()
         if request.transport is not None:
             request.transport.abort()
         return unfinished
@@ -131,10 +133,9 @@ class CameraHttp:
 
     async def _change_faults(self, request: web.Request) -> web.Response:
         try:
-            faults = CameraFaults.from_json(json.loads(await request.read()))
+            await self._set_faults(CameraFaults.from_json(json.loads(await request.read())))
         except ValueError as error:
             return web.json_response({"error": str(error)}, status=400)
-        await self._set_faults(faults)
         return await self._show_faults(request)
 
     async def _show_status(self, request: web.Request) -> web.Response:

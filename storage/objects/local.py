@@ -11,15 +11,19 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from gateway.domain.errors import Refused, Unavailable
 from storage.objects.keys import checked
 
 TEMPORARY = ".part-"
+STREAM_PIECE_BYTES = 1 << 20
 
 
 class LocalObjects:
     """:class:`gateway.ports.ObjectStore` in a directory; an object is at ``root/key``."""
+
+    on_this_box = True
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -28,11 +32,30 @@ class LocalObjects:
         """Create the directory and remove what a crash left half-written."""
         await asyncio.to_thread(self._prepare)
 
+    async def stop(self) -> None:
+        """Nothing is held open."""
+
     async def put(self, key: str, source: Path, *, sha256: str) -> None:
         await asyncio.to_thread(self._put, checked(key), source, sha256)
 
     async def put_bytes(self, key: str, data: bytes) -> None:
         await asyncio.to_thread(self._put_bytes, checked(key), data)
+
+    async def put_stream(self, key: str, read: Callable[[int], Awaitable[bytes]]) -> tuple[int, str]:
+        digest, size = hashlib.sha256(), 0
+        with _mapped(f"storing {checked(key)}"):
+            part = await asyncio.to_thread(self._part, key)
+            try:
+                with part.open("xb") as file:
+                    while piece := await read(STREAM_PIECE_BYTES):
+                        digest.update(piece)
+                        size += len(piece)
+                        await asyncio.to_thread(file.write, piece)
+                    await asyncio.to_thread(flushed, file)
+                await asyncio.to_thread(self._place, key, part, digest.hexdigest())
+            finally:
+                part.unlink(missing_ok=True)
+        return size, digest.hexdigest()
 
     async def size(self, key: str) -> int | None:
         path = self.root / checked(key)
@@ -73,7 +96,7 @@ class LocalObjects:
             with _mapped(f"deleting {key}"):
                 path.unlink(missing_ok=True)
                 if path.parent.exists():
-                    _sync_directory(path.parent)
+                    sync_directory(path.parent)
 
         await asyncio.to_thread(remove)
 
@@ -107,8 +130,7 @@ class LocalObjects:
             try:
                 with part.open("xb") as file:
                     file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
+                    flushed(file)
                 self._place(key, part, hashlib.sha256(data).hexdigest())
             finally:
                 part.unlink(missing_ok=True)
@@ -151,11 +173,11 @@ class LocalObjects:
                 raise Refused(
                     f"{key} is stored already with other bytes; an object is never altered"
                 ) from None
-        _sync_directory(target.parent)
+        sync_directory(target.parent)
         for parent in target.parent.parents:
             if parent == self.root.parent:
                 break
-            _sync_directory(parent)
+            sync_directory(parent)
 
 
 @contextmanager
@@ -166,12 +188,19 @@ def _mapped(doing: str) -> Iterator[None]:
         raise Unavailable(f"{doing}: {exc.strerror or exc}") from exc
 
 
+def flushed(file: BinaryIO) -> None:
+    """Hand what was written to the disk, and wait until it has it."""
+    file.flush()
+    os.fsync(file.fileno())
+
+
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Make the directory's entries survive a power cut."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -83,13 +83,13 @@ class SqlEvidence:
             query = query.where(table.c.stored_at >= stored_since)
         return [(_evidence(row), row.tried) for row in self._c.execute(query.order_by(table.c.n))]
 
-    def untold(self) -> list[Evidence]:
+    def untold(self, limit: int) -> list[Evidence]:
         query = select(table).where(
             table.c.stored_at.is_not(None),
             table.c.told_at.is_(None),
             table.c.state != EvidenceState.DELETED.value,
         )
-        return [_evidence(row) for row in self._c.execute(query.order_by(table.c.n))]
+        return [_evidence(row) for row in self._c.execute(query.order_by(table.c.n).limit(limit))]
 
     def due(self, before: datetime, after: int, limit: int) -> list[tuple[int, Evidence]]:
         query = select(table).where(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from storage.objects.local import LocalObjects
 from storage.objects.memory import MemoryObjects
 from tests.contract.object_store import KEY, ObjectStoreContract, digest, whole
 from tests.support.clock import run
+from tests.support.s3_stores import Rclone, S3Store, any_s3
 
 
 class TestMemoryObjects(ObjectStoreContract):
@@ -31,6 +33,37 @@ class TestLocalObjects(ObjectStoreContract):
         store = LocalObjects(tmp_path / "not made" / "objects")
         run(store.start())
         return store
+
+
+@pytest.fixture(scope="module")
+def rclone() -> Iterator[Rclone]:
+    """The light store, once for this module; each test takes a bucket of its own."""
+    with any_s3() as store:
+        yield store
+
+
+class TestRcloneS3(ObjectStoreContract):
+    """``rclone serve s3``: a store that knows neither If-None-Match nor versions nor locks."""
+
+    @pytest.fixture
+    def store(self, rclone: Rclone) -> ObjectStore:
+        return rclone.objects(rclone.bucket())
+
+
+class TestCephS3(ObjectStoreContract):
+    """Ceph RGW."""
+
+    @pytest.fixture
+    def store(self, ceph: S3Store) -> ObjectStore:
+        return ceph.objects(ceph.bucket())
+
+
+class TestCephS3Versioned(ObjectStoreContract):
+    """Ceph RGW with a bucket that keeps every version, as one with object lock does."""
+
+    @pytest.fixture
+    def store(self, ceph: S3Store) -> ObjectStore:
+        return ceph.objects(ceph.bucket(versioned=True))
 
 
 def test_an_object_is_a_plain_file_at_its_key(tmp_path: Path) -> None:

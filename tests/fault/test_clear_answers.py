@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import statistics
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +17,13 @@ from tests.support.processes import (
     Gateway,
     any_broker,
     memory_mb,
-    missing,
     run_gateway,
     sampled,
     site_yaml,
-    tool,
     topic,
     wait_for,
 )
+from tests.support.small_disk import fill
 
 _LONG_PAYLOAD_BYTES = 100_000_000
 
@@ -221,25 +217,6 @@ def test_a_site_in_a_path_with_spaces_and_chinese_works(tmp_path: Path) -> None:
         assert checked.returncode == 0, checked.stderr
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """60 MB of memory mounted as a disk."""
-    if os.geteuid() != 0:
-        missing("mounting a small disk needs root")
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        [tool("mount", "mount"), "-t", "tmpfs", "-o", "size=60m", "tmpfs", str(place)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        missing(f"a small disk cannot be mounted ({mounted.stderr.strip()})")
-    yield place
-    subprocess.run([tool("umount", "mount"), str(place)], check=True, timeout=20)
-
-
 @pytest.mark.slow
 def test_a_full_disk_delays_evidence_and_no_alert(tmp_path: Path, small_disk: Path) -> None:
     """Presses on a full disk alert as ever; what was captured waits and is stored once there is room; a fault says so."""
@@ -253,7 +230,7 @@ def test_a_full_disk_delays_evidence_and_no_alert(tmp_path: Path, small_disk: Pa
         with gateway:
             wait_for(lambda: gateway.rings_hold(5), within_s=40, what="the ring holds 5 s")
             filling = small_disk / "somebody-elses.bin"
-            _fill(filling)
+            fill(filling)
             for number in range(5):
                 pressed = button.press(topic(number))
                 wait_for(
@@ -294,18 +271,6 @@ def test_a_full_disk_delays_evidence_and_no_alert(tmp_path: Path, small_disk: Pa
             for alarm in campus.alarms():
                 for item in alarm["manifests"][-1]["data"]["items"] if alarm["manifests"] else []:
                     assert item["evidence"] or item["reason"], item
-
-
-def _fill(file: Path) -> None:
-    """Take what is left of the disk, to the last block."""
-    with file.open("ab", buffering=0) as out:
-        for size in (1 << 20, 1 << 12):
-            block = b"\xff" * size
-            try:
-                while out.write(block) == size:
-                    pass
-            except OSError:
-                continue
 
 
 def _alarm(campus: Campus, alarm: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from simulators.camera.encoded import EncodedStream
 from simulators.camera.faults import CameraFaults
 from simulators.camera.h264 import join_annex_b, read_frame_stamp
 from simulators.camera.picture import read
+from simulators.camera.rtp import PreparedFrame
 from simulators.camera.simulated import SimulatedCamera
 from tests.support.rtsp_player import RawClient, play, wait_until
 
@@ -337,13 +338,13 @@ def first_packet(client: RawClient) -> tuple[int, bytes]:
 def test_a_source_that_fails_takes_the_camera_down(monkeypatch: pytest.MonkeyPatch) -> None:
     """When drawing fails the stream ends for everybody and `stop` says why."""
 
-    def fail(nals: list[bytes]) -> list[bytes]:
+    def fail(codec: str, nals: list[bytes]) -> PreparedFrame:
         raise ArithmeticError("no packets today")
 
     async def run() -> None:
         camera = SimulatedCamera(password="")
         await camera.start()
-        monkeypatch.setattr("simulators.camera.live.packetize_h264", fail)
+        monkeypatch.setattr("simulators.camera.live.prepared", fail)
         with RawClient(camera.rtsp_port) as client, pytest.raises((EOFError, ConnectionResetError)):
             await asyncio.to_thread(first_packet, client)
         with pytest.raises(ConnectionRefusedError):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 
 import av
 import pytest
@@ -176,9 +177,52 @@ def test_the_command_line_runs_cameras_until_sigterm() -> None:
             process.kill()
 
 
+def test_the_command_line_sets_codec_sound_and_sub_stream() -> None:
+    """The main stream is in H.265 with sound, the sub stream in H.264, and the status tells both."""
+    command = [sys.executable, "-m", "simulators", "camera", "--rtsp-port", "0", "--http-port", "0"]
+    options = ["--codec", "h265", "--b-frames", "1", "--audio", "pcmu", "--sub", "h264:320x180@10"]
+    with subprocess.Popen([*command, *options], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            line = json.loads(process.stdout.readline())
+            streams = []
+            for url in (line["rtsp_url"], line["sub_url"]):
+                with av.open(
+                    url.replace("//", "//admin:camera-password@"),
+                    options={"rtsp_transport": "tcp"},
+                    timeout=10.0,
+                ) as container:
+                    streams.append([each.codec_context.name for each in container.streams])
+            assert streams == [["hevc", "pcm_mulaw"], ["h264", "pcm_mulaw"]]
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{line['http_port']}/_status", timeout=10
+            ) as answer:
+                main, sub = json.load(answer)["streams"]
+            assert (main["path"], main["codec"], main["b_frames"], main["audio"]) == (
+                "/live",
+                "h265",
+                1,
+                "pcmu",
+            )
+            assert (sub["path"], sub["codec"], sub["width"], sub["fps"]) == ("/sub", "h264", 320, 10)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(10) == 0
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize(
     ("options", "named"),
-    [(["--width", "11"], "11x360"), (["--wrong-port", "-1"], "wrong_port"), (["--count", "0"], "--count")],
+    [
+        (["--width", "11"], "11x360"),
+        (["--wrong-port", "-1"], "wrong_port"),
+        (["--count", "0"], "--count"),
+        (["--sub", "h264:640x360"], "CODEC:WIDTHxHEIGHT@FPS"),
+        (["--sub", "h266:640x360@15"], "h266"),
+        (["--b-frames", "7"], "7 B-frames"),
+        (["--change-gop-s", "0"], "groups of 0"),
+        (["--source", "encoded", "--change-fps", "5"], "cannot change"),
+    ],
 )
 def test_the_command_line_names_what_it_cannot_do(options: list[str], named: str) -> None:
     """Impossible values end with exit 2 and their name."""

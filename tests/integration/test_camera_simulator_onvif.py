@@ -17,6 +17,7 @@ from onvif.exceptions import ONVIFError
 
 from simulators.camera.faults import CameraFaults
 from simulators.camera.picture import Reading, read
+from simulators.camera.settings import StreamSettings
 from simulators.camera.simulated import SimulatedCamera
 from tests.support.rtsp_player import play
 
@@ -49,7 +50,7 @@ async def reads_everything(
         assert (await device.GetHostname()).Name == camera.name
         assert (await device.GetNetworkInterfaces())[0].Info.MTU == 1500
         services = await device.GetServices({"IncludeCapability": False})
-        assert [urlsplit(each.XAddr).port for each in services] == [camera.http_port] * 2
+        assert [urlsplit(each.XAddr).port for each in services] == [camera.http_port] * 3
         media = await client.create_media_service()
         assert (await media.GetServiceCapabilities()).SnapshotUri is True
         (source,) = await media.GetVideoSources()
@@ -85,6 +86,74 @@ def test_a_strict_client_reads_everything() -> None:
         assert uri == camera.rtsp_url
         login = uri.replace("rtsp://", f"rtsp://{camera.username}:{camera.password}@")
         assert len(await asyncio.to_thread(play, login, packets=3)) == 3
+
+    with_camera(camera, check)
+
+
+@pytest.mark.parametrize(
+    ("media1_h265", "encodings"),
+    [
+        ("h264", {"profile_main": "H264", "profile_sub": "H264"}),
+        ("bare", {"profile_main": None, "profile_sub": "H264"}),
+        ("omit", {"profile_sub": "H264"}),
+    ],
+)
+def test_media_says_of_an_h265_profile_what_it_is_told(
+    media1_h265: str, encodings: dict[str, str | None]
+) -> None:
+    """A strict reader of the published definitions sees each make's way, and each profile's own stream and sound."""
+    sub = StreamSettings(width=320, height=180, fps=10, gop=20)
+    camera = SimulatedCamera(codec="h265", audio="pcma", sub=sub, media1_h265=media1_h265)
+
+    async def check() -> None:
+        client = ONVIFCamera("127.0.0.1", camera.onvif_port, camera.username, camera.password)
+        try:
+            await client.update_xaddrs()
+            media = await client.create_media_service()
+            profiles = {each.token: each for each in await media.GetProfiles()}
+            found = {
+                token: each.VideoEncoderConfiguration and each.VideoEncoderConfiguration.Encoding
+                for token, each in profiles.items()
+            }
+            assert found == encodings
+            small = profiles["profile_sub"].VideoEncoderConfiguration
+            assert (small.Resolution.Width, small.RateControl.FrameRateLimit, small.H264.GovLength) == (
+                320,
+                10,
+                20,
+            )
+            assert profiles["profile_sub"].AudioEncoderConfiguration.Encoding == "G711"
+            configurations = await media.GetVideoEncoderConfigurations()
+            assert len(configurations) == sum(each is not None for each in encodings.values())
+            setup = {"Stream": "RTP-Unicast", "Transport": {"Protocol": "RTSP"}}
+            answer = await media.GetStreamUri({"ProfileToken": "profile_sub", "StreamSetup": setup})
+            assert answer.Uri == camera.sub_url
+            if "profile_main" not in encodings:
+                with pytest.raises(Exception, match="profile_main"):
+                    await media.GetStreamUri({"ProfileToken": "profile_main", "StreamSetup": setup})
+        finally:
+            await client.close()
+
+    with_camera(camera, check)
+
+
+def test_onvif_tells_the_present_settings() -> None:
+    """After a change of the stream the profile has the new size, rate and distance of key frames."""
+    camera = SimulatedCamera()
+
+    async def check() -> None:
+        await camera.set_faults(
+            CameraFaults(change_width=320, change_height=180, change_fps=10, change_gop_s=10)
+        )
+        client = ONVIFCamera("127.0.0.1", camera.onvif_port, camera.username, camera.password)
+        try:
+            await client.update_xaddrs()
+            (profile,) = await (await client.create_media_service()).GetProfiles()
+            encoder = profile.VideoEncoderConfiguration
+            assert (encoder.Resolution.Width, encoder.RateControl.FrameRateLimit) == (320, 10)
+            assert encoder.H264.GovLength == 100
+        finally:
+            await client.close()
 
     with_camera(camera, check)
 
@@ -156,7 +225,7 @@ def test_the_snapshot_is_the_picture_of_now() -> None:
 
 
 def test_a_snapshot_can_be_slow_or_never_end() -> None:
-    """With the faults the answer is late, or stops half-way; stopping the camera does not wait for it."""
+    """With the faults the answer is late, stops half-way or is cut there; stopping the camera does not wait for it."""
     camera = SimulatedCamera(faults=CameraFaults(snapshot_delay_s=0.3))
 
     async def check() -> None:
@@ -169,8 +238,15 @@ def test_a_snapshot_can_be_slow_or_never_end() -> None:
             async with client.get(camera.snapshot_url) as answer:
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(answer.read(), 0.3)
+            await camera.set_faults(CameraFaults(snapshot_cut=True))
+            async with client.get(camera.snapshot_url) as answer:
+                with pytest.raises(aiohttp.ClientPayloadError):
+                    await answer.read()
+            await camera.set_faults(CameraFaults(snapshot_hangs=True))
+            hanging = await client.get(camera.snapshot_url)
             begun_s = time.monotonic()
             await camera.stop()
+            hanging.close()
             assert time.monotonic() - begun_s < 2
 
     with_camera(camera, check)

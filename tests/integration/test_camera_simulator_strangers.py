@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from simulators.camera.faults import CameraFaults
+from simulators.camera.settings import StreamSettings
 from simulators.camera.simulated import SimulatedCamera
 
 _READ = """
@@ -63,10 +64,11 @@ def against(camera: SimulatedCamera, password: str) -> subprocess.CompletedProce
     return asyncio.run(run())
 
 
+@pytest.mark.parametrize("media2", [True, False])
 @pytest.mark.parametrize("skew_s", [0.0, 300.0])
-def test_npm_onvif_reads_the_camera(skew_s: float) -> None:
-    """It finds profile, encoder, stream and snapshot, whatever the camera's clock says."""
-    camera = SimulatedCamera(name="gate", faults=CameraFaults(clock_skew_s=skew_s))
+def test_npm_onvif_reads_the_camera(skew_s: float, media2: bool) -> None:
+    """It finds profile, encoder, stream and snapshot by either media service, whatever the camera's clock says."""
+    camera = SimulatedCamera(name="gate", media2=media2, faults=CameraFaults(clock_skew_s=skew_s))
     finished = against(camera, camera.password)
     assert (finished.returncode, finished.stderr) == (0, "")
     seen = json.loads(finished.stdout)
@@ -76,6 +78,29 @@ def test_npm_onvif_reads_the_camera(skew_s: float) -> None:
     assert seen["source"]["encoding"] == "H264"
     assert (seen["source"]["width"], seen["source"]["height"]) == (640, 360)
     assert len(seen["profiles"]) == 1
+
+
+def test_npm_onvif_reads_an_h265_camera_by_media2() -> None:
+    """Media2, which it prefers, says H.265 of the main profile and H.264 of the sub profile, with their own settings."""
+    sub = StreamSettings(width=320, height=180, fps=10, gop=30)
+    camera = SimulatedCamera(codec="h265", gop=50, audio="aac", sub=sub)
+    finished = against(camera, camera.password)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    seen = json.loads(finished.stdout)
+    assert [each["$"]["token"] for each in seen["profiles"]] == ["profile_main", "profile_sub"]
+    main, small = (each["videoEncoderConfiguration"] for each in seen["profiles"])
+    assert (main["encoding"], main["resolution"], main["$"]["GovLength"]) == (
+        "H265",
+        {"width": 640, "height": 360},
+        50,
+    )
+    assert (small["encoding"], small["resolution"], small["rateControl"]["frameRateLimit"]) == (
+        "H264",
+        {"width": 320, "height": 180},
+        10,
+    )
+    assert {each["audioEncoderConfiguration"]["encoding"] for each in seen["profiles"]} == {"MP4A-LATM"}
+    assert (seen["stream"]["uri"], seen["snapshot"]["uri"]) == (camera.rtsp_url, camera.snapshot_url)
 
 
 def test_npm_onvif_is_refused_with_a_wrong_password() -> None:

@@ -48,7 +48,9 @@ def test_jpeg_where_h264_was_promised_is_named(tmp_path: Path) -> None:
 
     async def run() -> None:
         async with started(lying, good), banked([by_stream(lying), by_stream(good)], tmp_path) as bank:
-            await wait_until(lambda: "MJPEG where H.264 was expected" in bank.health()["lying"].cause, 20)
+            await wait_until(
+                lambda: "MJPEG where H.264 or H.265 was expected" in bank.health()["lying"].cause, 20
+            )
             await healthy(bank, "good")
             with pytest.raises(Unavailable, match="MJPEG"):
                 await bank.take_still("lying", now())

@@ -22,7 +22,7 @@ from storage.objects.memory import MemoryObjects
 from tests.support.builders import alarm, envelopes
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import MORNING, ManualClock, run
-from tests.support.stores import WatchedStore, opened
+from tests.support.stores import WatchedSpool, WatchedStore, opened
 
 
 def _bytes_of(source: Path) -> bytes:
@@ -63,6 +63,7 @@ class Yard:
     objects: MovableStore
     gathering: Gathering
     spool: Path
+    own_spool: WatchedSpool
     task: asyncio.Task[None]
 
     async def press(self, id_: str = "alm_1", *, snapshots: tuple[str, ...] = (), **changes: Any) -> Alarm:
@@ -123,20 +124,21 @@ async def yard(
     cameras = cameras or ScriptedCameras(clock)
     objects = objects or MovableStore()
     async with opened(folder) as store:
-        clock.busy = store.busy
+        spool = WatchedSpool(folder / "spool")
+        clock.busy = lambda: store.busy() or spool.busy()
         gathering = Gathering(
             store=store,
             clock=clock,
             cameras=cameras,
             objects=objects,
             envelopes=envelopes(),
-            spool=folder / "spool",
+            spool=spool,
             wake_delivering=lambda: None,
         )
         task = asyncio.create_task(gathering.run())
         try:
             await clock.settle()
-            yield Yard(store, clock, cameras, objects, gathering, folder / "spool", task)
+            yield Yard(store, clock, cameras, objects, gathering, folder / "spool", spool, task)
         finally:
             task.cancel()
             await asyncio.wait([task])

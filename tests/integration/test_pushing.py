@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from gateway import telling
 from gateway.answering import Answering, Operator
 from gateway.domain.alarm import Drill
 from gateway.domain.envelope import Envelopes
@@ -30,7 +31,7 @@ from tests.support.builders import alarm, envelopes
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import ManualClock, run
 from tests.support.scripted_media import SILENT, TAKEN, ScriptedMedia, answered
-from tests.support.stores import WatchedStore, opened
+from tests.support.stores import WatchedSpool, WatchedStore, opened
 
 MEDIA_URL = "https://centre.example/media"
 
@@ -103,13 +104,15 @@ class Yard:
 
     @asynccontextmanager
     async def gathering(self) -> AsyncIterator[Gathering]:
+        spool = WatchedSpool(self.folder / "spool")
+        self.clock.busy = lambda: self.store.busy() or spool.busy()
         stage = Gathering(
             store=self.store,
             clock=self.clock,
             cameras=ScriptedCameras(self.clock),
             objects=_Direct(self.objects),  # type: ignore[arg-type]
             envelopes=self.envelopes,
-            spool=self.folder / "spool",
+            spool=spool,
             wake_delivering=self.pushing.wake,
         )
         self.pushing._wake_gathering = stage.wake
@@ -464,8 +467,11 @@ def test_what_was_told_while_the_centre_fetched_is_put_and_not_told_again(tmp_pa
     run(story())
 
 
-def test_what_waited_to_be_pushed_is_told_when_the_centre_fetches_again(tmp_path: Path) -> None:
+def test_what_waited_to_be_pushed_is_told_when_the_centre_fetches_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The site file said push while nothing got through and says link now: at the start each item is told once, with a link."""
+    monkeypatch.setattr(telling, "TOLD_AT_ONCE", 1)  # and in as many commits as that takes
 
     async def story() -> None:
         async with yard(tmp_path) as y:
@@ -475,8 +481,8 @@ def test_what_waited_to_be_pushed_is_told_when_the_centre_fetches_again(tmp_path
             for _ in range(2):
                 async with y.gathering():
                     pass
-            told = await y.said("alarm.evidence")
-            assert len(told) == 2
+                told = await y.said("alarm.evidence")
+                assert len(told) == 2
             assert all("/media/school/alm_1/" in t["evidence"]["url"] for t in told)
             assert all("signature=" in t["evidence"]["url"] for t in told)
 

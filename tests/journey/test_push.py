@@ -1,4 +1,5 @@
-"""A school that nobody can reach: everything it has to show is PUT at the centre, in order, whole, and told truthfully."""
+"""A school that nobody can reach: everything it has to show is PUT at the centre, in order, whole, and told truthfully; what the
+operator says and asks for comes in the centre's answers."""
 
 from __future__ import annotations
 
@@ -19,6 +20,7 @@ from tests.support.processes import (
     Gateway,
     any_broker,
     cameras,
+    free_port,
     pushing,
     site_yaml,
     topic,
@@ -37,15 +39,22 @@ LATER_THAN = "at => document.querySelector('.pushed video').currentTime > at"
 
 @pytest.fixture(scope="module")
 def school(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Campus, Gateway, SimulatedButton]]:
-    """Two cameras, a centre that fetches nothing, and a gateway that pushes."""
+    """Two cameras, a centre that calls nobody, and a gateway that pushes and gives out addresses that refuse every connection."""
     folder = tmp_path_factory.mktemp("push")
     with (
         any_broker(folder) as broker,
-        Campus(folder, "--no-fetch", "--media-dir", str(folder / "media")) as campus,
+        Campus(folder, "--answers-only", "--media-dir", str(folder / "media")) as campus,
         cameras(folder, "live", CAMERAS, *SIZE) as live,
         SimulatedButton(broker) as button,
     ):
-        site = site_yaml(broker=broker, centre=campus.centre_url, cameras=live, points=5)
+        site = site_yaml(
+            broker=broker,
+            centre=campus.centre_url,
+            cameras=live,
+            points=5,
+            webhook=", answer_secret: {env: CENTRE_ANSWER_SECRET}",
+            public_url=f"http://127.0.0.1:{free_port()}",
+        )
         with Gateway(folder, pushing(site, campus.media_url)) as gateway:
             wait_for(lambda: gateway.rings_hold(7), within_s=60, what="every ring is full enough")
             yield campus, gateway, button

@@ -25,13 +25,19 @@ from simulators.camera.simulated import SimulatedCamera
 from tests.support.signals import wait_until
 
 
-def by_stream(camera: SimulatedCamera, *, password: str | None = None) -> CameraSpec:
+def by_stream(
+    camera: SimulatedCamera, *, password: str | None = None, live_url: str | None = None, audio: bool = False
+) -> CameraSpec:
     """The camera reached by its bare RTSP address."""
     return CameraSpec(
         id=camera.name,
         stream=StreamAddress(
-            url=camera.rtsp_url, username=camera.username, password=password or camera.password
+            url=camera.rtsp_url,
+            live_url=live_url,
+            username=camera.username,
+            password=password or camera.password,
         ),
+        audio=audio,
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.domain.errors import Unavailable
+from storage.spool import Spool
 from storage.sql.store import SqlStore, SqlTransaction
 
 T = TypeVar("T")
@@ -49,6 +50,28 @@ class WatchedStore:
 
     def write_later(self, work: Callable[[SqlTransaction], None]) -> None:
         self.inner.write_later(work)
+
+
+class WatchedSpool(Spool):
+    """The real spool, counting what is under way on threads: a hand-driven clock waits for it. ``full`` makes it refuse."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.full = ""
+        self._under_way = 0
+
+    def busy(self) -> bool:
+        return self._under_way > 0
+
+    def no_room(self) -> str:
+        return self.full or super().no_room()
+
+    async def _on_disk(self, doing: str, work: Callable[[], T]) -> T:
+        self._under_way += 1
+        try:
+            return await super()._on_disk(doing, work)
+        finally:
+            self._under_way -= 1
 
 
 @asynccontextmanager

@@ -31,7 +31,7 @@ def playlist(*durations_s: float, epoch: int = 3_590_915_389) -> LivePlaylist:
 
 
 def test_a_playlist_says_all_that_a_player_needs() -> None:
-    """Version, target duration, sequence, epoch, initialisation, and each segment with its time and signed address."""
+    """Version, target duration, sequence, epoch, codec, initialisation, and each segment with its time and signed address."""
     text = written(playlist(1.0, 1.04), 3, lambda name: name + "?signed", lambda at: at.isoformat())
     assert text.splitlines() == [
         "#EXTM3U",
@@ -40,6 +40,7 @@ def test_a_playlist_says_all_that_a_player_needs() -> None:
         "#EXT-X-MEDIA-SEQUENCE:40",
         "#EXT-X-DISCONTINUITY-SEQUENCE:3",
         "#EXT-X-INDEPENDENT-SEGMENTS",
+        "# codec: avc1.42e01f",
         '#EXT-X-MAP:URI="init-3.mp4?signed"',
         "#EXT-X-PROGRAM-DATE-TIME:2026-03-02T02:15:47.123000+00:00",
         "#EXTINF:1.000,",

@@ -30,7 +30,7 @@ def test_largest_h264_up_to_full_hd_is_chosen() -> None:
 
 def test_lack_of_h264_names_what_there_is() -> None:
     """The technician reads what the camera offers and what was expected."""
-    with pytest.raises(Unavailable, match=r"no H\.264 profile \(found: JPEG 640x480\)"):
+    with pytest.raises(Unavailable, match=r"no H\.264 or H\.265 profile \(found: JPEG 640x480\)"):
         choose([profile("a", "JPEG", 640, 480)])
     with pytest.raises(Unavailable, match="none at all"):
         choose([])

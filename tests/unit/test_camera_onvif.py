@@ -13,7 +13,9 @@ import pytest
 
 from simulators.camera.faults import CameraFaults
 from simulators.camera.h264 import StreamDescription
-from simulators.camera.onvif import Answer, OnvifService
+from simulators.camera.onvif import OnvifService
+from simulators.camera.onvif_media import OfferedProfile
+from simulators.camera.soap import Answer
 
 DEVICE = "http://www.onvif.org/ver10/device/wsdl"
 MEDIA = "http://www.onvif.org/ver10/media/wsdl"
@@ -25,19 +27,18 @@ DIGEST = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-username-token
 class Bench:
     """A service whose faults can be changed, and the requests to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, media2: bool = True) -> None:
         self.faults = CameraFaults()
+        about = StreamDescription(width=640, height=360, fps=25, gop=25, sps=b"\x67\x42\xc0\x1e", pps=b"")
         self.service = OnvifService(
             name="gate & passage",
             username="admin",
             password="right",
-            description=StreamDescription(
-                width=640, height=360, fps=25, gop=25, sps=b"\x67\x42\xc0\x1e", pps=b""
-            ),
+            profiles=lambda: [OfferedProfile(token="profile_main", path="/live", about=about)],
             rtsp_port=lambda: 8554,
             http_port=lambda: 8081,
             faults=lambda: self.faults,
-            stream_path="/live",
+            media2=media2,
         )
 
     def ask(self, operation: str, *, header: str = "", logged_in: bool = False) -> Answer:
@@ -176,6 +177,55 @@ def test_unknown_operations_and_profiles_are_faults() -> None:
     assert (unknown.status, b"ter:ActionNotSupported" in unknown.body) == (500, True)
     profile = bench.ask(uri_request("GetStreamUri", "other"), logged_in=True)
     assert (profile.status, b"ter:NoProfile" in profile.body) == (400, True)
+
+
+MEDIA2 = "http://www.onvif.org/ver20/media/wsdl"
+
+
+def media2(name: str, inside: str = "") -> str:
+    return f'<m:{name} xmlns:m="{MEDIA2}">{inside}</m:{name}>'
+
+
+def test_media2_tells_what_it_is_asked_for() -> None:
+    """Without a type there are tokens alone, with one its configuration, by a token that profile alone."""
+    bench = Bench()
+    plain = bench.ask(media2("GetProfiles"), logged_in=True).body
+    assert (b'token="profile_main"' in plain, b"Configurations" in plain) == (True, False)
+    source = bench.ask(media2("GetProfiles", "<m:Type>VideoSource</m:Type>"), logged_in=True).body
+    assert (b"tr2:VideoSource" in source, b"tr2:VideoEncoder" in source) == (True, False)
+    everything = bench.ask(media2("GetProfiles", "<m:Type>All</m:Type>"), logged_in=True).body
+    assert b"<tt:Encoding>H264</tt:Encoding>" in everything
+    assert b'GovLength="25"' in everything
+    for operation, subcode in (
+        (media2("GetProfiles", "<m:Token>other</m:Token>"), b"ter:NoProfile"),
+        (media2("GetStreamUri", "<m:ProfileToken>other</m:ProfileToken>"), b"ter:NoProfile"),
+        (
+            media2("GetVideoEncoderConfigurations", "<m:ConfigurationToken>x</m:ConfigurationToken>"),
+            b"ter:NoConfig",
+        ),
+    ):
+        refused = bench.ask(operation, logged_in=True)
+        assert (refused.status, subcode in refused.body) == (400, True)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "status"), [("RTSP", 200), ("RtspUnicast", 200), ("RtspMulticast", 400), ("", 400)]
+)
+def test_media2_streams_by_what_is_served(protocol: str, status: int) -> None:
+    """The stream's address is told for RTSP, and multicast is refused."""
+    inside = f"<m:Protocol>{protocol}</m:Protocol><m:ProfileToken>profile_main</m:ProfileToken>"
+    answer = Bench().ask(media2("GetStreamUri", inside), logged_in=True)
+    assert answer.status == status
+    assert (b"<tr2:Uri>rtsp://school.example:8554/live</tr2:Uri>" in answer.body) == (status == 200)
+
+
+def test_an_older_camera_has_no_media2() -> None:
+    """It is neither named nor answered."""
+    bench = Bench(media2=False)
+    assert (
+        MEDIA2.encode() not in bench.ask(f'<d:GetServices xmlns:d="{DEVICE}"/>').body.split(b"<env:Body>")[1]
+    )
+    assert bench.ask(media2("GetProfiles"), logged_in=True).status == 500
 
 
 def test_a_name_is_escaped() -> None:

@@ -84,7 +84,7 @@ def test_nearest_frame_is_found_by_time(at_s: float, expected: int) -> None:
     ring = filled(Ring(RingLimits(seconds=60, bytes=1 << 30)), seconds=4, stream=Stream())
     found = ring.nearest(at_s + 0.01)
     assert found is not None
-    assert found.group.frames[found.index].packet == f"packet {expected}"
+    assert found.frame.packet == f"packet {expected}"
     assert found.time_s == pytest.approx(expected * 0.04 + 0.01, abs=1e-6)
 
 

@@ -8,6 +8,7 @@
   const message = document.getElementById("message");
   const clock = document.getElementById("clock");
   const delay = document.getElementById("delay");
+  const note = document.getElementById("note");
   const playlist = video.dataset.playlist;
   const format = new Intl.DateTimeFormat("zh-CN", {
     timeZone: video.dataset.timezone, hourCycle: "h23",
@@ -21,6 +22,10 @@
     410: ["链接已过期或警情已结束，请索取新链接", "The link has expired or was revoked; ask for a fresh one."],
   };
   const NO_PICTURE = ["摄像机暂无画面，正在重试…", "The camera gives no picture now; trying again…"];
+  const NO_H264 = [
+    "该摄像机只提供 H.265 码流，浏览器无法直播；截图和录像不受影响",
+    "This camera offers H.265 only, which browsers do not play live; stills and clips are not affected.",
+  ];
   const NO_GATEWAY = ["连接不上学校网关，正在重试…", "The school's gateway cannot be reached; trying again…"];
   const STALLED = ["画面停顿，等待新画面…", "The picture has stalled; waiting for more…"];
   const CANNOT = ["此浏览器不能播放该画面", "This browser cannot play the picture."];
@@ -48,7 +53,23 @@
       return true;
     }
     say(status ? NO_PICTURE : NO_GATEWAY, "waiting");
+    if (status === 503) explain();
     return false;
+  }
+
+  // A camera that gives a picture, and none a browser can play, is told from one that gives none.
+  function explain() {
+    fetch(playlist).then(function (answer) {
+      if (answer.status !== 503) return null;
+      return answer.json();
+    }).then(function (problem) {
+      if (problem && problem.playable === false && !message.hidden) say(NO_H264, "waiting");
+    }).catch(function () {});
+  }
+
+  // The playlist says in a comment where its picture is not the camera's main stream.
+  function noteIn(text) {
+    note.hidden = !/^# note: /m.test(text || "");
   }
 
   function stop() {
@@ -93,6 +114,7 @@
         } else again();
       }
     });
+    hls.on(Hls.Events.LEVEL_LOADED, function (_, data) { noteIn(data.details.m3u8); });
     hls.loadSource(playlist);
     hls.attachMedia(video);
     video.play().catch(function () {}); // where autoplay is not allowed the controls are there
@@ -100,6 +122,7 @@
 
   function startNative() {
     video.src = playlist;
+    fetch(playlist).then(function (answer) { return answer.ok ? answer.text() : ""; }).then(noteIn, function () {});
     video.onerror = function () {
       fetch(playlist).then(
         function (answer) { if (!answer.ok) judged(answer.status); },

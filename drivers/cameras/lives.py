@@ -1,0 +1,148 @@
+"""The picture that is shown live: the camera's own stream where browsers play it, else its H.264 stream beside it.
+
+Browsers play H.264. The second session to a camera whose main stream is H.265 is opened when somebody looks, or when evidence is
+asked of it, which says that an alarm is open there: who gets the alarm looks at once. It is closed when neither was for a while.
+There is never more than one, however many look.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from drivers.cameras.ring import Ring
+from drivers.cameras.rtsp import Address, Session, numbers_from
+from drivers.cameras.spec import RingLimits
+from drivers.cameras.timing import HouseClock
+from gateway.domain.errors import NotPlayable
+
+IDLE_S = 60.0
+"""How long a second stream is kept after the last look and the last piece of evidence."""
+
+LIMITS = RingLimits(seconds=10.0, bytes=16 << 20)
+"""What is kept of a second stream: what a playlist lists, of up to 10 Mbit/s."""
+
+PLAYABLE = "h264"
+
+
+@dataclass(slots=True)
+class _Live:
+    address: Address | None = None
+    session: Session | None = None
+    until_s: float = field(default=0.0)
+
+
+class Lives:
+    """The second streams of all cameras. Thread-safe."""
+
+    def __init__(self, clock: HouseClock, *, changed: Callable[[], None]) -> None:
+        self._clock = clock
+        self._changed = changed
+        self._lock = threading.Lock()
+        self._lives: dict[str, _Live] = {}
+
+    def point_at(self, main: Session, address: Address | None) -> None:
+        """Where the camera's second stream is; ``None`` if it has none, or none is known yet."""
+        with self._lock:
+            live = self._lives.setdefault(main.id, _Live())
+            if address == live.address:
+                return
+            live.address = address
+            if live.session is not None and address is not None:
+                live.session.point_at(address)
+            elif live.session is not None:
+                self._close(live)
+
+    def prepare(self, main: Session, *, until_s: float = 0.0) -> None:
+        """Evidence is asked of the camera, up to ``until_s``: somebody will want to look at it."""
+        if _needs_another(main):
+            self._open(main, until_s)
+
+    def shown(self, main: Session) -> tuple[Session, str]:
+        """The session whose ring is shown, and what to say of it. Raises :class:`NotPlayable` where there can be none."""
+        if not _needs_another(main):
+            return main, ""
+        beside = self._open(main)
+        if beside is None or (beside.video is not None and beside.video.codec != PLAYABLE):
+            raise NotPlayable(self._reason(main, beside))
+        return beside, self._reason(main, beside)
+
+    def watched(self, main: Session) -> Session | None:
+        """The second session, if it is open: somebody still looks."""
+        with self._lock:
+            live = self._lives.get(main.id)
+            if live is None or live.session is None:
+                return None
+            live.until_s = max(live.until_s, time.monotonic() + IDLE_S)
+            return live.session
+
+    def close_idle(self) -> None:
+        """Close what nobody looks at any more; to be called about once a second."""
+        now = time.monotonic()
+        with self._lock:
+            for live in self._lives.values():
+                if live.session is not None and live.until_s < now:
+                    self._close(live)
+
+    def facts(self, main: Session) -> dict[str, Any]:
+        """What health tells: ``live_codec`` is ``None`` while it is not known or there is none."""
+        with self._lock:
+            live = self._lives.get(main.id)
+            beside = live.session if live is not None else None
+        if not _needs_another(main):
+            return {"live_codec": main.video.picture.codec if main.video else None, "live_note": ""}
+        playable = beside is not None and beside.video is not None and beside.video.codec == PLAYABLE
+        return {
+            "live_codec": beside.video.picture.codec if playable and beside and beside.video else None,
+            "live_note": self._reason(main, beside),
+        }
+
+    # ------------------------------------------------------------------ inside
+
+    def _open(self, main: Session, until_s: float = 0.0) -> Session | None:
+        with self._lock:
+            live = self._lives.setdefault(main.id, _Live())
+            live.until_s = max(live.until_s, until_s, time.monotonic() + IDLE_S)
+            if live.session is None and live.address is not None:
+                live.session = Session(
+                    f"{main.id} (live)",
+                    Ring(LIMITS, first_number=numbers_from()),
+                    self._clock,
+                    on_frame=lambda _: None,
+                    on_change=self._changed,
+                )
+                live.session.point_at(live.address)
+                live.session.start()
+            return live.session
+
+    def _close(self, live: _Live) -> None:
+        assert live.session is not None
+        live.session.end()
+        live.session = None
+        self._changed()
+
+    def _reason(self, main: Session, beside: Session | None) -> str:
+        with self._lock:
+            known = self._lives.get(main.id)
+            address = known.address if known is not None else None
+        assert main.video is not None
+        if address is None:
+            return (
+                f"no live picture: the camera sends {main.video}, which browsers do not play, and no H.264 stream of it is "
+                "known; set one of its profiles to H.264 (or name it as live_url); stills and clips are not affected"
+            )
+        if beside is not None and beside.video is not None:
+            if beside.video.codec != PLAYABLE:
+                return (
+                    f"no live picture: the camera's second stream is {beside.video} too, which browsers do not play; "
+                    "set it to H.264; stills and clips are not affected"
+                )
+            return f"live shows the camera's sub-stream ({beside.video}): its main stream is {main.video}"
+        return f"live shows the camera's H.264 sub-stream: its main stream is {main.video}"
+
+
+def _needs_another(main: Session) -> bool:
+    return main.video is not None and main.video.codec != PLAYABLE

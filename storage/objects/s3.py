@@ -1,0 +1,403 @@
+"""Objects in an S3 store of any make.
+
+The SDK is synchronous: it lives on threads of its own (:mod:`threads`), is imported there with the first call, and so costs the
+gateway's start nothing. Retrying is ours: a few attempts with jittered pauses, then ``Unavailable``, and the caller decides.
+What write-once means where the store itself does not know it stands in DESIGN.md, "Objects in S3".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import mimetypes
+import random
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+from weakref import WeakValueDictionary
+
+import structlog
+
+from gateway.domain.errors import Refused, Unavailable
+from gateway.ports import Clock
+from storage.objects.keys import checked
+from storage.objects.s3_address import S3Address
+from storage.objects.threads import Threads
+
+if TYPE_CHECKING:
+    from minio.datatypes import Part
+
+    from storage.objects.s3_calls import S3Calls
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+PART_BYTES = 8 * 1024 * 1024  # what one put holds in memory
+SMALLEST_PART_BYTES = 5 * 1024 * 1024  # Amazon S3, "Multipart upload limits"
+SMALL_AT_ONCE = 4
+LARGE_AT_ONCE = 2  # of their own, so that clips on a thin line do not hold up the next alarm's stills
+READS_AT_ONCE = 8
+ATTEMPTS = 3
+PAUSE_S = 0.3  # doubled with each attempt, times 0.5 to 1.5
+NO_NEW_ATTEMPT_S = 60.0  # after the first: a store that takes its time-outs is away
+RESUMES = 4  # of one reading, without a byte between
+
+
+class S3Objects:
+    """:class:`gateway.ports.ObjectStore` in a bucket. ``start`` reaches for nothing: a store that is away delays no start."""
+
+    on_this_box = False
+
+    def __init__(
+        self, address: S3Address, clock: Clock, chance: random.Random, *, part_bytes: int = PART_BYTES
+    ) -> None:
+        if part_bytes < SMALLEST_PART_BYTES:
+            raise ValueError(f"parts are at least {SMALLEST_PART_BYTES} bytes")
+        self.address = address
+        self._clock, self._chance, self._part_bytes = clock, chance, part_bytes
+        self._writing = Threads("s3-put", SMALL_AT_ONCE + LARGE_AT_ONCE)
+        self._reading = Threads("s3-read", READS_AT_ONCE)
+        self._small = asyncio.Semaphore(SMALL_AT_ONCE)
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._calls: S3Calls | None = None
+        self._began_at = clock.now()
+        self._tidied = False
+
+    async def start(self) -> None:
+        """Import the SDK, beside everything else: the first still shall not wait for it."""
+        self._reading.later(self._s3)
+
+    async def stop(self) -> None:
+        """Let the threads go; a call that hangs is left behind with its daemon thread."""
+        self._writing.stop()
+        self._reading.stop()
+
+    # Writing.
+
+    async def put(self, key: str, source: Path, *, sha256: str) -> None:
+        checked(key)
+        size = await self._writing.run(lambda: _size(source))
+
+        def piece(at: int) -> bytes:
+            with source.open("rb") as file:
+                file.seek(at)
+                return file.read(self._part_bytes)
+
+        await self._put(key, size, sha256, piece, verify=lambda: _verify(source, sha256))
+        await self._writing.run(lambda: source.unlink(missing_ok=True))
+
+    async def put_bytes(self, key: str, data: bytes) -> None:
+        sha256 = hashlib.sha256(data).hexdigest()
+        await self._put(checked(key), len(data), sha256, lambda at: data[at : at + self._part_bytes])
+
+    async def put_stream(self, key: str, read: Callable[[int], Awaitable[bytes]]) -> tuple[int, str]:
+        checked(key)
+        first = await _filled(read, self._part_bytes)
+        if len(first) < self._part_bytes:
+            await self.put_bytes(key, first)
+            return len(first), hashlib.sha256(first).hexdigest()
+        async with self._large, self._lock(key):
+            return await self._put_parts_of(key, first, read)
+
+    async def _put(
+        self,
+        key: str,
+        size: int,
+        sha256: str,
+        piece: Callable[[int], bytes],
+        verify: Callable[[], None] | None = None,
+    ) -> None:
+        small = size <= self._part_bytes
+        # One at a time for a key: of our own puts none can slip in between looking and putting.
+        async with self._small if small else self._large, self._lock(key):
+            found = await self._found(key, size, sha256)
+            if found == "same":
+                return
+            if (
+                verify is not None
+            ):  # only now: a store that is away costs no reading of the whole file again and again
+                await self._writing.run(verify)
+            if small:
+                await self._put_whole(key, sha256, piece, only_new=found is None)
+            else:
+                await self._put_in_parts(key, size, sha256, piece)
+            await self._confirm(key, size, sha256)
+
+    async def _put_whole(
+        self, key: str, sha256: str, piece: Callable[[int], bytes], *, only_new: bool
+    ) -> None:
+        media_type = _media_type(key)
+        try:
+            await self._tried(lambda s3: s3.put(key, piece(0), sha256, media_type, only_new=only_new))
+        except Refused as exc:
+            # Taken meanwhile: by us, if an answer was lost, or by somebody else. Looking tells.
+            if _code(exc) != "PreconditionFailed":
+                raise
+
+    async def _put_in_parts(self, key: str, size: int, sha256: str, piece: Callable[[int], bytes]) -> None:
+        async with self._upload(key, sha256) as (upload, parts):
+            for at in range(0, size, self._part_bytes):
+                parts.append(await self._part(key, upload, len(parts) + 1, partial(piece, at)))
+
+    async def _part(self, key: str, upload: str, number: int, piece: Callable[[], bytes]) -> Part:
+        return await self._tried(lambda s3: s3.part(key, upload, number, piece()))
+
+    async def _put_parts_of(
+        self, key: str, first: bytes, read: Callable[[int], Awaitable[bytes]]
+    ) -> tuple[int, str]:
+        """A stream of unknown length, of which ``first`` was read; its digest is known at the end only, so it is not among
+        the object's metadata."""
+        digest, size = hashlib.sha256(), 0
+        taken = await self._tried(lambda s3: s3.head(key)) is not None
+
+        async def pieces() -> AsyncIterator[bytes]:
+            nonlocal size
+            data = first
+            while data:
+                digest.update(data)
+                size += len(data)
+                yield data
+                data = await _filled(read, self._part_bytes)
+
+        if taken:  # it may be the same bytes: that is known once they are all read
+            async for _ in pieces():
+                pass
+        else:
+            async with self._upload(key, None) as (upload, parts):
+                async for data in pieces():
+                    parts.append(await self._part(key, upload, len(parts) + 1, partial(bytes, data)))
+        await self._confirm(key, size, digest.hexdigest())
+        return size, digest.hexdigest()
+
+    @asynccontextmanager
+    async def _upload(self, key: str, sha256: str | None) -> AsyncIterator[tuple[str, list[Part]]]:
+        """An upload in parts: completed at the end, given up if anything fails, so that no parts stay behind unseen."""
+        media_type = _media_type(key)
+        upload = await self._tried(lambda s3: s3.begin(key, sha256, media_type))
+        parts: list[Part] = []
+        try:
+            yield upload, parts
+            try:
+                await self._tried(lambda s3: s3.complete(key, upload, parts))
+            except Refused as exc:
+                if _code(exc) != "NoSuchUpload":  # completed before, and the answer was lost: looking tells
+                    raise
+        except BaseException:
+            self._writing.later(lambda: self._s3().abort(key, upload))
+            raise
+
+    async def _found(self, key: str, size: int, sha256: str) -> str | None:
+        """``None`` if the key is free, ``"same"`` if these bytes are there, ``"torn"`` if a put of ours was cut and the
+        store kept what had come. ``Refused`` for other bytes."""
+        head = await self._tried(lambda s3: s3.head(key))
+        if head is None:
+            return None
+        if head.size == size and (head.sha256 or await self._digest(key)) == sha256:
+            return "same"
+        if head.size < size and head.sha256 == sha256:
+            log.warning("s3.torn", key=key, bytes=head.size, wanted=size)
+            return "torn"
+        raise Refused(
+            f"{key} is stored already at {self.address.place} with other bytes ({head.size}, not {size}); "
+            "an object is never altered"
+        )
+
+    async def _confirm(self, key: str, size: int, sha256: str) -> None:
+        """What was answered is looked at: the row that follows promises it."""
+        if await self._found(key, size, sha256) != "same":
+            raise Unavailable(f"storing {key} at {self.address.place}: it was taken and is not there whole")
+        if not self._tidied:
+            self._tidied = True
+            self._writing.later(self._tidy)
+
+    def _tidy(self) -> None:
+        """Have the store forget what uploads of earlier runs left: unfinished parts cost room and are never listed."""
+        for key, upload, began_at in self._s3().uploads(self.address.prefix):
+            if began_at is not None and began_at < self._began_at and key.startswith(self.address.prefix):
+                log.info("s3.unfinished_upload_removed", key=key)
+                self._s3().abort(key, upload)
+
+    # Reading.
+
+    async def size(self, key: str) -> int | None:
+        checked(key)
+        head = await self._tried(lambda s3: s3.head(key), self._reading)
+        return None if head is None else head.size
+
+    @asynccontextmanager
+    async def read(
+        self, key: str, start: int = 0, end: int | None = None
+    ) -> AsyncIterator[Callable[[int], Awaitable[bytes]]]:
+        reading = _Reading(self, checked(key), start, end)
+        await reading.open()
+        try:
+            yield reading.piece
+        finally:
+            reading.close()
+
+    async def _digest(self, key: str) -> str:
+        """The SHA-256 of what is stored, read back: for stores that lose what we had them keep beside it."""
+        digest = hashlib.sha256()
+        async with self.read(key) as piece:
+            while data := await piece(1 << 20):
+                digest.update(data)
+        return digest.hexdigest()
+
+    async def keys(self, prefix: str) -> list[str]:
+        return sorted(await self._tried(lambda s3: s3.keys(prefix), self._reading))
+
+    # The rest.
+
+    async def delete(self, key: str) -> None:
+        checked(key)
+        async with self._lock(key):
+            await self._tried(lambda s3: s3.delete(key))
+
+    async def check(self) -> None:
+        probe, data = f"{self.address.prefix}probe-{secrets.token_hex(8)}", b"campus-gateway"
+        await self.put_bytes(probe, data)
+        try:
+            async with self.read(probe) as piece:
+                if await piece(100) != data:
+                    raise Unavailable(f"{self.address.place} gives back other bytes than it took")
+        finally:
+            await self.delete(probe)
+
+    def _lock(self, key: str) -> asyncio.Lock:
+        return self._locks.setdefault(key, asyncio.Lock())
+
+    def _s3(self) -> S3Calls:
+        """On a thread: importing the SDK takes a good part of a second on a small box."""
+        if self._calls is None:
+            from storage.objects.s3_calls import S3Calls
+
+            self._calls = S3Calls(self.address)
+        return self._calls
+
+    async def _tried(self, call: Callable[[S3Calls], T], threads: Threads | None = None) -> T:
+        """Make the call, a few times if it does not work now."""
+        began_s = self._clock.monotonic()
+        attempt = 0
+        while True:
+            attempt += 1
+            try:
+                return await (threads or self._writing).run(lambda: call(self._s3()))
+            except Unavailable as exc:
+                late = self._clock.monotonic() - began_s >= NO_NEW_ATTEMPT_S
+                if attempt == ATTEMPTS or late:
+                    raise
+                pause_s = PAUSE_S * 2 ** (attempt - 1) * (0.5 + self._chance.random())
+                log.info("s3.tried_again", cause=exc.reason, attempt=attempt, pause_s=round(pause_s, 2))
+                await self._clock.sleep(pause_s)
+
+
+class _Reading:
+    """One reading of a range. A connection that is cut is taken up where it ended, if the object is still the same."""
+
+    def __init__(self, store: S3Objects, key: str, start: int, end: int | None) -> None:
+        self._store, self._key, self._at, self._end = store, key, start, end
+        self._response: Any = None
+        self._etag: str | None = None
+        self._resumed = 0
+
+    async def open(self) -> None:
+        """Ask for the range; ``Unavailable`` if there is no such object."""
+        if self._end is not None and self._at >= self._end:
+            await self._must_be_there()
+            return
+        try:
+            self._response = await self._store._tried(
+                lambda s3: s3.open(self._key, self._at, self._end, self._etag), self._store._reading
+            )
+        except Refused as exc:
+            code = _code(exc)
+            if code == "InvalidRange":
+                await self._must_be_there()
+            elif code == "NoSuchKey":
+                raise Unavailable(f"reading {self._key}: no such object") from exc
+            elif code == "PreconditionFailed":
+                raise Unavailable(f"reading {self._key}: it was replaced while it was read") from exc
+            else:
+                raise
+            return
+        given = self._response.headers.get("content-range") or ""
+        if self._at > 0 and not given.startswith(
+            f"bytes {self._at}-"
+        ):  # the status does not tell: rclone says 200
+            self.close()
+            raise Unavailable(f"reading {self._key}: the store gives the whole where a range was asked for")
+        self._etag = (self._response.headers.get("etag") or "").strip('"') or None
+
+    async def _must_be_there(self) -> None:
+        if await self._store.size(self._key) is None:
+            raise Unavailable(f"reading {self._key}: no such object")
+
+    async def piece(self, size: int) -> bytes:
+        """The next bytes; ``b""`` at the end."""
+        while self._response is not None and size > 0:
+            try:
+                data = await self._store._reading.run(partial(self._next, self._response, size))
+            except Unavailable as exc:
+                self.close()
+                if self._resumed == RESUMES:
+                    raise
+                self._resumed += 1
+                log.info("s3.reading_resumed", key=self._key, at=self._at, cause=exc.reason)
+                await self.open()
+                continue
+            self._at += len(data)
+            if data:
+                self._resumed = 0
+                return data
+            self.close(whole=True)
+        return b""
+
+    def _next(self, response: Any, size: int) -> bytes:
+        return self._store._s3().read(self._key, response, size)
+
+    def close(self, *, whole: bool = False) -> None:
+        """Give the connection back if all was read, else close it; on a thread, since a read may still be under way there."""
+        response, self._response = self._response, None
+        if response is not None:
+            self._store._reading.later(response.release_conn if whole else response.close)
+
+
+def _size(source: Path) -> int:
+    try:
+        return source.stat().st_size
+    except FileNotFoundError as exc:
+        raise Refused(f"storing {source.name}: {source} is not there") from exc
+    except OSError as exc:
+        raise Unavailable(f"reading {source}: {exc.strerror or exc}") from exc
+
+
+def _verify(source: Path, sha256: str) -> None:
+    """``Refused`` if the file is not what its digest says."""
+    try:
+        with source.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as exc:
+        raise Unavailable(f"reading {source}: {exc.strerror or exc}") from exc
+    if found != sha256:
+        raise Refused(f"{source.name} is not what its digest says")
+
+
+async def _filled(read: Callable[[int], Awaitable[bytes]], size: int) -> bytes:
+    """So many bytes, less only at the stream's end."""
+    data = bytearray()
+    while len(data) < size and (piece := await read(size - len(data))):
+        data += piece
+    return bytes(data)
+
+
+def _code(exc: Refused) -> str:
+    return getattr(exc, "code", "")
+
+
+def _media_type(key: str) -> str:
+    return mimetypes.guess_type(key)[0] or "application/octet-stream"

@@ -1,0 +1,26 @@
+"""What tests of several kinds share: what is dear to start, once a run, and what needs root."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.ceph_rgw import running_ceph
+from tests.support.s3_stores import S3Store
+from tests.support.small_disk import mounted_small_disk
+
+
+@pytest.fixture(scope="session")
+def ceph() -> Iterator[S3Store]:
+    """Ceph's S3 gateway; each test takes buckets of its own."""
+    with running_ceph() as store:
+        yield store
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """60 MB of memory mounted as a disk."""
+    with mounted_small_disk(tmp_path) as place:
+        yield place
