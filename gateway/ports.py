@@ -54,7 +54,8 @@ class CameraHealth:
     its stream was opened since the camera process began. ``timing_error_s`` bounds what is not known of the
     newest frames' times (how far arrivals typically lie above the least delayed). ``key_frames_apart_s`` is the time between
     its last two key frames. ``live_codec`` is what is shown live, ``None`` while that is not known or nothing can be;
-    ``live_note`` says where that is not the camera's main stream, or why there is none.
+    ``live_note`` says where that is not the camera's main stream, or why there is none. ``recording`` is ``None`` for a camera
+    that is not recorded now, empty while it is, else what keeps it from being; ``recorded_until`` is the newest frame written.
     """
 
     camera: str
@@ -74,6 +75,8 @@ class CameraHealth:
     key_frames_apart_s: float | None = None
     live_codec: str | None = None
     live_note: str = ""
+    recording: str | None = None
+    recorded_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,6 +22,7 @@ from drivers.cameras.snapshots import Snapshots
 from drivers.cameras.spec import CameraSpec, StreamAddress
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import ClipTaken, StillTaken
+from gateway.domain.recording import SEGMENT_S, stagger_s
 from gateway.ports import CameraHealth, Clock, LivePlaylist, LiveSegment
 
 ANSWER_S = 10.0
@@ -38,8 +39,25 @@ class SubprocessCameraBank:
     """
 
     def __init__(
-        self, specs: Sequence[CameraSpec], *, ring_s: float, ring_bytes_total: int, spool: Path, clock: Clock
+        self,
+        specs: Sequence[CameraSpec],
+        *,
+        ring_s: float,
+        ring_bytes_total: int,
+        spool: Path,
+        clock: Clock,
+        recordings: Path | None = None,
+        segment_s: float = 60.0,
+        segment_closed: Callable[[], None] = lambda: None,
     ) -> None:
+        """What is recorded lies below ``recordings``, a folder for each camera, until it is taken from there; files of
+        ``segment_s``. ``segment_closed`` is a hint that there is more."""
+        self._recordings = recordings.absolute() if recordings is not None else None
+        self._segment_s = segment_s
+        self._segment_closed = segment_closed
+        recorded = [spec.id for spec in specs if spec.record and recordings is not None]
+        self._offset_s = {id_: stagger_s(n, len(recorded)) for n, id_ in enumerate(recorded)}
+        self._giving_way: frozenset[str] = frozenset()
         self._specs = {spec.id: spec for spec in specs}
         self._ring_s = ring_s
         self._ring_bytes = ring_bytes_total // max(1, len(specs))
@@ -66,7 +84,7 @@ class SubprocessCameraBank:
         self._link = WorkerLink(
             clock,
             greeting=lambda: self._configuration(self._specs),
-            told=self._take_health,
+            told=self._told,
             fell=self._process_fell,
         )
         self._ended = asyncio.Event()
@@ -113,7 +131,13 @@ class SubprocessCameraBank:
 
     def _configuration(self, cameras: Iterable[str]) -> Message:
         configured = [
-            {"id": camera, "audio": self._specs[camera].audio, **self._reached[camera]} for camera in cameras
+            {
+                "id": camera,
+                "audio": self._specs[camera].audio,
+                "record": self._record(camera),
+                **self._reached[camera],
+            }
+            for camera in cameras
         ]
         return {
             "op": "cameras",
@@ -121,6 +145,21 @@ class SubprocessCameraBank:
             "ring_s": self._ring_s,
             "ring_bytes": self._ring_bytes,
         }
+
+    def _record(self, camera: str) -> Message | None:
+        if camera not in self._offset_s or camera in self._giving_way:
+            return None
+        return {
+            "folder": str(self._recordings),
+            "offset_s": self._offset_s[camera] * self._segment_s / SEGMENT_S,
+            "segment_s": self._segment_s,
+        }
+
+    def give_way(self, cameras: Collection[str]) -> None:
+        """Record these no longer, and all others that are to be recorded again."""
+        if self._giving_way != frozenset(cameras):
+            self._giving_way = frozenset(cameras)
+            self._link.send(self._configuration(self._specs))
 
     def _address_changed(self, camera: str, found: Found | None, cause: str) -> None:
         onvif = self._specs[camera].onvif
@@ -136,6 +175,12 @@ class SubprocessCameraBank:
         elif camera not in self._found:  # else the address known so far may still be right
             self._reached[camera] = {"address": None, "cause": cause}
         self._link.send(self._configuration([camera]))
+
+    def _told(self, message: Message) -> None:
+        if "segment" in message:
+            self._segment_closed()
+        else:
+            self._take_health(message)
 
     def _take_health(self, message: Message) -> None:
         for facts in message["health"]:
@@ -165,6 +210,8 @@ class SubprocessCameraBank:
             key_frames_apart_s=facts["key_frames_apart_s"],
             live_codec=facts["live_codec"],
             live_note=facts["live_note"],
+            recording=facts["recording"],
+            recorded_until=_wall(facts["recorded_until"]) if facts["recorded_until"] else None,
         )
 
     def _process_fell(self, cause: str) -> None:

@@ -28,12 +28,14 @@ class StreamAddress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraSpec:
-    """One camera of the site file; exactly one of ``onvif`` and ``stream`` is given. ``audio`` asks for its sound."""
+    """One camera of the site file; exactly one of ``onvif`` and ``stream`` is given. ``audio`` asks for its sound, ``record``
+    says that it is recorded round the clock."""
 
     id: str
     onvif: OnvifAddress | None = None
     stream: StreamAddress | None = None
     audio: bool = False
+    record: bool = False
 
     def __post_init__(self) -> None:
         if (self.onvif is None) == (self.stream is None):

@@ -28,6 +28,8 @@ from drivers.cameras import hls
 from drivers.cameras.channel import Message, encode, read_blocking
 from drivers.cameras.clips import Clip, Clips, Cutting
 from drivers.cameras.lives import Lives
+from drivers.cameras.mending import mend
+from drivers.cameras.recording import Recorder, Recorders
 from drivers.cameras.ring import Ring
 from drivers.cameras.rtsp import Address, Session, numbers_from
 from drivers.cameras.spec import RingLimits
@@ -57,6 +59,7 @@ class Worker:
         self._stills = Stills()
         self._clips = Clips(self._stills.calm)
         self._lives = Lives(self._clock, changed=lambda: self._changed.set())
+        self._recorders = Recorders(closed=self._segment_closed)
         self._live = ThreadPoolExecutor(1, thread_name_prefix="live")
         self._parts = hls.Parts()
         self._under_way: dict[int, Wanted | Cutting] = {}
@@ -141,7 +144,28 @@ class Worker:
             address = Address(**camera["address"]) if camera.get("address") else None
             session.point_at(address, camera.get("cause", ""))
             self._lives.point_at(session, Address(**camera["live"]) if camera.get("live") else None)
+            self._record(session, camera.get("record"))
         self._changed.set()
+
+    def _record(self, session: Session, wanted: Message | None) -> None:
+        if wanted is None:
+            self._recorders.stop(session.id)
+            return
+        folder = Path(wanted["folder"])
+        self._recorders.record(
+            Recorder(
+                session,
+                folder,
+                self._clock,
+                offset_s=wanted["offset_s"],
+                segment_s=wanted["segment_s"],
+                closed=self._segment_closed,
+            ),
+            mend=lambda: mend(folder / session.id),
+        )
+
+    def _segment_closed(self, facts: Message) -> None:
+        self._send({"segment": facts})
 
     def _frame_arrived(self, session: Session) -> None:
         self._stills.frame_arrived(session)
@@ -270,6 +294,7 @@ class Worker:
         error_s, skew = session.ring.quality()
         fresh = session.last_frame_s is not None and now - session.last_frame_s < FRESH_S
         picture = session.video.picture if session.video else None
+        recording = self._recorders.health(session.id)
         return {
             "camera": session.id,
             "healthy": fresh and not session.cause,
@@ -288,6 +313,10 @@ class Worker:
             "timing_skew": skew,
             "key_frames_apart_s": session.ring.key_frames_apart_s(),
             "sound_missing": session.sound_missing,
+            "recording": recording.cause if recording else None,
+            "recorded_until": self._clock.to_wall(recording.until_s)
+            if recording and recording.until_s
+            else None,
             **self._lives.facts(session),
         }
 

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import av
 
@@ -53,9 +54,9 @@ class Writing:
         first: Frame,
         *,
         sound: SoundFormat | None,
-        progress: Callable[[Progress], None],
+        progress: Callable[[Progress], None] | None,
     ) -> None:
-        """Raises ``OSError`` where no file can be made."""
+        """``progress`` hears of each fragment as it is written. Raises ``OSError`` where no file can be made."""
         target.parent.mkdir(parents=True, exist_ok=True)
         self.video: VideoFormat = group.stream
         self.video_session = self.video.session
@@ -66,8 +67,8 @@ class Writing:
         self.heard_s = 0.0
         self.complaints: list[str] = []
         self._target = target
-        self._file = target.open("w+b")
-        self._mp4 = Mp4(self._file, self.video, MUXER, sound)
+        self._file: Any = self._open(target)
+        self._mp4 = Mp4(self._file, self.video, self.muxer, sound)
         self._progress = progress
         self._described = self.video  # what the file's head says, or what stood in the stream since
         self._base = (first.pts, 0)  # this pts of the epoch lies at these ticks of the file
@@ -79,6 +80,12 @@ class Writing:
         self._sound_next: int | None = None
         self._key: tuple[int, int] | None = None  # size and ticks at the last key frame handed to the muxer
         self._sounds_taken: tuple[Group, int] | None = None
+        self._sounds_waiting: list[Sound] = []  # sent sooner than the picture that belongs to them
+
+    muxer = MUXER
+
+    def _open(self, target: Path) -> Any:
+        return target.open("w+b")
 
     # ------------------------------------------------------------------ pictures
 
@@ -139,12 +146,12 @@ class Writing:
         if self._held is None:
             return
         frame, pts, dts, sets = self._held
-        before = self._file.tell()
+        before = self._file.tell() if self._progress is not None else 0
         self._mp4.write(frame, pts, max(1, next_dts - dts), dts=dts, sets=sets)
-        if frame.key and pts:
-            self._tell_progress(pts, before)
+        if frame.key and pts and self._progress is not None:
+            self._tell_progress(self._progress, pts, before)
 
-    def _tell_progress(self, ticks: int, before: int) -> None:
+    def _tell_progress(self, progress: Callable[[Progress], None], ticks: int, before: int) -> None:
         """A fragment ends before a key frame; with sound beside, the muxer may keep the key frame back for a while."""
         if self.sound is None:
             self._file.flush()
@@ -159,9 +166,7 @@ class Writing:
             name_hvc1(self._file)
             self._file.flush()
         self._file.flush()
-        self._progress(
-            Progress(start_s=self.first_s, end_s=self.first_s + shown / TICKS, bytes=self._file.tell())
-        )
+        progress(Progress(start_s=self.first_s, end_s=self.first_s + shown / TICKS, bytes=self._file.tell()))
 
     # ------------------------------------------------------------------ sound
 
@@ -179,13 +184,18 @@ class Writing:
         ):  # sound is often sent sooner than its picture
             sounds = [*group.before.sounds, *sounds]
         self._sounds_taken = (group, seen)
+        self._sounds_waiting += sounds
         placed: list[tuple[Sound, int, int]] = []
         anchor_s, anchor = group.time_of(group.frames[0]), self._ticks(group.frames[0].pts, group) / TICKS
-        for sound in sounds:
+        while self._sounds_waiting:
+            sound = self._sounds_waiting[0]
             at_s = group.heard_at(sound)
+            if at_s > end_s:
+                break
+            del self._sounds_waiting[0]
             place = round((anchor + at_s - anchor_s) * self.sound.rate)
             length = max(1, round((sound.end_s - sound.begins_s) * self.sound.rate))
-            if place < 0 or at_s > end_s:
+            if place < 0:
                 continue
             following = self._sound_next
             if following is not None and abs(place - following) < SOUND_DRIFT_S * self.sound.rate:
@@ -204,8 +214,7 @@ class Writing:
 
     def finish(self) -> tuple[float, int, str]:
         """Close the file, sync it and hash it: ``(end_s, bytes, sha256)``. Raises ``OSError`` from the disk."""
-        if self._held is not None:
-            self._flush_held(max(self._held[2] + 1, self._end - (self._lag or 0)))
+        self._end_last()
         self._mp4.close()
         if self._described.codec == "hevc":
             name_hvc1(self._file)
@@ -217,8 +226,16 @@ class Writing:
         self._file.close()
         return self.first_s + self._end / TICKS, size, digest
 
+    def _end_last(self) -> None:
+        if self._held is not None:
+            self._flush_held(max(self._held[2] + 1, self._end - (self._lag or 0)))
+
     def discard(self) -> None:
         """Remove what was written."""
+        self._let_go()
+        self._target.unlink(missing_ok=True)
+
+    def _let_go(self) -> None:
         try:
             self._mp4.close()
         except (OSError, av.FFmpegError):
@@ -227,4 +244,3 @@ class Writing:
             self._file.close()
         except OSError:
             log.debug("an abandoned clip could not be flushed", exc_info=True)
-        self._target.unlink(missing_ok=True)

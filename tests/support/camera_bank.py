@@ -26,7 +26,12 @@ from tests.support.signals import wait_until
 
 
 def by_stream(
-    camera: SimulatedCamera, *, password: str | None = None, live_url: str | None = None, audio: bool = False
+    camera: SimulatedCamera,
+    *,
+    password: str | None = None,
+    live_url: str | None = None,
+    audio: bool = False,
+    record: bool = False,
 ) -> CameraSpec:
     """The camera reached by its bare RTSP address."""
     return CameraSpec(
@@ -38,16 +43,29 @@ def by_stream(
             password=password or camera.password,
         ),
         audio=audio,
+        record=record,
     )
 
 
 @asynccontextmanager
 async def banked(
-    specs: Sequence[CameraSpec], spool: Path, *, ring_s: float = 20, ring_bytes_total: int = 256 << 20
+    specs: Sequence[CameraSpec],
+    spool: Path,
+    *,
+    ring_s: float = 20,
+    ring_bytes_total: int = 256 << 20,
+    recordings: Path | None = None,
+    segment_s: float = 60.0,
 ) -> AsyncIterator[SubprocessCameraBank]:
     """A running bank for these cameras; its process is gone afterwards."""
     bank = SubprocessCameraBank(
-        specs, ring_s=ring_s, ring_bytes_total=ring_bytes_total, spool=spool, clock=SystemClock()
+        specs,
+        ring_s=ring_s,
+        ring_bytes_total=ring_bytes_total,
+        spool=spool,
+        clock=SystemClock(),
+        recordings=recordings,
+        segment_s=segment_s,
     )
     await bank.start()
     running = asyncio.create_task(bank.run())

@@ -1,0 +1,112 @@
+"""What a camera process that ended was recording: cut to its last whole fragment, measured, and closed like any other.
+
+What cannot be read at all is set aside under another name and told, never removed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import av
+
+from drivers.cameras.recording import Facts, seal
+from gateway.domain.errors import Malformed
+
+log = logging.getLogger(__name__)
+
+SET_ASIDE = ".broken"
+
+
+def mend(folder: Path) -> list[Facts]:
+    """Close what lies open in one camera's folder, oldest first; the facts of each. Makes the folder if there is none.
+
+    Raises ``OSError`` where the disk refuses: then nothing was lost, and it is to be tried again.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found = []
+    for path in sorted(folder.iterdir()):
+        if path.name.endswith(".json.new"):
+            path.unlink()
+        elif path.suffix in (".part", ".mp4") and not path.with_suffix(".json").exists():
+            facts = _closed(path)
+            if facts is not None:
+                found.append(facts)
+    return found
+
+
+def _closed(path: Path) -> Facts | None:
+    try:
+        size = whole_bytes(path)
+        with path.open("r+b") as file:
+            file.truncate(size)
+            os.fsync(file.fileno())
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        measured = _measured(path)
+        start = int(path.stem) / 1000
+    except (Malformed, ValueError) as exc:
+        log.error("what was recorded into %s cannot be read and is set aside: %s", path, exc)
+        path.rename(path.with_suffix(SET_ASIDE))
+        return None
+    facts = {
+        "camera": path.parent.name,
+        "start": start,
+        "end": start + measured.pop("lasts_s"),
+        "bytes": size,
+        "sha256": digest,
+        "clock": "arrival",
+        "pauses": [],
+        **measured,
+    }
+    if path.suffix == ".mp4":  # it was named, and its facts were not there yet
+        path = path.rename(path.with_suffix(".part"))
+    return seal(path.parent, path.stem, facts)
+
+
+def whole_bytes(path: Path) -> int:
+    """Up to where a fragmented MP4 is whole: its head, and each fragment with its data. Raises ``Malformed`` without any."""
+    whole, at, end = 0, 0, path.stat().st_size
+    headed, fragment = False, False
+    with path.open("rb") as file:
+        while at + 8 <= end:
+            file.seek(at)
+            head = file.read(16)
+            size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+            if size == 1:
+                size = int.from_bytes(head[8:16], "big")
+            if size < 8 or at + size > end:
+                break
+            at += size
+            if kind == b"moov":
+                headed = True
+            elif kind == b"moof":
+                fragment = True
+            elif kind == b"mdat" and headed and fragment:
+                whole, fragment = at, False
+    if not whole:
+        raise Malformed(f"{end} bytes without one whole fragment")
+    return whole
+
+
+def _measured(path: Path) -> dict[str, Any]:
+    """What the file itself tells. Raises ``Malformed``."""
+    frames, first, last = 0, None, 0.0
+    try:
+        with av.open(str(path), "r") as source:
+            video = source.streams.video[0]
+            context = video.codec_context
+            for packet in source.demux(video):
+                if packet.size and packet.pts is not None:
+                    at = float(packet.pts * packet.time_base)
+                    frames += 1
+                    first = at if first is None else min(first, at)
+                    last = max(last, at + float((packet.duration or 0) * packet.time_base))
+            facts = {"codec": context.name, "width": context.width, "height": context.height}
+    except (av.FFmpegError, IndexError) as exc:
+        raise Malformed(str(exc)) from exc
+    if first is None:
+        raise Malformed("no picture in it")
+    return {**facts, "frames": frames, "lasts_s": last - first}

@@ -1,0 +1,425 @@
+"""Recording round the clock: what comes into a camera's ring is written into files of a minute, as it comes, nothing re-encoded.
+
+A file is fragmented MP4, its bytes never written twice, so that it is good up to its last whole fragment whenever power or
+process goes, and its SHA-256 is known as it ends. While it is written it is called ``{start}.part`` (milliseconds since 1970)
+in the camera's folder of the spool; closed, ``.mp4``; and only ``{start}.json`` beside it, written last and at once, says that
+it is closed. Whatever lies there without one is of a process that ended, and is taken up by the next
+(:mod:`drivers.cameras.mending`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from drivers.cameras.mp4 import TICKS
+from drivers.cameras.order import lag_of
+from drivers.cameras.ring import Frame, Group
+from drivers.cameras.stills import Source
+from drivers.cameras.timing import HouseClock
+from drivers.cameras.writing import Writing
+from gateway.domain.errors import Unavailable
+
+SEGMENT_S = 60.0
+STEP_S = 0.5
+"""How often a camera's new frames are written: with a fragment of at most 0.8 s and one frame held back, what a crash costs stays
+below the 2 s that are allowed."""
+
+PAUSE_S = 1.0
+"""A pause between frames that is told (and more than four frames' time, for slow cameras)."""
+
+AFTER_TROUBLE_S = 5.0
+NICE = 3
+
+MUXER = {
+    "movflags": "empty_moov+default_base_moof+negative_cts_offsets+skip_trailer",
+    "frag_duration": "800000",  # µs
+    "video_track_timescale": str(TICKS),
+    "flush_packets": "1",
+    "max_interleave_delta": "500000",
+}
+
+log = logging.getLogger(__name__)
+
+Facts = dict[str, Any]
+
+
+class HashedFile:
+    """A file that is only ever appended to. ``size`` and :meth:`sha256` are of what was written so far."""
+
+    def __init__(self, path: Path) -> None:
+        self.size = 0
+        self._file = path.open("xb", buffering=0)
+        self._digest = hashlib.sha256()
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:
+        """Append. Raises ``OSError`` from the disk, with as much written as could be."""
+        data = bytes(data)
+        if self.size < 4096 and b"hev1" in data:  # the head: Apple's players take no other name than hvc1
+            data = data.replace(b"hev1", b"hvc1", 1)
+        view = memoryview(data)
+        while view:
+            written = self._file.write(view) or 0
+            self._digest.update(view[:written])
+            self.size += written
+            view = view[written:]
+        return len(data)
+
+    def flush(self) -> None:
+        """Nothing is held back here."""
+
+    def sync(self) -> None:
+        """Have the disk keep what was written."""
+        os.fdatasync(self._file.fileno())
+
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class Recording(Writing):
+    """One file of a recording on its way."""
+
+    def __init__(self, target: Path, group: Group, first: Frame, source: Source, lag: int | None) -> None:
+        super().__init__(target, group, first, sound=source.sound, progress=None)
+        self._lag = lag
+        self.frames = 0
+
+    muxer = MUXER
+
+    def _open(self, target: Path) -> HashedFile:
+        self.file = HashedFile(target)
+        return self.file
+
+    @property
+    def lag(self) -> int | None:
+        return self._lag
+
+    def add(self, group: Group, frames: list[Frame], end_s: float) -> None:
+        self.frames += len(frames)
+        # Sound sent ahead of its picture belongs to the file that picture is in.
+        super().add(group, frames, min(end_s, group.at(max(frame.pts for frame in frames))))
+
+    def close(self) -> float:
+        """End the file and sync it; when its last frame ends. Raises ``OSError``."""
+        self._end_last()
+        self._mp4.close()
+        self.file.sync()
+        self.file.close()
+        return self.first_s + self._end / TICKS
+
+    def abandon(self) -> None:
+        """Leave the file as it is: what is whole of it will be taken up."""
+        self._let_go()
+
+
+@dataclass(slots=True)
+class _Place:
+    """How far the ring was read."""
+
+    group: Group
+    index: int = 0
+
+
+class Recorder:
+    """Records one camera. ``step`` is called about every :data:`STEP_S`, by one thread."""
+
+    def __init__(
+        self,
+        source: Source,
+        folder: Path,
+        clock: HouseClock,
+        *,
+        offset_s: float,
+        closed: Callable[[Facts], None],
+        segment_s: float = SEGMENT_S,
+    ) -> None:
+        """``offset_s`` is the second of the minute at which this camera's files begin, so that not all do so at once."""
+        self.source = source
+        self.folder = folder / source.id
+        self.cause = ""
+        self.until_s: float | None = None
+        self.ending = False
+        self._clock = clock
+        self._offset_s = offset_s
+        self._segment_s = segment_s
+        self._closed = closed
+        self._place: _Place | None = None
+        self._writing: Recording | None = None
+        self._stem = ""
+        self._ends_at = 0.0  # the wall clock's
+        self._pauses: list[tuple[float, float]] = []
+        self._lag: tuple[int, int] | None = None  # of which epoch, and how long its frames are held back
+        self._not_before_s = 0.0
+
+    # ------------------------------------------------------------------ stepping
+
+    def step(self, now_s: float) -> None:
+        """Write what is new. Never raises what a stream or a disk can do to it: that is :attr:`cause`, and it tries again."""
+        if now_s < self._not_before_s:
+            return
+        try:
+            while self._one_group():
+                pass
+            self.cause = ""
+        except (OSError, Unavailable) as exc:
+            self._trouble(f"cannot be written: {getattr(exc, 'strerror', None) or exc}", now_s)
+        except Exception as exc:
+            log.exception("recording camera %s failed", self.source.id)
+            self._trouble(f"cannot be recorded: {type(exc).__name__}: {exc}", now_s)
+
+    def _trouble(self, cause: str, now_s: float) -> None:
+        self.cause = cause
+        self._not_before_s = now_s + AFTER_TROUBLE_S
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.abandon()
+        self._place = None
+
+    def sync(self) -> None:
+        """Have the disk keep what is written so far. Raises ``OSError``."""
+        writing = self._writing
+        if writing is not None:
+            writing.file.sync()
+
+    def end(self) -> None:
+        """Close what is open: this camera is no longer recorded."""
+        self._close()
+        self._place = None
+
+    def _one_group(self) -> bool:
+        """Write what is new of one group; whether there may be more in the next."""
+        ring = self.source.ring
+        place = self._place
+        if place is None:
+            groups = ring.groups()
+            if not groups:
+                return False
+            place = self._place = _Place(groups[-1])
+        group = place.group
+        whole = group.after is not None or group is not ring.open_group()
+        frames = list(group.frames)
+        if place.index > len(frames):  # the ring has moved on and emptied it
+            self._place = None
+            self._close()
+            return True
+        new = frames[place.index :]
+        if not whole:
+            new = self._ready(group, frames, place.index)
+        if new:
+            self._write(group, new, first=place.index == 0)
+            place.index += len(new)
+        if not whole:
+            return False
+        if group.after is None:
+            self._close()  # the stream ended, and nothing follows on it
+            return False
+        self._place = _Place(group.after)
+        return True
+
+    def _ready(self, group: Group, frames: list[Frame], index: int) -> list[Frame]:
+        """Of a group that still grows: what may be written now, so that no frame yet to come is to be shown before it.
+
+        The newest frame waits for the next one, and with it the sound that belongs to both.
+        """
+        if group.run.reorder_s > 0 and (self._lag is None or self._lag[0] != group.epoch):
+            return []  # how long frames are held back is known when one whole group is there
+        complete = group.run.complete_media_s() / group.stream.tick_s
+        shown_later = frames[-1].pts if frames else 0
+        count = len(frames) - 1
+        latest = list(accumulate((frame.pts for frame in frames), max))
+        while count > index and (latest[count - 1] > shown_later or latest[count - 1] > complete):
+            count -= 1
+            shown_later = min(shown_later, frames[count].pts)
+        return frames[index:count]
+
+    # ------------------------------------------------------------------ files
+
+    def _write(self, group: Group, frames: list[Frame], *, first: bool) -> None:
+        begins_s = group.time_of(frames[0])
+        writing = self._writing
+        if writing is not None and first and self._ends(writing, group, begins_s):
+            self._close()
+            writing = None
+        if writing is None:
+            if not first:  # a file begins with a key frame
+                return
+            writing = self._begin(group, frames)
+        elif begins_s - writing.last_s > max(PAUSE_S, 4 * group.run.interval_s):
+            self._pauses.append((writing.last_s + group.run.interval_s, begins_s))
+        writing.add(group, frames, float("inf"))
+        self.until_s = writing.last_s
+
+    def _ends(self, writing: Recording, group: Group, begins_s: float) -> bool:
+        return (
+            writing.epoch != group.epoch
+            or writing.video is not group.stream
+            or begins_s - writing.last_s > max(PAUSE_S, 4 * group.run.interval_s)
+            or self._clock.to_wall(begins_s) >= self._ends_at
+        )
+
+    def _begin(self, group: Group, frames: list[Frame]) -> Recording:
+        if self._lag is None or self._lag[0] != group.epoch:
+            self._lag = (group.epoch, lag_of([frame.pts for frame in frames]))
+        start = self._clock.to_wall(group.time_of(frames[0]))
+        self._stem = str(round(start * 1000))
+        part = self.folder / f"{self._stem}.part"
+        # In the stream's own ticks until it is written; the file's are TICKS.
+        lag = round(self._lag[1] * group.stream.tick_s * TICKS)
+        self._writing = Recording(part, group, frames[0], self.source, lag)
+        self._pauses = []
+        self._ends_at = next_boundary(start, self._offset_s, self._segment_s)
+        return self._writing
+
+    def _close(self) -> None:
+        writing, self._writing = self._writing, None
+        if writing is None:
+            return
+        end_s = writing.close()
+        picture = writing.video.picture
+        facts = {
+            "camera": self.source.id,
+            "start": self._clock.to_wall(writing.first_s),
+            "end": self._clock.to_wall(end_s),
+            "frames": writing.frames,
+            "bytes": writing.file.size,
+            "sha256": writing.file.sha256(),
+            "codec": writing.video.codec,
+            "width": picture.width,
+            "height": picture.height,
+            "clock": writing.clock,
+            "pauses": [[self._clock.to_wall(a), self._clock.to_wall(b)] for a, b in self._pauses],
+        }
+        self._closed(seal(self.folder, self._stem, facts))
+
+
+def next_boundary(start: float, offset_s: float, segment_s: float) -> float:
+    """The first instant after ``start`` (wall clock) at which a file that begins there ends: a whole number of ``segment_s`` plus
+    the camera's own offset, and at least a third of one away, so that a beginning shortly before it makes no crumb."""
+    number = (start - offset_s) // segment_s + 1
+    end: float = number * segment_s + offset_s
+    return end if end - start >= segment_s / 3 else end + segment_s
+
+
+def seal(folder: Path, stem: str, facts: Facts) -> Facts:
+    """Name a finished file and put its facts beside it, each step whole or not at all. Raises ``OSError``."""
+    facts = {**facts, "file": f"{stem}.mp4"}
+    (folder / f"{stem}.part").rename(folder / f"{stem}.mp4")
+    fresh = folder / f"{stem}.json.new"
+    with fresh.open("w", encoding="utf-8") as file:
+        json.dump(facts, file)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.rename(folder / f"{stem}.json")
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)
+    return facts
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One camera in the thread's round. ``mend`` is called before its first step, until it succeeds."""
+
+    recorder: Recorder
+    mend: Callable[[], list[Facts]] | None
+    due_s: float
+
+
+class Recorders:
+    """Records all cameras that are to be, with one thread, each camera in its turn; another thread syncs what they write."""
+
+    def __init__(self, closed: Callable[[Facts], None]) -> None:
+        """``closed`` hears the facts of every file that is closed, those of an earlier process included."""
+        self._closed = closed
+        self._turns: dict[str, _Turn] = {}
+        self._lock = threading.Lock()
+        self._changed = threading.Event()
+        self._begun = False
+
+    def record(self, recorder: Recorder, mend: Callable[[], list[Facts]]) -> None:
+        """From now on record this camera; harmless if it is recorded."""
+        camera = recorder.source.id
+        with self._lock:
+            turn = self._turns.get(camera)
+            if turn is not None and not turn.recorder.ending:
+                return
+            due_s = time.monotonic() + len(self._turns) * STEP_S / 16 % STEP_S
+            self._turns[camera] = _Turn(recorder, mend, due_s)
+            if not self._begun:
+                self._begun = True
+                threading.Thread(target=self._work, name="recording", daemon=True).start()
+                threading.Thread(target=self._sync, name="recording-sync", daemon=True).start()
+        self._changed.set()
+
+    def stop(self, camera: str) -> None:
+        """Record it no longer: its file is closed, soon."""
+        with self._lock:
+            turn = self._turns.get(camera)
+            if turn is not None:
+                turn.recorder.ending = True
+
+    def health(self, camera: str) -> Recorder | None:
+        """The camera's recorder, if it is recorded."""
+        turn = self._turns.get(camera)
+        return None if turn is None else turn.recorder
+
+    def _work(self) -> None:
+        if sys.platform == "linux":  # evidence of an alarm goes first
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        while True:
+            self._changed.clear()
+            now_s = time.monotonic()
+            with self._lock:
+                turns = list(self._turns.values())
+            for turn in turns:
+                if turn.due_s <= now_s:
+                    turn.due_s = now_s + STEP_S
+                    self._turn(turn, now_s)
+            with self._lock:
+                due_s = min((turn.due_s for turn in self._turns.values()), default=now_s + 1)
+            self._changed.wait(max(0.0, due_s - time.monotonic()))
+
+    def _turn(self, turn: _Turn, now_s: float) -> None:
+        recorder = turn.recorder
+        try:
+            if turn.mend is not None:
+                for facts in turn.mend():
+                    self._closed(facts)
+                turn.mend = None
+            if recorder.ending:
+                recorder.end()
+                with self._lock:
+                    if self._turns.get(recorder.source.id) is turn:
+                        del self._turns[recorder.source.id]
+                return
+        except OSError as exc:
+            recorder.cause = f"the spool cannot be used: {exc.strerror or exc}"
+            return
+        recorder.step(now_s)
+
+    def _sync(self) -> None:
+        while True:
+            time.sleep(STEP_S)
+            with self._lock:
+                recorders = [turn.recorder for turn in self._turns.values()]
+            for recorder in recorders:
+                with suppress(
+                    OSError, ValueError
+                ):  # closed meanwhile, or the disk's trouble, which writing tells
+                    recorder.sync()
