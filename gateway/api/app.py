@@ -8,7 +8,19 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from gateway.api import alarms, drills, health, live, media, page, reference, register, site
+from gateway.api import (
+    alarms,
+    drills,
+    health,
+    holds,
+    live,
+    media,
+    page,
+    reference,
+    register,
+    retention,
+    site,
+)
 from gateway.api.access import Keyring
 from gateway.api.face import Face
 from gateway.api.parts import ApiParts, Caller
@@ -47,6 +59,8 @@ def build_app(parts: ApiParts) -> FastAPI:
         health.router,
         health.guarded,
         register.router,
+        holds.router,
+        retention.router,
         reference.router,
     ):
         app.include_router(resource)

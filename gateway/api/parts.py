@@ -10,6 +10,7 @@ from gateway.domain.envelope import Envelopes
 from gateway.domain.links import LinkSigner
 from gateway.domain.plan import Site
 from gateway.drilling import Drilling
+from gateway.keeping import Keeping
 from gateway.ports import CameraBank, Clock, ObjectStore, Store
 from gateway.registering import Registering
 
@@ -38,6 +39,7 @@ class ApiParts:
     answering: Answering
     drilling: Drilling
     registering: Registering
+    keeping: Keeping
     cameras: CameraBank
     objects: ObjectStore
     envelopes: Envelopes

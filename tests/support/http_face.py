@@ -26,7 +26,9 @@ from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import ClipTaken, Evidence, EvidenceState, Kind, Moment, StillTaken
 from gateway.domain.links import LinkSigner
 from gateway.domain.plan import Camera, Point, Severity, Site, Zone
+from gateway.domain.room import Room
 from gateway.drilling import Drilling
+from gateway.keeping import Keeping
 from gateway.ports import CameraBank, CameraHealth, LivePlaylist, LiveSegment
 from gateway.registering import Registering, Signer
 from storage.objects.local import LocalObjects
@@ -329,6 +331,15 @@ async def served(
             wake_gathering=lambda: woken.append("gathering"),
         ),
         registering=registering,
+        keeping=Keeping(
+            store=store,
+            clock=clock,
+            objects=objects,
+            site=plan,
+            steps=("substream", "keyframes", "stop"),
+            reserve_bytes=10**9,
+            room=lambda: Room(total=10**13, free=10**12),
+        ),
         cameras=cameras or listed,
         objects=objects,
         envelopes=envelopes,
