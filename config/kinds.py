@@ -16,6 +16,7 @@ from config.secret import Secret, check_webhook_secret
 
 TOPIC_BYTES_MAX = 65535  # MQTT 3.1.1, 1.5.3: a UTF-8 string has a two-byte length
 RETENTION_DAYS_MIN = 30  # founding notice, II (3) 3; State Council Order 799, Art. 17
+KEY_TARGET_DAYS_MIN = 90  # Counter-Terrorism Law, Art. 32: designated key targets
 _ID = re.compile(r"[a-z0-9-]{1,64}")
 _STORE_URL = ("s3+https", "s3+http")
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from config.findings import Complaint, Path
+from config.kinds import KEY_TARGET_DAYS_MIN
 from config.liveness import liveness_topics
 from config.site import (
     Access,
@@ -101,6 +102,7 @@ def entry_rules(parts: Parts) -> Iterator[Complaint]:
     yield from _unseen_points(parts)
     yield from _same_addresses(parts)
     yield from _self_test(parts)
+    yield from _key_target(parts)
 
 
 def _duplicates(parts: Parts) -> Iterator[Complaint]:
@@ -348,6 +350,20 @@ def _self_test(parts: Parts) -> Iterator[Complaint]:
             "a self-test and no centre.webhook.drill_secret",
             "a drill secret",
             "the self-test is a drill, signed with a secret of its own: agree one with the centre",
+        )
+
+
+def _key_target(parts: Parts) -> Iterator[Complaint]:
+    storage = parts.storage
+    if parts.site is None or storage is None or not parts.site.key_target:
+        return
+    if "retention_days" in storage.model_fields_set and storage.retention_days < KEY_TARGET_DAYS_MIN:
+        yield _wrong(
+            ("storage", "retention_days"),
+            f"{storage.retention_days} with site.key_target: true",
+            f"{KEY_TARGET_DAYS_MIN} or more",
+            "反恐怖主义法 (Counter-Terrorism Law) Art. 32: at designated key targets video is kept for no less than 90 days; "
+            "take the key out, and 90 days are kept",
         )
 
 

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from config.addresses import Url, parse_listen, parse_url
 from config.kinds import (
+    KEY_TARGET_DAYS_MIN,
     BrokerAddress,
     DatabaseAddress,
     FilePath,
@@ -88,6 +89,10 @@ class School(Section):
     location: Location = Field(description="Where the school lies.")
     timezone: Timezone = Field(
         default="Asia/Shanghai", description="IANA time zone in which times are shown."
+    )
+    key_target: bool = Field(
+        default=False,
+        description="Whether it is a designated key target (重点目标): recordings are then kept for 90 days or more.",
     )
 
 
@@ -409,6 +414,12 @@ class Site(Section):
     self_test: SelfTest | None = Field(default=None, description="The daily self-test; none if absent.")
     http: Http = Field(default=Http(), description="The gateway's own HTTP service.")
     access: tuple[Access, ...] = Field(default=(), max_length=256, description="Who may call it.")
+
+    @property
+    def retention_days(self) -> int:
+        """Days recordings are kept: what the file says, and for a designated key target not less than the law asks."""
+        least = KEY_TARGET_DAYS_MIN if self.site.key_target else 0
+        return max(self.storage.retention_days, least)
 
     def cameras_of(self, point: Point) -> tuple[Camera, ...]:
         """The cameras mapped to a point: those of its own zone and those it lists, in the order of the

@@ -65,7 +65,7 @@ class Keeping:
         self._clock = clock
         self._site = site
         self._steps = steps
-        self._reserve_bytes = reserve_bytes
+        self.reserve_bytes = reserve_bytes
         self._room = room
         self._sweeping = Sweeping(
             store=store, clock=clock, objects=objects, retention_days=site.retention_days, passed=passed
@@ -82,6 +82,8 @@ class Keeping:
         #: Hours until the room is used up; ``None`` if that does not come within a week, or there is nothing to tell by.
         self.full_in_hours: int | None = None
         self.hourly_bytes = 0.0
+        self.last_room: Room | None = None
+        self.behind_s = 0.0  # the wall clock ahead of the trusted time, as last looked at
 
     @property
     def causes(self) -> Mapping[Found, str]:
@@ -211,6 +213,7 @@ class Keeping:
     def _note_clock(self, wall: datetime) -> None:
         assert self._trusted is not None
         behind = self._trusted.behind(wall)
+        self.behind_s = behind.total_seconds()
         if behind < JUMP_SHOWN and not self._centre_apart:
             self._by_part.pop("clock", None)
             return
@@ -227,7 +230,7 @@ class Keeping:
     # Room.
 
     async def _measure(self, now: datetime) -> None:
-        room = self._room()
+        room = self.last_room = self._room()
         hour = now.replace(minute=0, second=0, microsecond=0)
         day = timedelta(hours=HOURS_A_DAY)
         period = timedelta(days=self._site.retention_days)
@@ -244,7 +247,7 @@ class Keeping:
             self.full_in_hours, self._level, self._allowed = None, 0, {}
             self._by_part.pop("room", None)
             return
-        headroom = room.free - self._reserve_bytes
+        headroom = room.free - self.reserve_bytes
         freed = [going.get(hour - period + n * HOUR, 0) for n in range(HORIZON_HOURS)]
         self.full_in_hours = full_in_hours(headroom, self.hourly_bytes, freed)
         count = len(rungs(list(self._ranks.values()), self._steps))

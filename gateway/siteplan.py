@@ -48,7 +48,7 @@ def compile_plan(site: file.Site, built_formats: Collection[str]) -> Site:
         zones=zones,
         cameras=cameras,
         points=points,
-        retention_days=site.storage.retention_days,
+        retention_days=site.retention_days,
         before_s=site.evidence.before_s,
         after_s=site.evidence.after_s,
         accept_within_s=site.centre.accept_within_s,

@@ -16,6 +16,7 @@ import asyncio
 import fcntl
 import hashlib
 import random
+import shutil
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -62,11 +63,14 @@ from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.links import LinkSigner
+from gateway.domain.message import Answer
+from gateway.domain.room import Room
 from gateway.drilling import Drilling
 from gateway.exporting import Exporting
 from gateway.gathering import Gathering
 from gateway.hearing import Hearing
 from gateway.intake import Intake
+from gateway.keeping import Keeping
 from gateway.operating import OperatorDoor
 from gateway.ports import ContactMessage, PathHealth
 from gateway.pushing import Pushing
@@ -256,6 +260,15 @@ class Gateway:
             folder=settings.data_dir / "exports",
             software=f"campus-gateway {version('campus-gateway')}",
         )
+        self.keeping = Keeping(
+            store=self.store,
+            clock=self.clock,
+            objects=self.objects,
+            site=self.plan,
+            steps=site.storage.when_full,
+            reserve_bytes=int(site.storage.reserve_gb * 1e9),
+            room=self._objects_room,
+        )
         self.drilling = Drilling(
             store=self.store,
             clock=self.clock,
@@ -388,9 +401,23 @@ class Gateway:
         yield from self.watching.found()
         yield from self.confirming.found()
         yield from self.certifying.observed(now)
+        yield from self.keeping.causes.items()
         for stage in (self.pushing, self.showing):
             if stage is not None:
                 yield from stage.causes.items()
+
+    def _objects_room(self) -> Room | None:
+        """The disk that recordings and evidence lie on, if it is one of this box."""
+        root = self._settings.objects_dir
+        if root is None:
+            return None
+        usage = shutil.disk_usage(root if root.exists() else self._settings.data_dir)
+        return Room(total=usage.total, free=usage.free)
+
+    def _beat_answered(self, number: int, answer: Answer) -> None:
+        self.delivering.heartbeat_answered(number, answer)
+        if answer.said_at is not None:
+            self.keeping.heard_time(answer.said_at, self._settings.site.centre.name)
 
     def _bind(self) -> str:
         """Take the HTTP address now, so that links can be made before anybody listens on it."""
@@ -460,6 +487,7 @@ class Gateway:
         self._restarted("ballast", self._keep_ballast)
         self._restarted("registering", self.registering.run)
         self._restarted("configuration", self._register_configuration, once=True)
+        self._restarted("keeping", self.keeping.run)
         self._restarted("drilling", self.drilling.run)
         self._restarted("operator", OperatorDoor(self._settings.data_dir, self.drilling, self.clock).run)
         self._restarted("plan", self._announce_plan, once=True)
@@ -474,7 +502,7 @@ class Gateway:
                 envelopes=self.envelopes,
                 supervising=self.supervising,
                 undelivered=lambda: self.delivering.undelivered,
-                answered=self.delivering.heartbeat_answered,
+                answered=self._beat_answered,
                 heard_at=lambda: self.answering.last_heard_at,
                 signed=self.registering.signed,
                 take=self.hearing.take,
@@ -568,6 +596,7 @@ class Gateway:
             drilling=self.drilling,
             registering=self.registering,
             exporting=self.exporting,
+            keeping=self.keeping,
             cameras=self.cameras,
             objects=self.objects,
             envelopes=self.envelopes,

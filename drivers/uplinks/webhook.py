@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib
 import ssl
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -102,6 +104,7 @@ class WebhookPath:
                     body=body_read,
                     content_type=response.headers.get("Content-Type", ""),
                     retry_after_s=_seconds(response.headers.get("Retry-After")),
+                    said_at=_date(response.headers.get("Date")),
                     lost=lost,
                     doubt=self._doubt(message, response, body_read) if body_read else "it has no body",
                 )
@@ -160,6 +163,15 @@ async def _read(response: aiohttp.ClientResponse, failures: tuple[type[Exception
     if len(body) > KEPT_ANSWER_BYTES:
         return b"", f"is too long and was dropped; at most {KEPT_ANSWER_BYTES} bytes are read"
     return body, ""
+
+
+def _date(value: str | None) -> datetime | None:
+    """The answer's ``Date`` (RFC 9110, 6.6.1: an origin server with a clock sends it)."""
+    try:
+        at = parsedate_to_datetime(value) if value else None
+    except ValueError:
+        return None
+    return at.astimezone(UTC) if at is not None and at.tzinfo is not None else None
 
 
 def _seconds(value: str | None) -> float | None:

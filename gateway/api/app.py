@@ -8,7 +8,20 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from gateway.api import alarms, drills, exports, health, live, media, page, reference, register, site
+from gateway.api import (
+    alarms,
+    drills,
+    exports,
+    health,
+    holds,
+    live,
+    media,
+    page,
+    reference,
+    register,
+    retention,
+    site,
+)
 from gateway.api.access import Keyring
 from gateway.api.face import Face
 from gateway.api.parts import ApiParts, Caller
@@ -48,6 +61,8 @@ def build_app(parts: ApiParts) -> FastAPI:
         health.guarded,
         register.router,
         exports.router,
+        holds.router,
+        retention.router,
         reference.router,
     ):
         app.include_router(resource)

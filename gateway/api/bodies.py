@@ -50,7 +50,7 @@ class Body(BaseModel):
 
 
 class OperatorBody(Body):
-    """Who speaks at the centre."""
+    """A person: the operator at the centre, or who decides at the school."""
 
     name: Words
     unit: Words
@@ -117,6 +117,41 @@ class DrillBody(Body):
 
     point: Words
     arm_s: Annotated[float, Field(ge=LEAST_ARMED_S, le=MOST_ARMED_S, allow_inf_nan=False)] | None = None
+
+
+class HoldBody(Body):
+    """What is to be kept longer: what one camera (none named: every camera) recorded between two instants. Without
+    ``review_at`` it is looked at again after 90 days."""
+
+    camera: Words | None = None
+    start: Instant = Field(alias="from")
+    end: Instant = Field(alias="to")
+    by: OperatorBody
+    reason: Reason
+    review_at: Instant | None = None
+
+
+class ReviewBody(Body):
+    """A person looked at a hold, and it stands."""
+
+    by: OperatorBody
+    reason: Reason
+    review_at: Instant | None = None
+
+
+class ReleaseBody(Body):
+    """A person ends a hold."""
+
+    by: OperatorBody
+    reason: Reason
+
+
+class ClockBody(Body):
+    """A person says by a clock of their own what time it is now."""
+
+    now: Instant
+    by: OperatorBody
+    reason: Reason
 
 
 class NoteBody(Body):

@@ -43,6 +43,8 @@ async def media(request: Request, key: str) -> Response:
     entry = link_or_role(request, EVERYONE)
     parts = parts_of(request)
     item = await parts.store.read(lambda tx: tx.evidence.at_key(key))
+    if item is not None and item.state is EvidenceState.DELETED:
+        raise Problem("deleted")
     if item is None or item.state is not EvidenceState.STORED:
         raise Problem(
             "not-found", "There is no such still or clip; ask GET /api/v1/alarms/{id} for what there is."

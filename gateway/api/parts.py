@@ -11,6 +11,7 @@ from gateway.domain.links import LinkSigner
 from gateway.domain.plan import Site
 from gateway.drilling import Drilling
 from gateway.exporting import Exporting
+from gateway.keeping import Keeping
 from gateway.ports import CameraBank, Clock, ObjectStore, Store
 from gateway.registering import Registering
 
@@ -40,6 +41,7 @@ class ApiParts:
     drilling: Drilling
     registering: Registering
     exporting: Exporting
+    keeping: Keeping
     cameras: CameraBank
     objects: ObjectStore
     envelopes: Envelopes

@@ -35,6 +35,7 @@ KINDS: dict[str, tuple[int, str, str]] = {
     "not-in-this-state": (409, "The alarm's state does not allow that", "Read 'state' and choose a reply that may follow it."),
     "link-expired": (410, "The link has expired", "Ask GET /api/v1/alarms/{id} for a fresh one."),
     "link-revoked": (410, "The link has been revoked", "Live links end 10 minutes after their alarm closed."),
+    "deleted": (410, "The item was deleted", "Its period is over; the access register has the record of its deletion."),
     "body-too-large": (413, "The body is too large", "Send at most 64 KiB."),
     "range-not-satisfiable": (416, "The item has no such bytes", "Ask for a range within the length in Content-Range."),
     "invalid": (422, "The request is not valid", "Mend what 'errors' names and send it again."),

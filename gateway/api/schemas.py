@@ -247,6 +247,96 @@ class RegisterProofOut(BaseModel):
     proof: list[str]
 
 
+class HoldOut(BaseModel):
+    """A reason to keep longer: all evidence of one alarm, or what a camera (``null``: every camera) recorded in a span."""
+
+    id: str
+    alarm: str | None
+    camera: str | None
+    start: At | None = Field(alias="from")
+    end: At | None = Field(alias="to")
+    reason: str
+    placed_by: str
+    placed_unit: str
+    placed_at: At
+    review_at: At
+    overdue: bool
+    released_at: At | None
+    released_by: str | None
+    released_unit: str | None
+    released_reason: str | None
+
+
+class HoldsOut(BaseModel):
+    holds: list[HoldOut]
+
+
+class DeletedOut(BaseModel):
+    """Objects that had gone before: how many, of which camera, and the line of the register with their record."""
+
+    camera: str | None
+    objects: int
+    start: At = Field(alias="from")
+    end: At = Field(alias="to")
+    register_line: int | None
+
+
+class PlacedOut(BaseModel):
+    """The hold, and what of its span had been deleted before."""
+
+    hold: HoldOut
+    deleted_before: list[DeletedOut]
+
+
+class KeptCameraOut(BaseModel):
+    """What is kept of a camera, also of one that is no longer in the plan. ``coverage`` is the part of the span it was to be
+    recorded in of which footage is kept; ``gaps`` are seconds by cause."""
+
+    id: str
+    in_plan: bool
+    recorded_since: At | None
+    recorded_until: At | None
+    first_kept: At | None
+    covered_s: float
+    expected_s: float
+    coverage: float | None
+    frames: int
+    bytes: int
+    gaps: dict[str, float]
+
+
+class ForecastOut(BaseModel):
+    """Of the disk that recordings lie on: ``null`` where there is none of ours. ``full_in_hours`` is ``null`` if that does not
+    come within 8 days. ``giving_way`` says to what new footage is reduced now, ``null`` being nothing at all."""
+
+    free_bytes: int | None
+    reserve_bytes: int
+    bytes_per_day: float
+    full_in_hours: int | None
+    giving_way: dict[str, str | None]
+
+
+class TrustedOut(BaseModel):
+    """By which time deleting goes: ``behind_s`` is how far the gateway's clock stands ahead of it, unconfirmed."""
+
+    now: At
+    trusted: At | None
+    behind_s: float
+    confirmed_at: At | None
+    confirmed_by: str | None
+
+
+class RetentionOut(BaseModel):
+    retention_days: int
+    start: At = Field(alias="from")
+    end: At = Field(alias="to")
+    cameras: list[KeptCameraOut]
+    forecast: ForecastOut
+    clock: TrustedOut
+    holds: int
+    holds_overdue: int
+
+
 class StepOut(BaseModel):
     at: At
     what: str

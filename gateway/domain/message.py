@@ -119,8 +119,9 @@ class Outcome(StrEnum):
 class Answer:
     """A receiver's answer to one attempt, or why there was none (``status`` is then ``None``).
 
-    ``lost`` says why a body that was given is not here. ``doubt`` says why nobody need believe that the body is the centre's;
-    empty where its signature holds, or where none is asked for.
+    ``said_at`` is the other side's clock (HTTP's Date, whole seconds), where it tells it. ``lost`` says why a body that was given
+    is not here. ``doubt`` says why nobody need believe that the body is the centre's; empty where its signature holds, or where
+    none is asked for.
     """
 
     status: int | None
@@ -128,6 +129,7 @@ class Answer:
     body: bytes = b""
     content_type: str = ""
     retry_after_s: float | None = None
+    said_at: datetime | None = None
     lost: str = ""
     doubt: str = "nobody has looked whose it is"
 

@@ -12,11 +12,15 @@ import pytest
 
 from gateway.domain.alarm import Drill, State
 from gateway.domain.drill import DrillWindow
+from gateway.domain.holding import Hold
 from tests.support.http_face import CAMERA, EVERYONE, OTHER, TOKEN_OF, Face, listed_playlist, on_face
 
 OPERATOR = {"name": "王警官", "unit": "110"}
 REPLY = {"reply": "accepted", "operator": OPERATOR}
 STILL = {"request": "still", "camera": CAMERA, "operator": OPERATOR, "reason": "看一下"}
+DECISION = {"by": {"name": "李老师", "unit": "第三中学"}, "reason": "核对"}
+CLOCK = {"now": "2026-03-02T10:15:07+08:00", **DECISION}
+HOLD = {"from": "2026-03-02T10:00:00+08:00", "to": "2026-03-02T11:00:00+08:00", **DECISION}
 
 #: method, path, body, roles that are let in: API.md.
 TABLE = [
@@ -39,6 +43,12 @@ TABLE = [
     ("POST", "/api/v1/drills/drl_1/notes", {"text": "演练"}, ("guard", "technician")),
     ("GET", "/api/v1/access-register", None, ("inspector",)),
     ("GET", "/api/v1/access-register/proof?size=1&line=1", None, ("inspector",)),
+    ("GET", "/api/v1/retention", None, ("technician", "inspector")),
+    ("POST", "/api/v1/retention/clock", CLOCK, ("technician",)),
+    ("GET", "/api/v1/holds", None, ("technician", "inspector")),
+    ("POST", "/api/v1/holds", HOLD, ("technician",)),
+    ("POST", "/api/v1/holds/hld_1/review", DECISION, ("technician",)),
+    ("POST", "/api/v1/holds/hld_1/release", DECISION, ("technician",)),
     ("GET", "/media/EVIDENCE", None, EVERYONE),
     ("GET", f"/live/{CAMERA}", None, EVERYONE),
     ("GET", f"/live/{CAMERA}/index.m3u8", None, EVERYONE),
@@ -58,6 +68,19 @@ async def prepared(face: Face) -> str:
     window = DrillWindow(id="wnd_1", point="p-gate", by="维护", armed_at=face.clock.now(), until=until)
     await face.store.write(lambda tx: tx.windows.add(window))
     await face.parts.registering.configured("site file")
+    held_until = face.clock.now() + timedelta(days=90)
+    hold = Hold(
+        id="hld_1",
+        reason="r",
+        placed_by="n",
+        placed_unit="u",
+        placed_at=face.clock.now(),
+        review_at=held_until,
+        camera=CAMERA,
+        start=face.clock.now(),
+        end=until,
+    )
+    await face.store.write(lambda tx: tx.holds.place(hold))
     item = await face.add_evidence(b"picture")
     face.cameras.playlists[CAMERA] = listed_playlist()
     face.cameras.parts["init-0.mp4"] = b"init"
@@ -92,6 +115,7 @@ async def test_the_document_names_the_roles_that_are_enforced(face: Face) -> Non
         "alm_1": "{alarm}",
         "drl_1": "{drill}",
         "wnd_1": "{window}",
+        "hld_1": "{hold}",
         "EVIDENCE": "{key}",
         CAMERA: "{camera}",
         "init-0.mp4": "{name}.{suffix}",

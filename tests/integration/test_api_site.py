@@ -111,6 +111,8 @@ async def test_the_description_is_valid_and_whole(face: Face) -> None:
         *(f"/api/v1/{name}" for name in ("site", "cameras", "points", "faults", "quarantine", "alarms")),
         *(f"/api/v1/alarms/{{alarm}}{tail}" for tail in ("", "/replies", "/requests", "/notes")),
         *("/api/v1/access-register", "/api/v1/access-register/proof"),
+        *("/api/v1/retention", "/api/v1/retention/clock"),
+        *(f"/api/v1/holds{tail}" for tail in ("", "/{hold}/review", "/{hold}/release")),
         *(f"/api/v1/drills{tail}" for tail in ("", "/windows/{window}")),
         *(f"/api/v1/drills/{{drill}}{tail}" for tail in ("", "/replies", "/requests", "/notes")),
         *(f"/live/{{camera}}{tail}" for tail in ("", "/index.m3u8", "/{name}.{suffix}")),
@@ -141,7 +143,7 @@ async def test_unknown_paths_and_methods_are_problems(face: Face) -> None:
         "/",
         "/api/v1",
         "/api/v1/events",
-        "/api/v1/retention",
+        f"/api/v1/cameras/{CAMERA}/recordings",
         "/x/../y",
     ):
         answer = await face.ask(path, role="technician")

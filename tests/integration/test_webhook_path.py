@@ -158,6 +158,27 @@ def test_a_redirect_is_not_followed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("value", "at"),
+    [
+        ("Mon, 02 Mar 2026 02:15:07 GMT", datetime(2026, 3, 2, 2, 15, 7, tzinfo=UTC)),
+        ("Mon, 02 Mar 2026 10:15:07 +0800", datetime(2026, 3, 2, 2, 15, 7, tzinfo=UTC)),
+        ("Mon, 02 Mar 2026 02:15:07", None),
+        ("Mon, 99 Mar 2026 02:15:07 GMT", None),
+        ("now", None),
+        ("", None),
+    ],
+)
+def test_the_other_sides_clock_is_told_where_it_gives_one(value: str, at: datetime | None) -> None:
+    """As HTTP has it; what is no date, or has no zone, is no word at all."""
+
+    async def story() -> None:
+        answer = await _once(b"HTTP/1.1 204 No\r\nContent-Length: 0\r\nDate: " + value.encode() + b"\r\n\r\n")
+        assert (answer.status, answer.said_at) == (204, at)
+
+    run(story())
+
+
+@pytest.mark.parametrize(
     ("value", "seconds"),
     [
         ("7", 7.0),

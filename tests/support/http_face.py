@@ -27,8 +27,10 @@ from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import ClipTaken, Evidence, EvidenceState, Kind, Moment, StillTaken
 from gateway.domain.links import LinkSigner
 from gateway.domain.plan import Camera, Point, Severity, Site, Zone
+from gateway.domain.room import Room
 from gateway.drilling import Drilling
 from gateway.exporting import Exporting
+from gateway.keeping import Keeping
 from gateway.ports import CameraBank, CameraHealth, LivePlaylist, LiveSegment, Signer
 from gateway.registering import Registering
 from storage.objects.local import LocalObjects
@@ -342,6 +344,15 @@ async def served(
             joiner=SubprocessJoiner(),
             folder=directory / "exports",
             software="campus-gateway 1.2.3",
+        ),
+        keeping=Keeping(
+            store=store,
+            clock=clock,
+            objects=objects,
+            site=plan,
+            steps=("substream", "keyframes", "stop"),
+            reserve_bytes=10**9,
+            room=lambda: Room(total=10**13, free=10**12),
         ),
         cameras=cameras or listed,
         objects=objects,

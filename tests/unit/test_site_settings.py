@@ -11,6 +11,7 @@ import pytest
 from config.loading import SiteRefused, load_site
 from config.settings import keep_accepted, load_accepted, resolve
 from config.unbuilt import unbuilt
+from gateway.siteplan import compile_plan
 from tests.support.site_text import ENVIRON, SITE, changed, load
 
 
@@ -28,6 +29,26 @@ def test_defaults_are_those_of_the_contract(tmp_path: Path) -> None:
     assert site.points[1].severity == "panic"
     assert site.points[1].mqtt is not None
     assert (site.points[1].mqtt.contact, site.points[1].mqtt.input) == ("normally-open", None)
+
+
+def test_a_designated_key_target_keeps_ninety_days_and_less_is_refused(tmp_path: Path) -> None:
+    """By itself where the file names no period; at the period's own line where it names a shorter one."""
+    key_target = ("  location:\n", "  key_target: true\n  location:\n")
+    unsaid = load(tmp_path, changed(key_target, ("storage:\n  retention_days: 30\n", ""))).site
+    assert compile_plan(unsaid, ()).retention_days == unsaid.retention_days == 90
+    more = load(tmp_path, changed(key_target, ("retention_days: 30", "retention_days: 180"))).site
+    assert compile_plan(more, ()).retention_days == 180
+    assert compile_plan(load(tmp_path, SITE).site, ()).retention_days == 30
+    with pytest.raises(SiteRefused) as refused:
+        load(tmp_path, changed(key_target, ("retention_days: 30", "retention_days: 89")))
+    (finding,) = refused.value.findings
+    assert (finding.key, finding.line) == ("storage.retention_days", finding_line(changed(key_target)))
+    assert "90 or more" in str(finding)
+    assert "Art. 32" in str(finding)
+
+
+def finding_line(text: str) -> int:
+    return 1 + [line.strip() for line in text.splitlines()].index("retention_days: 30")
 
 
 def test_a_point_is_seen_by_its_zone_and_its_list(tmp_path: Path) -> None:
