@@ -21,15 +21,6 @@ def unbuilt(site: Site, places: Places | None = None) -> list[Finding]:
 
 
 def _unbuilt(site: Site) -> Iterator[Complaint]:
-    for index, camera in enumerate(site.cameras):
-        path: Path = ("cameras", index)
-        if camera.record == "continuous":
-            yield _later(
-                (*path, "record"),
-                "continuous",
-                "nothing is recorded round the clock, and the 30 days of the law are not kept by this gateway: its "
-                "stills and clips of alarms are; keep a recorder beside it",
-            )
     for index, point in enumerate(site.points):
         yield from _point(("points", index), point)
     yield from _storage(site)

@@ -231,4 +231,5 @@ def camera_spec(camera: Camera) -> CameraSpec:
         if stream
         else None,
         audio=camera.audio,
+        record=camera.record == "continuous",
     )

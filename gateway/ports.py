@@ -54,8 +54,9 @@ class CameraHealth:
     its stream was opened since the camera process began. ``timing_error_s`` bounds what is not known of the
     newest frames' times (how far arrivals typically lie above the least delayed). ``key_frames_apart_s`` is the time between
     its last two key frames. ``live_codec`` is what is shown live, ``None`` while that is not known or nothing can be;
-    ``live_note`` says where that is not the camera's main stream, or why there is none. ``recording`` is ``None`` for a camera
-    that is not recorded now, empty while it is, else what keeps it from being; ``recorded_until`` is the newest frame written.
+    ``live_note`` says where that is not the camera's main stream, or why there is none. ``reached`` is false where nothing of the
+    camera answers at all. ``recording`` is ``None`` for a camera that is not recorded now, empty while it is, else what keeps it
+    from being; ``recorded_since`` is the first frame of the file that is being written, ``recorded_until`` the newest.
     """
 
     camera: str
@@ -75,7 +76,9 @@ class CameraHealth:
     key_frames_apart_s: float | None = None
     live_codec: str | None = None
     live_note: str = ""
+    reached: bool = True
     recording: str | None = None
+    recorded_since: datetime | None = None
     recorded_until: datetime | None = None
 
 
@@ -209,6 +212,30 @@ class Signer:
 
     sign: Callable[[bytes], bytes]
     public: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedFile:
+    """A finished file of a recording on this box's disk. ``pauses`` are spans within it in which no frames came."""
+
+    camera: str
+    start: datetime
+    end: datetime
+    frames: int
+    bytes: int
+    sha256: str
+    path: Path
+    pauses: Sequence[tuple[datetime, datetime]] = ()
+
+
+class RecordedFiles(Protocol):
+    """What the cameras' process has recorded and nobody has taken yet. Errors: ``Unavailable``."""
+
+    async def closed(self) -> list[ClosedFile]:
+        """All of it that is finished, by its start. ``path`` may be gone where its bytes were taken and it was not forgotten."""
+
+    async def forget(self, file: ClosedFile) -> None:
+        """It is safe elsewhere; harmless when repeated."""
 
 
 class Joining(Protocol):

@@ -33,6 +33,7 @@ from config.addresses import Url
 from config.settings import ACCEPTED_COPY, Settings
 from drivers.cameras.bank import SubprocessCameraBank
 from drivers.cameras.exporter import SubprocessJoiner
+from drivers.cameras.recorded import SpooledRecordings
 from drivers.contacts.formats import CODECS, liveness
 from drivers.contacts.mqtt import BrokerAddress, MqttFeed
 from drivers.tls.contexts import TlsFiles, client_context
@@ -74,6 +75,7 @@ from gateway.keeping import Keeping
 from gateway.operating import OperatorDoor
 from gateway.ports import ContactMessage, PathHealth
 from gateway.pushing import Pushing
+from gateway.recording import Recording
 from gateway.registering import Registering
 from gateway.sharing import SharedCameras
 from gateway.showing import Showing
@@ -155,6 +157,8 @@ class Gateway:
             ring_bytes_total=RINGS_BYTES,
             spool=settings.data_dir / "spool",
             clock=self.clock,
+            recordings=settings.data_dir / "recording",
+            segment_closed=lambda: self.recording.wake(),
         )
         self.objects = object_store(settings, self.clock)
         self._build_stages()
@@ -268,6 +272,17 @@ class Gateway:
             steps=site.storage.when_full,
             reserve_bytes=int(site.storage.reserve_gb * 1e9),
             room=self._objects_room,
+        )
+        self.recording = Recording(
+            store=self.store,
+            clock=self.clock,
+            objects=self.objects,
+            files=SpooledRecordings(settings.data_dir / "recording"),
+            cameras=self.cameras,
+            give_way=self.cameras.give_way,
+            site=self.plan,
+            reckoned=self.keeping.reckoned,
+            allowed=self.keeping.allowed,
         )
         self.drilling = Drilling(
             store=self.store,
@@ -402,6 +417,7 @@ class Gateway:
         yield from self.confirming.found()
         yield from self.certifying.observed(now)
         yield from self.keeping.causes.items()
+        yield from self.recording.causes.items()
         for stage in (self.pushing, self.showing):
             if stage is not None:
                 yield from stage.causes.items()
@@ -488,6 +504,8 @@ class Gateway:
         self._restarted("registering", self.registering.run)
         self._restarted("configuration", self._register_configuration, once=True)
         self._restarted("keeping", self.keeping.run)
+        if self.recording.wanted:
+            self._restarted("recording", self.recording.run)
         self._restarted("drilling", self.drilling.run)
         self._restarted("operator", OperatorDoor(self._settings.data_dir, self.drilling, self.clock).run)
         self._restarted("plan", self._announce_plan, once=True)

@@ -210,7 +210,9 @@ class SubprocessCameraBank:
             key_frames_apart_s=facts["key_frames_apart_s"],
             live_codec=facts["live_codec"],
             live_note=facts["live_note"],
+            reached=facts["reached"],
             recording=facts["recording"],
+            recorded_since=_wall(facts["recorded_since"]) if facts["recorded_since"] else None,
             recorded_until=_wall(facts["recorded_until"]) if facts["recorded_until"] else None,
         )
 
@@ -218,7 +220,7 @@ class SubprocessCameraBank:
         now = self._clock.now()
         for camera, known in self._health.items():
             self._health[camera] = replace(
-                known, healthy=False, cause=cause, since=now, ring_s=0.0, ring_bytes=0
+                known, healthy=False, cause=cause, since=now, ring_s=0.0, ring_bytes=0, recording=cause
             )
 
     def _known(self, camera: str) -> str:

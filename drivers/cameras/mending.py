@@ -41,6 +41,9 @@ def mend(folder: Path) -> list[Facts]:
 def _closed(path: Path) -> Facts | None:
     try:
         size = whole_bytes(path)
+        if not size:  # its head, and no picture yet
+            path.unlink()
+            return None
         with path.open("r+b") as file:
             file.truncate(size)
             os.fsync(file.fileno())
@@ -67,14 +70,18 @@ def _closed(path: Path) -> Facts | None:
 
 
 def whole_bytes(path: Path) -> int:
-    """Up to where a fragmented MP4 is whole: its head, and each fragment with its data. Raises ``Malformed`` without any."""
+    """Up to where a fragmented MP4 is whole: its head, and each fragment with its data; 0 where not even one had begun.
+
+    Raises ``Malformed`` where there is more than a head and no whole fragment.
+    """
     whole, at, end = 0, 0, path.stat().st_size
-    headed, fragment = False, False
+    headed, fragment, begun = False, False, False
     with path.open("rb") as file:
         while at + 8 <= end:
             file.seek(at)
             head = file.read(16)
             size, kind = int.from_bytes(head[:4], "big"), head[4:8]
+            begun = begun or kind not in (b"ftyp", b"moov", b"free")
             if size == 1:
                 size = int.from_bytes(head[8:16], "big")
             if size < 8 or at + size > end:
@@ -86,7 +93,7 @@ def whole_bytes(path: Path) -> int:
                 fragment = True
             elif kind == b"mdat" and headed and fragment:
                 whole, fragment = at, False
-    if not whole:
+    if not whole and begun:
         raise Malformed(f"{end} bytes without one whole fragment")
     return whole
 

@@ -151,7 +151,8 @@ class Recorder:
         self.source = source
         self.folder = folder / source.id
         self.cause = ""
-        self.until_s: float | None = None
+        self.since_s: float | None = None  # the first frame of the file being written
+        self.until_s: float | None = None  # the newest frame written
         self.ending = False
         self._clock = clock
         self._offset_s = offset_s
@@ -280,6 +281,7 @@ class Recorder:
         # In the stream's own ticks until it is written; the file's are TICKS.
         lag = round(self._lag[1] * group.stream.tick_s * TICKS)
         self._writing = Recording(part, group, frames[0], self.source, lag)
+        self.since_s = self._writing.first_s
         self._pauses = []
         self._ends_at = next_boundary(start, self._offset_s, self._segment_s)
         return self._writing

@@ -5,6 +5,7 @@ One thread a camera. A camera that is silent, slow or lying costs its own thread
 
 from __future__ import annotations
 
+import errno
 import logging
 import random
 import re
@@ -69,11 +70,16 @@ def numbers_from() -> int:
     return max(1, int((time.time() - NUMBERS_SINCE) * 2))
 
 
-class Fallen(Exception):
-    """The session cannot go on; ``pause_s`` is how long to leave the camera alone, ``None`` for the usual back-off."""
+UNREACHED = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})
 
-    def __init__(self, cause: str, *, pause_s: float | None = None) -> None:
+
+class Fallen(Exception):
+    """The session cannot go on; ``pause_s`` is how long to leave the camera alone, ``None`` for the usual back-off. ``reached``
+    is false where nothing of the camera answered at all."""
+
+    def __init__(self, cause: str, *, pause_s: float | None = None, reached: bool = True) -> None:
         super().__init__(cause)
+        self.reached = reached
         self.cause = cause
         self.pause_s = pause_s
 
@@ -118,6 +124,7 @@ class Session:
         self.since_s = time.monotonic()
         self.sessions = 0
         self.refused = False
+        self.reached = True
         self.clock_offset_s: float | None = None
         self.video: VideoFormat | None = None
         self.sound: SoundFormat | None = None
@@ -174,6 +181,7 @@ class Session:
                 self._receive(address)
             except Fallen as exc:
                 cause, pause = exc.cause, exc.pause_s
+                self.reached = exc.reached
             except Exception as exc:  # a camera that breaks the code costs itself only, and is tried again
                 log.exception("camera %s: the session broke", self.id)
                 cause = f"unexpected {type(exc).__name__}: {scrub(str(exc))}"
@@ -361,10 +369,14 @@ def _fallen_opening(exc: av.FFmpegError, address: Address) -> Fallen:
     if isinstance(exc, av.error.HTTPNotFoundError):
         return Fallen(f"the camera has no stream at {scrub(address.url)} (404): check the path")
     if isinstance(exc, av.error.ConnectionRefusedError):
-        return Fallen(f"nothing listens at {where}: is the camera on, and is the port right?")
+        return Fallen(f"nothing listens at {where}: is the camera on, and is the port right?", reached=False)
     if isinstance(exc, (av.error.ExitError, av.error.TimeoutError)):
-        return Fallen(f"{where} takes the connection but sends nothing within {OPEN_TIMEOUT_S:.0f} s")
-    return Fallen(f"{where} cannot be opened: {scrub(exc.strerror or type(exc).__name__)}")
+        # Whether the connection was taken is not told: a host that is gone looks the same.
+        return Fallen(f"{where} sends nothing within {OPEN_TIMEOUT_S:.0f} s: is it there?", reached=False)
+    unreached = isinstance(exc, OSError) and exc.errno in UNREACHED
+    return Fallen(
+        f"{where} cannot be opened: {scrub(exc.strerror or type(exc).__name__)}", reached=not unreached
+    )
 
 
 def scrub(text: str) -> str:

@@ -300,6 +300,7 @@ class Worker:
             "healthy": fresh and not session.cause,
             "cause": session.cause or ("" if fresh else f"no frame for {FRESH_S:.0f} s"),
             "refused": session.refused,
+            "reached": session.reached,
             "since": self._clock.to_wall(session.since_s),
             "last_frame_at": None if newest_s is None else self._clock.to_wall(newest_s),
             "codec": picture.codec if picture else None,
@@ -314,6 +315,9 @@ class Worker:
             "key_frames_apart_s": session.ring.key_frames_apart_s(),
             "sound_missing": session.sound_missing,
             "recording": recording.cause if recording else None,
+            "recorded_since": self._clock.to_wall(recording.since_s)
+            if recording and recording.since_s
+            else None,
             "recorded_until": self._clock.to_wall(recording.until_s)
             if recording and recording.until_s
             else None,

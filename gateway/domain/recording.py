@@ -90,10 +90,14 @@ class MinuteLine:
         return 60_000 - self.covered_ms
 
 
-def segment_key(site: str, camera: str, start: datetime) -> str:
-    """Where a segment is kept: ``{site}/recordings/{camera}/{YYYY}/{MM}/{DD}/{HHMMSS}Z.mp4`` in UTC (API.md, "Objects")."""
+def segment_key(site: str, camera: str, start: datetime, number: int = 0) -> str:
+    """Where a segment is kept: ``{site}/recordings/{camera}/{YYYY}/{MM}/{DD}/{HHMMSS}Z.mp4`` in UTC (API.md, "Objects").
+
+    ``number`` tells those apart that begin within one second, where a stream was opened anew at once: ``…Z-1.mp4``.
+    """
     at = start.astimezone(UTC)
-    return f"{site}/recordings/{camera}/{at:%Y/%m/%d}/{at:%H%M%S}Z.mp4"
+    behind = f"-{number}" if number else ""
+    return f"{site}/recordings/{camera}/{at:%Y/%m/%d}/{at:%H%M%S}Z{behind}.mp4"
 
 
 def segment_boundary(after: datetime, offset_s: float) -> datetime:

@@ -171,7 +171,8 @@ def test_a_file_cut_anywhere_is_closed_up_to_its_last_whole_fragment(tmp_path: P
         found = mend(place)
         left = sorted(path.name for path in place.iterdir())
         if not found:
-            assert left == ["1772417700123.broken"]
+            assert left in ([], ["1772417700123.broken"])
+            assert left or length < 2000, "something was removed that may have been a picture"
             continue
         (facts,) = found
         assert left == ["1772417700123.json", "1772417700123.mp4"]

@@ -1,0 +1,347 @@
+"""Recording: finished files go from the spool into the object store and the ledger, and every gap is noted with its cause.
+
+A file is taken in this order: 1. *closed*: file and facts lie in the spool; 2. *stored*: the object store has the bytes;
+3. *registered*: row, hours and gaps, in one commit; 4. the spool forgets it. Each step can be done again, so a crash between any
+two loses nothing. While the store is away files wait in their order.
+
+A gap is noted within seconds of the last frame, with its cause as it stood then, and ends with the first frame of what follows;
+that every instant since a camera is recorded lies in a segment or in a gap is seen to once more as each file is registered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+
+from gateway.domain.errors import Refused, Unavailable
+from gateway.domain.fault import FaultKind
+from gateway.domain.ids import new_id
+from gateway.domain.plan import Site
+from gateway.domain.recording import SEAM, Gap, GapCause, Quality, Segment, segment_key
+from gateway.pausing import pause
+from gateway.ports import (
+    CameraBank,
+    CameraHealth,
+    Clock,
+    ClosedFile,
+    ObjectStore,
+    RecordedFiles,
+    Store,
+    Transaction,
+)
+
+log = structlog.get_logger(__name__)
+
+LOOK_EVERY_S = 1.0
+AGAIN_S = 10.0  # the spool is looked through although nobody said that there is more
+RETRY_S = 2.0
+#: Frames are written every half second, fragments are of 0.8 s and a camera's word comes every second; what is built is 10 s.
+GAP_AFTER = timedelta(seconds=5)
+SAME_SECOND_MOST = (
+    60  # files of one camera that begin within one second: a stream that is opened again and again
+)
+
+#: The named points of a file's way, in their order: what a test ends the process at.
+POINTS = ("segment.closed", "segment.stored", "segment.registered")
+
+Found = tuple[FaultKind, str]
+
+
+@dataclass(slots=True)
+class _Why:
+    """What kept a camera from being recorded when that was last so."""
+
+    cause: GapCause
+    detail: str
+
+
+class Recording:
+    """The stage. ``wake`` says that a file may be finished; ``run`` works until cancelled."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        objects: ObjectStore,
+        files: RecordedFiles,
+        cameras: CameraBank,
+        give_way: Callable[[Collection[str]], None],
+        site: Site,
+        reckoned: Callable[[], datetime],
+        allowed: Callable[[str], Quality | None],
+        passed: Callable[[str], None] = lambda _point: None,
+    ) -> None:
+        """``reckoned`` is now by a reckoning no wrong clock moves; ``allowed`` what may be recorded of a camera while room is
+        short, and ``give_way`` has these cameras recorded no longer; ``passed`` is told each of :data:`POINTS`."""
+        self._store, self._clock, self._objects, self._files = store, clock, objects, files
+        self._cameras, self._site, self._reckoned, self._allowed = cameras, site, reckoned, allowed
+        self._passed, self._give_way = passed, give_way
+        self._recorded = [camera.id for camera in site.cameras.values() if camera.continuous]
+        self._changed = asyncio.Event()
+        self._began_at = clock.now()
+        self._why: dict[str, _Why] = {}
+        self._ends: dict[str, datetime] = {}  # up to where each camera's ledger reaches
+        self._open: dict[str, Gap] = {}
+        self._gave_way: frozenset[str] = frozenset()
+        self.store_cause = ""
+        self.waiting = 0  # finished files that the store does not have yet
+
+    @property
+    def wanted(self) -> bool:
+        """Whether any camera is to be recorded."""
+        return bool(self._recorded)
+
+    @property
+    def causes(self) -> Mapping[Found, str]:
+        """What is wrong now; supervising makes faults of it."""
+        found: dict[Found, str] = {}
+        for camera, gap in self._open.items():
+            if gap.cause is not GapCause.STORE:  # that one is told by whoever measures the room
+                found[FaultKind.CAMERA, f"{camera} recording"] = (
+                    f"{self._where(camera)} has not been recorded since {gap.start:%H:%M:%S}Z ({gap.cause}): {gap.detail}"
+                )
+        if self.store_cause:
+            found[FaultKind.STORE, "recordings"] = (
+                f"{self.waiting} finished recording(s) wait on this box's disk in their order: {self.store_cause}"
+            )
+        return found
+
+    def wake(self) -> None:
+        """A file may be finished; carries nothing, may be lost."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        await self._retried(self._begin)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._take_files(), name="take recordings")
+            tasks.create_task(self._watch(), name="watch recording")
+
+    async def _begin(self) -> None:
+        now = self._clock.now()
+
+        def work(tx: Transaction) -> dict[str, datetime]:
+            for camera, (_, until) in tx.recordings.bounds().items():
+                if camera not in self._recorded and until is None:
+                    tx.recordings.close_gap(camera, now)
+                    tx.recordings.cease(camera, now)
+            ends: dict[str, datetime] = {}
+            for camera in self._recorded:
+                tx.recordings.begin(camera, now)
+                since, _ = tx.recordings.bounds()[camera]
+                last = tx.recordings.last(camera)
+                ends[camera] = max(since, last.end) if last is not None else since
+                for gap in tx.recordings.gaps(camera, ends[camera] - SEAM, now):
+                    if gap.end is None:  # of before; it ends with what is recorded next
+                        self._open[camera] = gap
+                    else:
+                        ends[camera] = max(ends[camera], gap.end)
+            return ends
+
+        self._ends = await self._store.write(work)
+
+    async def _retried(self, work: Callable[[], Any]) -> None:
+        while True:
+            try:
+                await work()
+                return
+            except Unavailable as exc:
+                log.error("recording.cannot_work", cause=exc.reason)
+                await self._clock.sleep(RETRY_S)
+
+    # Files.
+
+    async def _take_files(self) -> None:
+        while True:
+            self._changed.clear()
+            try:
+                files = await self._files.closed()
+                self.waiting = len(files)
+                for file in files:
+                    await self._take(file)
+                    self.waiting -= 1
+                self.store_cause = ""
+            except (Unavailable, Refused) as exc:
+                if exc.reason != self.store_cause:
+                    log.error("recording.waits", files=self.waiting, cause=exc.reason)
+                self.store_cause = exc.reason
+                await self._clock.sleep(RETRY_S)
+                continue
+            await pause(self._clock, AGAIN_S, self._changed)
+
+    async def _take(self, file: ClosedFile) -> None:
+        """Bring one file to where it belongs. Raises ``Unavailable`` while store, disk or database cannot take it."""
+        self._passed(POINTS[0])
+        key = await self._place(file)
+        if key is not None:
+            if not await self._stored(file, key):
+                await self._lost(file)
+                return
+            self._passed(POINTS[1])
+            await self._register(file, key)
+            self._passed(POINTS[2])
+        await self._files.forget(file)
+
+    async def _place(self, file: ClosedFile) -> str | None:
+        """The key it goes under: its second, with a number behind it where that is taken. ``None`` if it is registered."""
+
+        def look(tx: Transaction) -> str | None:
+            for number in range(SAME_SECOND_MOST):
+                key = segment_key(self._site.id, file.camera, file.start, number)
+                known = tx.recordings.at_key(key)
+                if known is None:
+                    return key
+                if known.sha256 == file.sha256:
+                    return None
+            raise Refused(f"{SAME_SECOND_MOST} recordings of {file.camera} begin at {file.start}")
+
+        return await self._store.read(look)
+
+    async def _stored(self, file: ClosedFile, key: str) -> bool:
+        """Put its bytes; true once they are there. A put consumes the file: after a crash only the store knows."""
+        if await asyncio.to_thread(file.path.exists):
+            await self._objects.put(key, file.path, sha256=file.sha256)
+            return True
+        return await self._objects.size(key) == file.bytes
+
+    async def _lost(self, file: ClosedFile) -> None:
+        """Neither here nor in the store: what was to be kept is a gap, by name."""
+        detail = f"{file.path.name} was recorded, and is neither on this box nor in the store any more"
+        log.error("recording.lost", camera=file.camera, file=file.path.name)
+        gap = self._gap(file.camera, file.start, file.end, _Why(GapCause.STORE, detail))
+        await self._store.write(lambda tx: tx.recordings.open_gap(gap))
+        await self._files.forget(file)
+
+    async def _register(self, file: ClosedFile, key: str) -> None:
+        now = self._clock.now()
+        age = max(timedelta(), now - file.end)
+        segment = Segment(
+            id=new_id("seg", now),
+            camera=file.camera,
+            start=file.start,
+            end=file.end,
+            frames=file.frames,
+            bytes=file.bytes,
+            key=key,
+            sha256=file.sha256,
+            stored_at=now,
+            quality=self._allowed(file.camera) or Quality.FULL,
+            reckoned_end=self._reckoned() - age,
+        )
+
+        def work(tx: Transaction) -> None:
+            last = tx.recordings.last(file.camera)
+            tx.recordings.add(segment)
+            tx.recordings.close_gap(file.camera, file.start)
+            reaches = self._ends.get(file.camera, file.start)
+            if last is not None:
+                reaches = max(reaches, last.end)
+            for gap in (*self._before(tx, file, reaches), *self._within(file)):
+                tx.recordings.open_gap(gap)
+
+        await self._store.write(work)
+        self._open.pop(file.camera, None)
+        self._ends[file.camera] = max(file.end, self._ends.get(file.camera, file.end))
+
+    def _before(self, tx: Transaction, file: ClosedFile, reaches: datetime) -> Sequence[Gap]:
+        """The hole between what the ledger reaches and this file, as far as no gap tells of it."""
+        for gap in tx.recordings.gaps(file.camera, reaches - SEAM, file.start + SEAM):
+            reaches = max(reaches, gap.end or file.start)
+        if file.start - reaches <= SEAM:
+            return ()
+        why = self._why.get(file.camera)
+        if reaches < self._began_at or why is None:
+            why = _Why(GapCause.GATEWAY, "the gateway or its camera process was not running, or only just")
+        return [self._gap(file.camera, reaches, file.start, why)]
+
+    def _within(self, file: ClosedFile) -> Sequence[Gap]:
+        why = _Why(GapCause.CAMERA, "no frames came for a moment")
+        return [self._gap(file.camera, start, end, why) for start, end in file.pauses]
+
+    def _gap(self, camera: str, start: datetime, end: datetime | None, why: _Why) -> Gap:
+        return Gap(
+            id=new_id("gap", self._clock.now()),
+            camera=camera,
+            start=start,
+            end=end,
+            cause=why.cause,
+            detail=why.detail,
+        )
+
+    # Gaps.
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                await self._look()
+            except Unavailable as exc:
+                log.error("recording.cannot_note", cause=exc.reason)
+            await self._clock.sleep(LOOK_EVERY_S)
+
+    async def _look(self) -> None:
+        now, health = self._clock.now(), self._cameras.health()
+        giving_way = frozenset(camera for camera in self._recorded if self._allowed(camera) is None)
+        if giving_way != self._gave_way:
+            self._gave_way = giving_way
+            self._give_way(giving_way)
+        for camera in self._recorded:
+            known = health.get(camera)
+            until = known.recorded_until if known is not None else None
+            reaches = max(until or self._ends[camera], self._ends[camera])
+            why = self._what_is_wrong(camera, known)
+            if why is not None:
+                self._why[camera] = why
+            lasting = self._open.get(camera)
+            if lasting is not None:
+                since = known.recorded_since if known is not None else None
+                if (
+                    since is not None
+                    and since > lasting.start
+                    and until is not None
+                    and now - until < GAP_AFTER
+                ):
+                    await self._end_gap(camera, since)
+            elif now - reaches >= GAP_AFTER and now - self._began_at >= GAP_AFTER:
+                why = why or _Why(GapCause.CAMERA, "no frames come")
+                if until is None or until < self._began_at:
+                    why = _Why(GapCause.GATEWAY, why.detail) if why.cause is GapCause.GATEWAY else why
+                await self._open_gap(camera, reaches, why)
+
+    async def _open_gap(self, camera: str, start: datetime, why: _Why) -> None:
+        gap = self._gap(camera, start, None, why)
+        await self._store.write(lambda tx: tx.recordings.open_gap(gap))
+        self._open[camera] = gap
+        log.warning("recording.gap", camera=camera, cause=why.cause.value, detail=why.detail)
+
+    async def _end_gap(self, camera: str, end: datetime) -> None:
+        await self._store.write(lambda tx: tx.recordings.close_gap(camera, end))
+        self._open.pop(camera, None)
+        self._ends[camera] = max(end, self._ends[camera])
+
+    def _what_is_wrong(self, camera: str, known: CameraHealth | None) -> _Why | None:
+        if camera in self._gave_way:
+            return _Why(GapCause.STORE, "the room is nearly used up, and this camera's new footage gives way")
+        if known is None:
+            return _Why(GapCause.GATEWAY, "the camera process does not know it")
+        if not known.reached:
+            return _Why(GapCause.NETWORK, known.cause)
+        if known.recording:
+            cause = GapCause.GATEWAY if known.recording == known.cause else GapCause.STORE
+            return _Why(cause, known.recording)
+        if not known.healthy:
+            return _Why(GapCause.CAMERA, known.cause)
+        return None
+
+    def _where(self, camera: str) -> str:
+        """The camera by name and place, for a person who has to go there."""
+        found = self._site.cameras.get(camera)
+        zone = self._site.zones.get(found.zone) if found is not None else None
+        if found is None or zone is None:
+            return camera
+        place = " ".join(str(part) for part in (zone.building, zone.name) if part)
+        return f"{found.name} ({camera}, {place})"
