@@ -13,6 +13,7 @@ _COMMANDS = {
     "button": ("simulators.button_cli", "press a panic button on an MQTT broker"),
     "centre": ("simulators.centre.cli", "take a school's alarms as the 110 centre does, and check all of it"),
     "campus": ("simulators.campus", "several cameras and a centre in one process"),
+    "faults": ("simulators.faults_cli", "play a plan of faults on all of them, made from a seed"),
 }
 _DESCRIPTION = """\
 Simulators of everything around a school's alarm gateway. Each speaks the wire and nothing else, so each
@@ -23,6 +24,7 @@ examples: a bench in three terminals
   campus-simulators campus --cameras 2            cameras and a centre; prints their addresses, open the page
   campus-gateway run --config SITE.yaml           or any other system under test, set to those addresses
   campus-simulators button --topic campus/p-301   press
+  campus-simulators faults --print --seed 7       a plan of faults for all of it, to be played with its addresses
 
 `campus-simulators COMMAND --help` has the options, the faults each can play, and what should happen then.
 """

@@ -26,13 +26,15 @@ _OF_NO_PLANE = ("link.", "site.", "fault.")
 
 @dataclass(slots=True, kw_only=True)
 class Waiting:
-    """One item on its way: what is given, and what came of it. `given` counts the answers it stood in."""
+    """One item on its way: what is given, and what came of it. `given` counts the answers it stood in, `again` those it
+    stands in although its outcome is known."""
 
     item: dict[str, Any]
     kind: str
     drill: bool
     sent: SentReply
     given: int = 0
+    again: int = 0
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -42,6 +44,7 @@ class AnswerBasket:
     def __init__(self, key: bytes) -> None:
         self._key = key
         self._waiting: dict[str, Waiting] = {}
+        self._repeated: list[Waiting] = []
         self._numbers = itertools.count(1)
         self._run = secrets.token_hex(4)
 
@@ -50,12 +53,15 @@ class AnswerBasket:
         """What has been put in and has no outcome yet."""
         return list(self._waiting.values())
 
-    def put(self, kind: str, alarm_id: str, word: str, body: dict[str, Any], *, drill: bool) -> Waiting:
-        """Put in one `reply` or `request`; its outcome will be in `.sent` once `.done` is set."""
+    def put(
+        self, kind: str, alarm_id: str, word: str, body: dict[str, Any], *, drill: bool, again: int = 0
+    ) -> Waiting:
+        """Put in one `reply` or `request`; its outcome will be in `.sent` once `.done` is set. It is then given `again`
+        so many times, which must change nothing."""
         item_id = f"{kind}-{self._run}-{next(self._numbers)}"
         sent = SentReply(word=word, body=body, sent_s=time.time(), item=item_id)
         item = {"id": item_id, "alarm": alarm_id, **body}
-        waiting = self._waiting[item_id] = Waiting(item=item, kind=kind, drill=drill, sent=sent)
+        waiting = self._waiting[item_id] = Waiting(item=item, kind=kind, drill=drill, sent=sent, again=again)
         return waiting
 
     def take(self, event: Event) -> bytes | None:
@@ -68,11 +74,16 @@ class AnswerBasket:
             if waiting.given >= GIVEN_AT_MOST:
                 waiting.sent.problem = f"no outcome was told after {waiting.given} answers"
                 self._end(waiting)
-        return json.dumps(given, ensure_ascii=False).encode() if may_go else None
+        repeated = [waiting for waiting in self._repeated if _may_go(waiting, event)]
+        for waiting in repeated[: MOST_IN_ONE_ANSWER - len(may_go[:MOST_IN_ONE_ANSWER])]:
+            waiting.again -= 1
+            given["replies" if waiting.kind == "reply" else "requests"].append(waiting.item)
+        self._repeated = [waiting for waiting in self._repeated if waiting.again]
+        return json.dumps(given, ensure_ascii=False).encode() if may_go or repeated else None
 
-    def headers(self, message_id: str, body: bytes) -> dict[str, str]:
-        """Standard Webhooks headers that bind `body` to the message it answers."""
-        timestamp_s = int(time.time())
+    def headers(self, message_id: str, body: bytes, *, now_s: float) -> dict[str, str]:
+        """Standard Webhooks headers that bind `body` to the message it answers, made at `now_s` (unix time)."""
+        timestamp_s = int(now_s)
         return {
             "webhook-id": message_id,
             "webhook-timestamp": str(timestamp_s),
@@ -93,6 +104,8 @@ class AnswerBasket:
             waiting.sent.status = taken if outcome.get("ok") is True else 409
             waiting.sent.answer, waiting.sent.answered_s = outcome, time.time()
             self._end(waiting)
+            if waiting.again:
+                self._repeated.append(waiting)
             done.append(waiting)
         return done
 

@@ -52,6 +52,11 @@ testing a system that sends alarms: what should happen
   --answer status --status 410     it goes on all the same, and its operator is told
   --answer drop | cut              it comes again; after cut it is a duplicate here
   --answer truncated|nonsense|html the message counts as received; the JSON ones are a fault at the school
+  --answer slow --bytes-per-s 20   the message counts as received; the sender waits for the rest no longer than its limit
+  --answer hang                    nothing is answered until it is changed: the sender gives up and tries again
+  --reorder-s 1                    every other message is overtaken by the next: the order is told by sequence
+  --clock-skew-s 900               every signature is refused as too old: nothing is received, and the sender says so
+  --repeat-replies 2               an operator who clicks again: replies change nothing the second time
   --delay-s 15                     the sender gives up after its own limit and tries again
   --conflict-on-duplicate          409 to a duplicate counts as received
   --refuse                         nobody listens; open it again on the page or by the control API
@@ -121,6 +126,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     faults.add_argument("--answer", choices=ANSWERS, default="normal", help="how messages are answered")
     faults.add_argument("--status", type=int, default=503, help="for --answer status (default %(default)s)")
     faults.add_argument("--retry-after-s", type=int, help="sent as Retry-After")
+    faults.add_argument("--bytes-per-s", type=int, default=20, help="for --answer slow (default %(default)s)")
+    faults.add_argument(
+        "--reorder-s",
+        type=float,
+        default=0.0,
+        help="every other message waits so long for the next one to overtake",
+    )
+    faults.add_argument("--clock-skew-s", type=float, default=0.0, help="by which its clock runs ahead")
+    faults.add_argument(
+        "--repeat-replies",
+        type=int,
+        default=0,
+        metavar="N",
+        help="every reply and request goes out N times more",
+    )
     faults.add_argument("--delay-s", type=float, default=0.0, help="before every answer")
     faults.add_argument("--count", type=int, help="only the next so many messages")
     faults.add_argument(
@@ -219,6 +239,10 @@ def run(args: argparse.Namespace) -> int:
             types=args.types,
             conflict_on_duplicate=args.conflict_on_duplicate,
             refuse=args.refuse,
+            bytes_per_s=args.bytes_per_s,
+            reorder_s=args.reorder_s,
+            clock_skew_s=args.clock_skew_s,
+            repeat_replies=args.repeat_replies,
         )
         put_faults = PutFaults(
             answer=args.put,

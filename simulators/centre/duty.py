@@ -16,6 +16,7 @@ import aiohttp
 
 from simulators.centre.answers import AnswerBasket
 from simulators.centre.events import Event
+from simulators.centre.faults import HEALTHY
 from simulators.centre.ledger import AlarmFile, Attempt, Entry, Evidence, Ledger, LiveLook, SentReply
 from simulators.centre.media import Kept, MediaShelf, look_live
 from simulators.centre.pushed import PushedMedia
@@ -57,6 +58,7 @@ class Duty:
         self._watch_live = watch_live and basket is None
         self._tell = tell
         self._call_tls = call_tls
+        self.faults = HEALTHY
         self.ledger = Ledger()
         self.pushed = PushedMedia(media_token, self.happened)
         self.changed = asyncio.Condition()
@@ -129,7 +131,7 @@ class Duty:
         given = json.loads(said)
         items = [item["id"] for item in (*given["replies"], *given["requests"])]
         await self.happened("given", type=event.type, message=event.id, items=items)
-        return said, self._basket.headers(event.id, said)
+        return said, self._basket.headers(event.id, said, now_s=time.time() + self.faults.clock_skew_s)
 
     @property
     def waiting(self) -> list[dict[str, Any]] | None:
@@ -264,7 +266,8 @@ class Duty:
     async def _send(self, alarm: AlarmFile, kind: str, word: str, body: dict[str, Any]) -> SentReply:
         assert self._http is not None
         if self._basket is not None:
-            waiting = self._basket.put(kind, alarm.id, word, body, drill=alarm.drill)
+            again = self.faults.repeat_replies
+            waiting = self._basket.put(kind, alarm.id, word, body, drill=alarm.drill, again=again)
             try:
                 async with asyncio.timeout(_OUTCOME_WITHIN_S):
                     await waiting.done.wait()
@@ -277,7 +280,13 @@ class Duty:
         if not may_have_token(url, self._schools):
             allowed = ", ".join(self._schools) or "loopback"
             raise ValueError(f"{url} may not have the school's token; allowed is {allowed}")
-        return await send(self._http, url if kind == "reply" else requests_url(url), self._token, word, body)
+        url = url if kind == "reply" else requests_url(url)
+        sent = await send(self._http, url, self._token, word, body)
+        for _ in range(self.faults.repeat_replies):
+            repeated = await send(self._http, url, self._token, word, body)
+            about: dict[str, Any] = {kind: word, "status": repeated.status, "problem": repeated.problem}
+            await self.happened(f"{kind}-repeated", alarm=alarm.id, **about)
+        return sent
 
     async def happened(self, what: str, at: Attempt | None = None, **about: Any) -> None:
         """Write a line into the journal and wake everybody who waits."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from simulators.centre.signatures import SignatureRefused, verify
 
 _TRUNCATED = b'{"replies": 5'
 _NONSENSE = b'{"replies": 5, "requests": {"colour": "blue"}, "weather": [null]}'
+_SLOW = b'{"weather": "' + b"." * 385 + b'"}'
 _HTML = "<!doctype html><title>登录</title><h1>请先登录 Please sign in</h1>".encode()
 
 
@@ -49,7 +51,7 @@ def examine(keys: Mapping[str, bytes], headers: Mapping[str, str], body: bytes, 
 
 def status_for(seen: Examined, faults: Faults, *, conflict: bool) -> int:
     """The status this POST is answered with; 0 means that the connection is reset instead."""
-    if faults.answer == "drop":
+    if faults.answer in ("drop", "hang"):
         return 0
     if faults.answer == "status":
         return faults.status
@@ -85,6 +87,8 @@ async def give_answer(
         return web.Response(body=_NONSENSE, content_type="application/json")
     if faults.answer == "html":
         return web.Response(body=_HTML, content_type="text/html")
+    if faults.answer == "slow":
+        return await _trickle(request, faults.bytes_per_s)
     if faults.answer == "cut":
         answer = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": "400"})
         await answer.prepare(request)
@@ -96,3 +100,17 @@ async def give_answer(
         status = 200 if status == 204 else status
         return web.Response(status=status, body=said, content_type="application/json", headers=headers)
     return web.Response(status=status)
+
+
+async def _trickle(request: web.Request, bytes_per_s: int) -> web.StreamResponse:
+    answer = web.StreamResponse(
+        headers={"Content-Type": "application/json", "Content-Length": str(len(_SLOW))}
+    )
+    await answer.prepare(request)
+    try:
+        for at in range(len(_SLOW)):
+            await answer.write(_SLOW[at : at + 1])
+            await asyncio.sleep(1 / bytes_per_s)
+    except ConnectionError:
+        pass  # whoever waited has had enough of it: that is what the fault is for
+    return answer

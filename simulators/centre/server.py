@@ -93,7 +93,9 @@ class SimulatedCentre:
             self.pushed.plan = PutPlan(put_faults)
         self._address = (listen, port)
         self._control_address = (control_listen, control_port)
-        self._faults = faults or HEALTHY
+        self._faults = self._duty.faults = faults or HEALTHY
+        self._changed = asyncio.Event()
+        self._overtaken: asyncio.Event | None = None
         self._tls = encryption.listen if encryption else None
         self._runner: web.AppRunner | None = None
         self._site: web.SockSite | None = None
@@ -171,7 +173,8 @@ class SimulatedCentre:
 
     async def misbehave(self, faults: Faults) -> None:
         """Change the faults. `refuse` closes the listener and resets every open connection of the school."""
-        before, self._faults = self._faults, faults
+        before, self._faults, self._duty.faults = self._faults, faults, faults
+        self._release()
         if faults.refuse and not before.refuse:
             await self._close_listener()
         elif before.refuse and not faults.refuse:
@@ -204,6 +207,7 @@ class SimulatedCentre:
 
     async def stop(self) -> None:
         """Close everything. Raises an exception group if a background task had failed unexpectedly."""
+        self._release()
         if self._runner is not None:
             await self._runner.cleanup()
         self._runner = self._site = None
@@ -230,7 +234,8 @@ class SimulatedCentre:
         arrived_s, arrived_monotonic_s = time.time(), time.monotonic()
         body = await request.read()
         headers = request.headers
-        seen = examine(self._keys, headers, body, now_s=arrived_s)
+        follower = await self._in_wrong_order() if self._faults.reorder_s else None
+        seen = examine(self._keys, headers, body, now_s=arrived_s + self._faults.clock_skew_s)
         kind = seen.event.type if seen.event else None
         faults = HEALTHY
         if self._faults.applies_to(kind):
@@ -253,14 +258,38 @@ class SimulatedCentre:
             duplicate=duplicate,
             status=status,
         )
+        changed = self._changed
         await self._duty.keep(seen.event, body, attempt)
+        if follower is not None:
+            follower.set()
+        if faults.answer == "hang":
+            await changed.wait()
         said: bytes | None = None
         own: dict[str, str] = {}
         if attempt.taken and seen.event is not None and faults.answer == "normal":
             said, own = await self._duty.answer_to(seen.event)
         return await give_answer(request, faults, status, seen.refusal, said=said, headers=own)
 
-    # --- telling
+    async def _in_wrong_order(self) -> asyncio.Event | None:
+        """Wait to be overtaken; or, if another message waits for that, return what lets it go on."""
+        if self._overtaken is not None:
+            follower, self._overtaken = self._overtaken, None
+            return follower
+        overtaken = self._overtaken = asyncio.Event()
+        try:
+            await asyncio.wait_for(overtaken.wait(), self._faults.reorder_s)
+        except TimeoutError:
+            if self._overtaken is overtaken:  # nobody came
+                self._overtaken = None
+        return None
+
+    def _release(self) -> None:
+        """Let go of everything that waits for a fault to end."""
+        self._changed.set()
+        self._changed = asyncio.Event()
+        overtaken, self._overtaken = self._overtaken, None
+        if overtaken is not None:
+            overtaken.set()
 
 
 def bind(host: str, port: int) -> tuple[socket.socket, tuple[str, int]]:

@@ -195,3 +195,52 @@ def test_an_answer_secret_that_signs_messages_is_refused() -> None:
     for taken in (LIVE, DRILL):
         with pytest.raises(ValueError, match="answer secret"):
             SimulatedCentre(secret=LIVE, drill_secret=DRILL, token="t", answer_secret=taken)
+
+
+def test_a_centre_that_repeats_itself_gives_an_item_again_after_its_outcome() -> None:
+    """The same item, id included, stands in so many answers more than it had to, and the operator is told its outcome once."""
+
+    async def test(school: School, centre: SimulatedCentre) -> None:
+        await centre.misbehave(Faults(repeat_replies=2))
+        await school.send(centre.url, school.raised(1))
+        saying = asyncio.create_task(centre.reply("alm_1", "accepted"))
+        await asyncio.sleep(0)
+        (item,) = (await asked(school, centre.url, beat(school, 1)))["replies"]
+        outcome = {"id": item["id"], "ok": True, "reason": None, "state": "accepted", "request": None}
+        after = [
+            (await asked(school, centre.url, beat(school, n, *([outcome] if n == 2 else []))))["replies"]
+            for n in range(2, 6)
+        ]
+        assert after == [[item], [item], [], []]
+        assert (await saying).status == 200
+        assert len(centre.alarms["alm_1"].replies) == 1
+
+    run(test)
+
+
+def test_a_centre_whose_clock_is_wrong_signs_its_answers_with_that_time() -> None:
+    """Four minutes ahead its answers still count for the published library; their timestamp is the wrong clock's."""
+
+    async def test(school: School, centre: SimulatedCentre) -> None:
+        await centre.misbehave(Faults(clock_skew_s=240.0))
+        await school.send(centre.url, school.raised(1))
+        saying = asyncio.create_task(centre.reply("alm_1", "accepted"))
+        await asyncio.sleep(0)
+        envelope = beat(school, 1)
+        body, at = json.dumps(envelope), datetime.now(UTC)
+        headers = {
+            "Content-Type": "application/cloudevents+json",
+            "webhook-id": envelope["id"],
+            "webhook-timestamp": str(int(at.timestamp())),
+            "webhook-signature": Webhook(LIVE).sign(envelope["id"], at, body),
+        }
+        async with (
+            aiohttp.ClientSession() as http,
+            http.post(centre.url, data=body, headers=headers) as answer,
+        ):
+            Webhook(ANSWER).verify(await answer.text(), dict(answer.headers))
+            ahead_s = int(answer.headers["webhook-timestamp"]) - at.timestamp()
+        assert ahead_s == pytest.approx(240, abs=3)
+        saying.cancel()
+
+    run(test)

@@ -156,7 +156,7 @@ def test_wrong_arguments(words: list[str], env: dict[str, str], said: str) -> No
     assert done.stdout == b""
 
 
-@pytest.mark.parametrize("command", ["camera", "button", "centre", "campus"])
+@pytest.mark.parametrize("command", ["camera", "button", "centre", "campus", "faults"])
 def test_help(command: str) -> None:
     """Every command explains itself, with examples."""
     done = subprocess.run(
