@@ -101,7 +101,8 @@ class LocalObjects:
         await asyncio.to_thread(remove)
 
     async def keys(self, prefix: str) -> list[str]:
-        return await asyncio.to_thread(lambda: sorted(k for k in self._all() if k.startswith(prefix)))
+        folder = self.root / prefix.rpartition("/")[0]  # no other can hold a key with that beginning
+        return await asyncio.to_thread(lambda: sorted(k for k in self._all(folder) if k.startswith(prefix)))
 
     async def check(self) -> None:
         probe = f"probe-{secrets.token_hex(8)}"
@@ -119,10 +120,12 @@ class LocalObjects:
             for left in self.root.rglob(TEMPORARY + "*"):
                 left.unlink()
 
-    def _all(self) -> Iterator[str]:
-        for path in self.root.rglob("*"):
-            if path.is_file() and not path.name.startswith(TEMPORARY):
-                yield path.relative_to(self.root).as_posix()
+    def _all(self, below: Path) -> Iterator[str]:
+        for folder, _, names in os.walk(below):
+            place = Path(folder).relative_to(self.root)
+            for name in names:
+                if not name.startswith(TEMPORARY):
+                    yield (place / name).as_posix()
 
     def _put_bytes(self, key: str, data: bytes) -> None:
         with _mapped(f"storing {key}"):

@@ -197,8 +197,9 @@ def _share(share: HourShare) -> dict[str, Any]:
 
 
 def _segment(row: Row[Any]) -> Segment:
-    values = {name: row._mapping[name] for name in _SEGMENT}
-    return Segment(**(values | {"quality": Quality(values["quality"])}))
+    values = {name: getattr(row, name) for name in _SEGMENT}
+    values["quality"] = Quality(values["quality"])
+    return Segment(**values)
 
 
 def _gap(row: Row[Any]) -> Gap:
