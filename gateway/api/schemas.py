@@ -326,6 +326,47 @@ class TrustedOut(BaseModel):
     confirmed_by: str | None
 
 
+class MinuteOut(BaseModel):
+    minute: At
+    covered_ms: int = Field(description="Of 60000.")
+    frames: int
+    bytes: int
+    segments: list[str]
+    gaps: list[str]
+
+
+class SegmentOut(BaseModel):
+    id: str
+    start: At = Field(alias="from")
+    end: At = Field(alias="to")
+    frames: int
+    bytes: int
+    key: str
+    sha256: str
+    version: str | None
+    locked_until: At | None
+    quality: str
+
+
+class GapOut(BaseModel):
+    id: str
+    start: At = Field(alias="from")
+    end: At | None = Field(alias="to", description="Null while it lasts.")
+    cause: str = Field(description="camera, network, gateway or store.")
+    detail: str
+
+
+class RecordingsOut(BaseModel):
+    camera: str
+    start: At = Field(alias="from")
+    end: At = Field(alias="to")
+    recorded_since: At
+    recorded_until: At | None = Field(description="Null while it is to be recorded.")
+    minutes: list[MinuteOut]
+    segments: list[SegmentOut]
+    gaps: list[GapOut]
+
+
 class RetentionOut(BaseModel):
     retention_days: int
     start: At = Field(alias="from")

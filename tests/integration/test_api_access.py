@@ -13,7 +13,18 @@ import pytest
 from gateway.domain.alarm import Drill, State
 from gateway.domain.drill import DrillWindow
 from gateway.domain.holding import Hold
-from tests.support.http_face import CAMERA, EVERYONE, OTHER, TOKEN_OF, Face, listed_playlist, on_face
+from gateway.domain.recording import Segment, segment_key
+from storage.sql.store import SqlTransaction
+from tests.support.http_face import (
+    CAMERA,
+    EVERYONE,
+    OTHER,
+    START,
+    TOKEN_OF,
+    Face,
+    listed_playlist,
+    on_face,
+)
 
 OPERATOR = {"name": "王警官", "unit": "110"}
 REPLY = {"reply": "accepted", "operator": OPERATOR}
@@ -22,6 +33,13 @@ DECISION = {"by": {"name": "李老师", "unit": "第三中学"}, "reason": "核�
 CLOCK = {"now": "2026-03-02T10:15:07+08:00", **DECISION}
 HOLD = {"from": "2026-03-02T10:00:00+08:00", "to": "2026-03-02T11:00:00+08:00", **DECISION}
 
+SPAN = urlencode(
+    {
+        "from": (START - timedelta(minutes=3)).isoformat(),
+        "to": (START - timedelta(minutes=1)).isoformat(),
+        "reason": "核查",
+    }
+)
 #: method, path, body, roles that are let in: API.md.
 TABLE = [
     ("GET", "/api/v1/site", None, EVERYONE),
@@ -43,6 +61,13 @@ TABLE = [
     ("POST", "/api/v1/drills/drl_1/notes", {"text": "演练"}, ("guard", "technician")),
     ("GET", "/api/v1/access-register", None, ("inspector",)),
     ("GET", "/api/v1/access-register/proof?size=1&line=1", None, ("inspector",)),
+    (
+        "GET",
+        f"/api/v1/cameras/{CAMERA}/recordings?{SPAN}",
+        None,
+        ("guard", "technician", "inspector"),
+    ),
+    ("GET", f"/api/v1/cameras/{CAMERA}/export?{SPAN}", None, ("technician", "inspector")),
     ("GET", "/api/v1/retention", None, ("technician", "inspector")),
     ("POST", "/api/v1/retention/clock", CLOCK, ("technician",)),
     ("GET", "/api/v1/holds", None, ("technician", "inspector")),
@@ -81,6 +106,23 @@ async def prepared(face: Face) -> str:
         end=until,
     )
     await face.store.write(lambda tx: tx.holds.place(hold))
+    segment = Segment(
+        id="seg_1",
+        camera=CAMERA,
+        start=START - timedelta(minutes=2),
+        end=START - timedelta(minutes=1),
+        frames=1500,
+        bytes=3,
+        key=segment_key("jms-no3-middle", CAMERA, START),
+        sha256="ab" * 32,
+        stored_at=START,
+    )
+
+    def record(tx: SqlTransaction) -> None:
+        tx.recordings.begin(CAMERA, START - timedelta(minutes=5))
+        tx.recordings.add(segment)
+
+    await face.store.write(record)
     item = await face.add_evidence(b"picture")
     face.cameras.playlists[CAMERA] = listed_playlist()
     face.cameras.parts["init-0.mp4"] = b"init"

@@ -110,6 +110,7 @@ async def test_the_description_is_valid_and_whole(face: Face) -> None:
     assert set(document["paths"]) == {
         *(f"/api/v1/{name}" for name in ("site", "cameras", "points", "faults", "quarantine", "alarms")),
         *(f"/api/v1/alarms/{{alarm}}{tail}" for tail in ("", "/replies", "/requests", "/notes")),
+        *(f"/api/v1/cameras/{{camera}}{tail}" for tail in ("/export", "/recordings")),
         *("/api/v1/access-register", "/api/v1/access-register/proof"),
         *("/api/v1/retention", "/api/v1/retention/clock"),
         *(f"/api/v1/holds{tail}" for tail in ("", "/{hold}/review", "/{hold}/release")),
@@ -143,7 +144,7 @@ async def test_unknown_paths_and_methods_are_problems(face: Face) -> None:
         "/",
         "/api/v1",
         "/api/v1/events",
-        f"/api/v1/cameras/{CAMERA}/recordings",
+        f"/api/v1/cameras/{CAMERA}/recording",
         "/x/../y",
     ):
         answer = await face.ask(path, role="technician")

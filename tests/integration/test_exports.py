@@ -21,6 +21,7 @@ import pytest
 
 from gateway.cli import main
 from gateway.domain.recording import Gap, GapCause, Segment, segment_key
+from storage.sql.store import SqlTransaction
 from tests.support.http_face import OTHER, Answer, Face, on_face
 from tests.support.processes import tool
 
@@ -310,3 +311,45 @@ async def test_an_export_needs_room_and_says_how_much(face: Face) -> None:
     assert answer.problem == "refused"
     assert "ask for a shorter span" in answer.json["detail"]
     assert not list((face.directory / "exports").iterdir())
+
+
+@on_face
+async def test_what_exists_is_told_minute_by_minute_with_gaps_and_their_causes(face: Face) -> None:
+    """Seconds covered, frames, objects, and why the rest is missing; a guard has to say why they look, and it is registered."""
+    face.clock.at = TEN + timedelta(minutes=4)
+    bounds = TEN - timedelta(minutes=1)
+    gap = Gap(
+        id="gap_1",
+        camera=OTHER,
+        start=TEN + timedelta(seconds=64),
+        end=TEN + timedelta(seconds=124),
+        cause=GapCause.CAMERA,
+        detail="no frame for 5 s",
+    )
+
+    def fill(tx: SqlTransaction) -> None:
+        tx.recordings.begin(OTHER, bounds)
+        tx.recordings.open_gap(gap)
+
+    await face.store.write(fill)
+    for at_s in (0, 60, 124):
+        await recorded(face, at_s, b"a film")
+    path = f"/api/v1/cameras/{OTHER}/recordings"
+    span = {"from": (TEN - timedelta(hours=1)).isoformat(), "to": (TEN + timedelta(minutes=10)).isoformat()}
+    assert (await face.ask(path, role="guard", params=span)).status == 422
+    found = (await face.ask(path, role="guard", params={**span, "reason": "核查"})).json
+    told = [(m["covered_ms"], m["frames"], len(m["segments"]), m["gaps"]) for m in found["minutes"]]
+    assert told == [
+        (0, 0, 0, []),
+        (4000, 100, 1, []),
+        (4000, 100, 1, ["gap_1"]),
+        (4000, 100, 1, ["gap_1"]),
+        (0, 0, 0, []),
+    ]
+    assert [each["cause"] for each in found["gaps"]] == ["camera"]
+    assert found["segments"][0]["key"].endswith("020000Z.mp4")
+    (line,) = (await face.ask("/api/v1/access-register", role="inspector")).json["lines"]
+    assert (line["act"], line["content"], line["reason"]) == ("viewed", f"recordings of {OTHER}", "核查")
+    assert (await face.ask("/api/v1/cameras/none/recordings", role="inspector", params=span)).status == 404
+    longer = {**span, "to": (TEN + timedelta(hours=26)).isoformat()}
+    assert (await face.ask(path, role="inspector", params=longer)).status == 422

@@ -228,7 +228,6 @@ def test_a_copy_that_cannot_be_written_leaves_the_former_one(tmp_path: Path) -> 
 def test_what_is_not_built_is_said_with_its_line(tmp_path: Path) -> None:
     """Nothing legal is silently ignored: each finding names key and line and what happens instead."""
     text = changed(
-        ("    record: continuous", "    record: continuous\n    audio: true"),
         ("format: zigbee2mqtt", "format: esphome"),
         ("    mqtt:\n      topic: campus/gate", "    onvif_input: {camera: cam-gate, token: a}"),
         (
@@ -240,7 +239,6 @@ def test_what_is_not_built_is_said_with_its_line(tmp_path: Path) -> None:
     loaded = load(tmp_path, text)
     findings = unbuilt(loaded.site, loaded.places)
     assert {finding.key for finding in findings} == {
-        "cameras[0].record",
         "points[0].mqtt.format",
         "points[1].onvif_input",
         "storage.when_full",
@@ -257,7 +255,7 @@ def test_stores_that_are_not_built_stop_the_start(tmp_path: Path) -> None:
     """Without a place to keep its records the gateway cannot run: that finding blocks; S3 is built."""
     loaded = load(tmp_path, OTHER_STORES)
     found = {finding.key: finding.blocking for finding in unbuilt(loaded.site)}
-    assert found == {"cameras[0].record": False, "storage.database": True}
+    assert found == {"storage.database": True}
 
 
 def test_a_site_file_without_surprises_has_nothing_unbuilt(tmp_path: Path) -> None:
