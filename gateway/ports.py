@@ -200,7 +200,7 @@ class Spool(Protocol):
         """The file's SHA-256, or ``None`` if it is not there."""
 
     async def clear(self, but: Collection[str]) -> list[str]:
-        """Make the place ready, and remove every file but those; returns what was removed."""
+        """Make the place ready, and remove every file but those; returns what was removed. Folders are left alone."""
 
     def no_room(self) -> str:
         """Why nothing more should be kept here; empty while there is room. Never blocks for long."""

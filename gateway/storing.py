@@ -43,12 +43,13 @@ class Storing:
         self._no_room, self._probe = no_room, probe
         self._store_cause = ""
         self._watched_cause = ""
+        self._spool_cause = ""
         self._held_bytes = 0
 
     @property
     def cause(self) -> str:
         """Why evidence waits, or can no longer be captured."""
-        return self._store_cause or self._watched_cause or self._full()
+        return self._store_cause or self._watched_cause or self._spool_cause or self._full()
 
     async def watch(self) -> None:
         """Ask the store for nothing now and then, so that one that is away is a fault before the next alarm."""
@@ -71,10 +72,15 @@ class Storing:
         return self._spool.no_room()
 
     async def restart(self) -> None:
-        """Remove what a run that ended left half made; what was captured stays."""
+        """Remove what a run that ended left half made; what was captured stays. A spool that fails ends nothing: what can be
+        kept without it is."""
         wanted = await self._store.read(lambda tx: tx.evidence.wanted(0))
         kept = {item.file_name for _, item in wanted if item.captured}
-        gone = await self._spool.clear(kept)
+        try:
+            gone = await self._spool.clear(kept)
+        except Unavailable as exc:
+            self._spool_refuses(exc.reason)
+            return
         if kept or gone:
             log.info("spool.taken_up", captured=len(kept), half_made=len(gone))
 
@@ -182,8 +188,9 @@ class Storing:
         try:
             await self._spool.keep(item.file_name, data)
         except Unavailable as exc:
-            log.error("spool.refused", evidence_id=item.id, cause=exc.reason)
+            self._spool_refuses(exc.reason)
             return False
+        self._spool_cause = ""
         await self._captured(item)
         return True
 
@@ -208,6 +215,11 @@ class Storing:
     def _done(self, item: Evidence) -> Evidence:
         self._store_cause = self._watched_cause = ""
         return replace(item, state=EvidenceState.STORED, stored_at=self._clock.now())
+
+    def _spool_refuses(self, cause: str) -> None:
+        if cause != self._spool_cause:
+            log.error("spool.refused", cause=cause)
+        self._spool_cause = cause
 
     def _away(self, cause: str) -> None:
         if cause != self._store_cause:

@@ -32,6 +32,9 @@ class Spool:
 
     async def keep(self, name: str, data: bytes) -> None:
         def write() -> None:
+            self.folder.mkdir(
+                parents=True, exist_ok=True
+            )  # a full disk may have had no room for it at the start
             fresh = self.folder / f"{HALF_WRITTEN}{name}"
             try:
                 with fresh.open("wb") as file:
@@ -66,7 +69,8 @@ class Spool:
     async def clear(self, but: Collection[str]) -> list[str]:
         def remove() -> list[str]:
             self.folder.mkdir(parents=True, exist_ok=True)
-            gone = [file for file in self.folder.iterdir() if file.name not in but]
+            # Folders are not ours: a disk of its own has its lost+found here.
+            gone = [file for file in self.folder.iterdir() if file.name not in but and not file.is_dir()]
             for file in gone:
                 file.unlink()
             return [file.name for file in gone]

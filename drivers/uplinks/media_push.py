@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from gateway.domain.errors import Unavailable
+from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.message import Answer
 from gateway.domain.upload import Put, Upload
 
@@ -180,7 +180,7 @@ class MediaPush:
                 headers = {"Upload-Offset": str(start), "Upload-Complete": "?1"}
             else:
                 headers = {"Repr-Digest": digest_field(upload.sha256)}
-        except Unavailable as exc:
+        except (Refused, Unavailable) as exc:
             return _unread(exc.reason)
         headers["Content-Digest"] = digest_field(sha256)
         limit = asyncio.timeout(CONNECT_S + STALLED_S)

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 
-from gateway.domain.errors import Unavailable
+from gateway.domain.errors import Refused, Unavailable
 
 PIECE_BYTES = 64 * 1024
 
@@ -68,6 +68,6 @@ class Streamed(Payload):
                     self._moved()
                     await writer.write(data)
                     self._moved()
-        except Unavailable as exc:
+        except (Refused, Unavailable) as exc:
             self.failure = exc.reason
             raise

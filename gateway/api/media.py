@@ -123,6 +123,13 @@ class Sending(Response):
         self._span, self._size = span, size
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._send(scope, receive, send)
+        except Refused as error:
+            log.warning("media.store_unavailable", key=self._item.key, reason=error.reason)
+            raise unavailable("The store cannot give the item now; try again.") from None
+
+    async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         start, end = self._span
         async with self._parts.objects.read(self._item.key or "", start, end) as read:
             await send(

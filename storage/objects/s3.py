@@ -66,6 +66,7 @@ class S3Objects:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._calls: S3Calls | None = None
         self._began_at = clock.now()
+        self._begun: set[str] = set()  # uploads of this run: the store's clock may be behind ours
         self._tidied = False
 
     async def start(self) -> None:
@@ -179,6 +180,7 @@ class S3Objects:
         """An upload in parts: completed at the end, given up if anything fails, so that no parts stay behind unseen."""
         media_type = _media_type(key)
         upload = await self._tried(lambda s3: s3.begin(key, sha256, media_type))
+        self._begun.add(upload)
         parts: list[Part] = []
         try:
             yield upload, parts
@@ -190,6 +192,8 @@ class S3Objects:
         except BaseException:
             self._writing.later(lambda: self._s3().abort(key, upload))
             raise
+        finally:
+            self._begun.discard(upload)
 
     async def _found(self, key: str, size: int, sha256: str) -> str | None:
         """``None`` if the key is free, ``"same"`` if these bytes are there, ``"torn"`` if a put of ours was cut and the
@@ -218,7 +222,8 @@ class S3Objects:
     def _tidy(self) -> None:
         """Have the store forget what uploads of earlier runs left: unfinished parts cost room and are never listed."""
         for key, upload, began_at in self._s3().uploads(self.address.prefix):
-            if began_at is not None and began_at < self._began_at and key.startswith(self.address.prefix):
+            earlier = began_at is not None and began_at < self._began_at and upload not in self._begun
+            if earlier and key.startswith(self.address.prefix):
                 log.info("s3.unfinished_upload_removed", key=key)
                 self._s3().abort(key, upload)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -372,6 +374,37 @@ def test_parts_that_an_earlier_run_left_are_removed_and_nobody_elses(ceph: S3Sto
         within_s=10,
         what="our own unfinished upload is gone",
     )
+
+
+def test_a_store_whose_clock_is_behind_loses_no_upload_under_way(ceph: S3Store) -> None:
+    """By the store's clock the upload began before this run: it is nevertheless not taken for one that an earlier run left."""
+    bucket = ceph.bucket()
+    store = ceph.objects(bucket)
+    store._began_at += timedelta(minutes=9)
+    read, beside = stream_of(LARGE), False
+
+    async def story() -> None:
+        async def piece(size: int) -> bytes:
+            nonlocal beside
+            if not beside and ceph.unfinished(bucket) == [KEY]:
+                beside = True
+                await store.put_bytes("beside.jpg", b"picture")
+                await asyncio.to_thread(tidied.wait, 10)
+            return await read(size)
+
+        assert await store.put_stream(KEY, piece) == (len(LARGE), digest(LARGE))
+
+    tidied, tidy = threading.Event(), store._tidy
+
+    def tidying() -> None:
+        tidy()
+        tidied.set()
+
+    store._tidy = tidying  # type: ignore[method-assign]
+    run(story())
+    assert beside
+    assert tidied.is_set()
+    assert ceph.content(bucket) == {KEY: LARGE, "beside.jpg": b"picture"}
 
 
 def test_a_stream_that_breaks_off_leaves_no_parts(ceph: S3Store) -> None:

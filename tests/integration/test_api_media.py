@@ -7,13 +7,15 @@ import base64
 import hashlib
 import random
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 import pytest
 
 from gateway.api.media import PIECE_BYTES
-from gateway.domain.errors import Unavailable
+from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.evidence import EvidenceState, Kind
 from tests.support.http_face import EVERYONE, TOKEN_OF, Face, on_face
 
@@ -210,6 +212,26 @@ async def test_a_store_that_is_away_is_said_without_its_secrets(face: Face) -> N
     answer = await face.ask(link)
     assert (answer.status, answer.problem, answer.headers["retry-after"]) == (503, "unavailable", "9")
     assert b"secret" not in answer.body
+
+
+@on_face
+async def test_a_store_that_lets_nobody_in_is_said_without_its_secrets(face: Face) -> None:
+    """Refused when the item is looked for, or only when it is read: the caller is to try again, and learns no more."""
+    link = await prepared(face)
+
+    async def refused(key: str) -> int | None:
+        raise Refused("secret endpoint: AccessDenied")
+
+    @asynccontextmanager
+    async def refusing(key: str, start: int = 0, end: int | None = None) -> AsyncIterator[object]:
+        raise Refused("secret endpoint: AccessDenied")
+        yield
+
+    for name, call in (("read", refusing), ("size", refused)):
+        setattr(face.objects, name, call)
+        answer = await face.ask(link)
+        assert (answer.status, answer.problem) == (503, "unavailable")
+        assert b"secret" not in answer.body
 
 
 @on_face

@@ -20,6 +20,7 @@ from aiohttp import web
 
 from drivers.uplinks import media_push, streaming
 from drivers.uplinks.media_push import MediaPush
+from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.message import Outcome
 from gateway.domain.upload import Put, Upload
 from simulators.centre import SimulatedCentre
@@ -264,6 +265,33 @@ def test_altered_evidence_never_arrives_as_complete(tmp_path: Path) -> None:
     done = run(story())
     assert (done.whole, done.unread, bodies) == (False, True, [])
     assert "not what its record says" in done.answer.detail
+
+
+@pytest.mark.parametrize("kept", [0, 1_000_000], ids=["the whole", "the rest"])
+@pytest.mark.parametrize("error", [Refused, Unavailable])
+def test_a_store_that_gives_nothing_is_named_and_not_the_path(
+    tmp_path: Path, error: type[Refused | Unavailable], kept: int
+) -> None:
+    """The object store is away, or lets nobody in any longer: an answer that says so, also where the rest is asked for."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        if request.method == "HEAD":
+            return web.Response(headers={"Upload-Offset": str(kept), "Upload-Complete": "?0"})
+        await request.read()
+        return web.Response(status=201)
+
+    @asynccontextmanager
+    async def read(start: int, end: int) -> AsyncIterator[Callable[[int], Awaitable[bytes]]]:
+        raise error("SignatureDoesNotMatch")
+        yield never_waits  # type: ignore[unreachable]
+
+    async def story() -> Put:
+        async with stranger(answer) as url, uplink_to(url) as uplink:
+            return await uplink.put(upload(CLIP), read, resume=kept > 0, give_way=never_waits)
+
+    done = run(story())
+    assert (done.whole, done.unread, done.answer.status) == (False, True, None)
+    assert "the object store: SignatureDoesNotMatch" in done.answer.detail
 
 
 def test_a_receiver_that_stops_reading_costs_one_attempt(

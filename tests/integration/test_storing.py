@@ -100,6 +100,15 @@ def test_what_was_captured_outlives_a_kill_while_the_store_is_away(tmp_path: Pat
     run(story())
 
 
+async def _put_and_on_record(y: Yard) -> set[str]:
+    """Keys of what lies in the store and is on record as captured. An item may be put without that: its row came after the
+    database had begun to refuse."""
+    stored = await y.objects.keys("")
+    both = {i.key for i in await y.items() if i.captured and i.key in stored}
+    assert both
+    return {key for key in both if key}
+
+
 def test_a_kill_between_object_and_row_loses_no_instant(tmp_path: Path) -> None:
     """The object is stored and the row that says so is not: after the restart it is found by the row that says captured."""
 
@@ -112,8 +121,7 @@ def test_a_kill_between_object_and_row_loses_no_instant(tmp_path: Path) -> None:
 
             objects.after_put = no_row_follows
             await y.press(during_next_at=None, cameras=("cam-a",))
-            stored = await objects.keys("")
-            assert stored
+            stored = await _put_and_on_record(y)
         objects.after_put = lambda: None
         async with yard(tmp_path, clock=ManualClock(LATER), objects=objects) as y:
             await y.clock.advance(30)
@@ -132,7 +140,7 @@ def test_while_the_store_cannot_tell_whether_it_has_it_nothing_is_given_up(tmp_p
         async with yard(tmp_path, objects=objects) as y:
             objects.after_put = lambda: setattr(y.store, "refuse", 1000)
             await y.press(during_next_at=None, cameras=("cam-a",))
-            stored = await objects.keys("")
+            stored = await _put_and_on_record(y)
         objects.after_put = lambda: None
         objects.refusing = "not now"
         async with yard(tmp_path, clock=ManualClock(LATER), objects=objects) as y:
@@ -255,6 +263,43 @@ def test_with_neither_room_nor_store_memory_is_bounded_and_what_is_dropped_is_na
             await y.clock.advance(5)
             kept = {i.id for i in stills} - {i.id for i in dropped}
             _complete([i for i in await y.items() if i.id in kept])
+
+    run(story())
+
+
+def test_what_is_not_ours_in_the_spool_stops_nothing(tmp_path: Path) -> None:
+    """A folder, such as the lost+found of a disk of its own, stays where it is, and evidence is stored as ever."""
+
+    async def story() -> None:
+        (tmp_path / "spool" / "lost+found").mkdir(parents=True)
+        (tmp_path / "spool" / ".new-half").write_bytes(b"half")
+        async with yard(tmp_path) as y:
+            await y.press(during_next_at=None)
+            await y.clock.advance(60)
+            _complete(await y.items())
+            assert [each.name for each in y.spool.iterdir()] == ["lost+found"]
+            assert y.gathering.store_cause == ""
+
+    run(story())
+
+
+def test_a_spool_that_fails_from_the_start_costs_no_still_and_is_told(tmp_path: Path) -> None:
+    """A file lies where the spool should be: a fault says so, stills go to the store from memory, and once it is out of the way
+    everything is as ever, without a restart."""
+
+    async def story() -> None:
+        (tmp_path / "spool").write_bytes(b"in the way")
+        async with yard(tmp_path) as y:
+            assert "spool: File exists" in y.gathering.store_cause
+            await y.press(during_next_at=None)
+            await y.clock.advance(60)
+            _complete([i for i in await y.items() if i.kind is Kind.STILL])
+            assert "spool: " in y.gathering.store_cause
+            (tmp_path / "spool").unlink()
+            await y.press("alm_2", point="p-2", during_next_at=None)
+            await y.clock.advance(60)
+            _complete(await y.items("alm_2"))
+            assert y.gathering.store_cause == ""
 
     run(story())
 

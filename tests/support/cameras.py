@@ -61,7 +61,10 @@ class ScriptedCameras:
         await self._gate("clip", camera, start)
         await self._clock.sleep((end - self._clock.now()).total_seconds())
         data = f"mp4 {camera} {start.isoformat()} {end.isoformat()}".encode()
-        target.write_bytes(data)  # noqa: ASYNC240 - a few bytes
+        try:
+            target.write_bytes(data)  # noqa: ASYNC240 - a few bytes
+        except OSError as exc:  # as the real one says it
+            raise Unavailable(f"writing {target.name}: {exc.strerror}") from exc
         return ClipTaken(
             start=start,
             end=end,
