@@ -46,12 +46,11 @@ def _storage(site: Site) -> Iterator[Complaint]:
         yield _later(
             ("storage", "database"), "PostgreSQL", "nothing could be kept: write sqlite:FILE", blocking=True
         )
-    if "when_full" in storage.model_fields_set:
+    if "when_full" in storage.model_fields_set and "substream" in storage.when_full:
         yield _later(
             ("storage", "when_full"),
-            ", ".join(storage.when_full),
-            "nothing is recorded that could give way: a full disk raises a fault, and evidence that finds no room is "
-            "named in the manifest",
+            "substream",
+            "a camera's second stream is never recorded: that step changes nothing, and the next one follows",
         )
 
 

@@ -23,7 +23,7 @@ from gateway.domain.fault import Fault
 from gateway.domain.holding import Hold
 from gateway.domain.liveness import Seen
 from gateway.domain.message import Answer, Message, Outcome
-from gateway.domain.recording import Gap, Segment
+from gateway.domain.recording import Gap, Quality, Segment
 from gateway.domain.register import Act, Head, RegisterLine, WrittenLine
 from gateway.domain.trust import TrustedTime
 from gateway.domain.upload import Put, Upload
@@ -225,6 +225,7 @@ class ClosedFile:
     bytes: int
     sha256: str
     path: Path
+    quality: Quality = Quality.FULL
     pauses: Sequence[tuple[datetime, datetime]] = ()
 
 

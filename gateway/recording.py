@@ -71,14 +71,15 @@ class Recording:
         objects: ObjectStore,
         files: RecordedFiles,
         cameras: CameraBank,
-        give_way: Callable[[Collection[str]], None],
+        give_way: Callable[[Collection[str], Collection[str]], None],
         site: Site,
         reckoned: Callable[[], datetime],
         allowed: Callable[[str], Quality | None],
         passed: Callable[[str], None] = lambda _point: None,
     ) -> None:
         """``reckoned`` is now by a reckoning no wrong clock moves; ``allowed`` what may be recorded of a camera while room is
-        short, and ``give_way`` has these cameras recorded no longer; ``passed`` is told each of :data:`POINTS`."""
+        short, and ``give_way`` has cameras recorded no longer, or by their key frames only; ``passed`` is told each of
+        :data:`POINTS`."""
         self._store, self._clock, self._objects, self._files = store, clock, objects, files
         self._cameras, self._site, self._reckoned, self._allowed = cameras, site, reckoned, allowed
         self._passed, self._give_way = passed, give_way
@@ -230,7 +231,7 @@ class Recording:
             key=key,
             sha256=file.sha256,
             stored_at=now,
-            quality=self._allowed(file.camera) or Quality.FULL,
+            quality=file.quality,
             reckoned_end=self._reckoned() - age,
         )
 
@@ -285,10 +286,9 @@ class Recording:
 
     async def _look(self) -> None:
         now, health = self._clock.now(), self._cameras.health()
-        giving_way = frozenset(camera for camera in self._recorded if self._allowed(camera) is None)
-        if giving_way != self._gave_way:
-            self._gave_way = giving_way
-            self._give_way(giving_way)
+        allowed = {camera: self._allowed(camera) for camera in self._recorded}
+        self._gave_way = frozenset(camera for camera, quality in allowed.items() if quality is None)
+        self._give_way(self._gave_way, [c for c, quality in allowed.items() if quality is Quality.KEYFRAMES])
         for camera in self._recorded:
             known = health.get(camera)
             until = known.recorded_until if known is not None else None

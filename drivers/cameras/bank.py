@@ -58,6 +58,7 @@ class SubprocessCameraBank:
         recorded = [spec.id for spec in specs if spec.record and recordings is not None]
         self._offset_s = {id_: stagger_s(n, len(recorded)) for n, id_ in enumerate(recorded)}
         self._giving_way: frozenset[str] = frozenset()
+        self._keys_only: frozenset[str] = frozenset()
         self._specs = {spec.id: spec for spec in specs}
         self._ring_s = ring_s
         self._ring_bytes = ring_bytes_total // max(1, len(specs))
@@ -153,12 +154,13 @@ class SubprocessCameraBank:
             "folder": str(self._recordings),
             "offset_s": self._offset_s[camera] * self._segment_s / SEGMENT_S,
             "segment_s": self._segment_s,
+            "keys_only": camera in self._keys_only,
         }
 
-    def give_way(self, cameras: Collection[str]) -> None:
-        """Record these no longer, and all others that are to be recorded again."""
-        if self._giving_way != frozenset(cameras):
-            self._giving_way = frozenset(cameras)
+    def give_way(self, stopped: Collection[str], keys_only: Collection[str] = ()) -> None:
+        """Record those no longer, of these only the key frames, and everything of all others that are to be recorded."""
+        if (self._giving_way, self._keys_only) != (frozenset(stopped), frozenset(keys_only)):
+            self._giving_way, self._keys_only = frozenset(stopped), frozenset(keys_only)
             self._link.send(self._configuration(self._specs))
 
     def _address_changed(self, camera: str, found: Found | None, cause: str) -> None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gateway.domain.errors import Unavailable
+from gateway.domain.recording import Quality
 from gateway.ports import ClosedFile
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ def _read(path: Path) -> ClosedFile | None:
             bytes=int(facts["bytes"]),
             sha256=str(facts["sha256"]),
             path=path.with_suffix(".mp4"),
+            quality=Quality.KEYFRAMES if facts.get("keys_only") else Quality.FULL,
             pauses=tuple((_wall(a), _wall(b)) for a, b in facts["pauses"]),
         )
     except (ValueError, KeyError, TypeError) as exc:

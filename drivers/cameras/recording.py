@@ -39,6 +39,7 @@ below the 2 s that are allowed."""
 PAUSE_S = 1.0
 """A pause between frames that is told (and more than four frames' time, for slow cameras)."""
 
+LONGEST_GROUP_S = 10.0
 AFTER_TROUBLE_S = 5.0
 NICE = 3
 
@@ -128,9 +129,10 @@ class Recording(Writing):
 
 @dataclass(slots=True)
 class _Place:
-    """How far the ring was read."""
+    """How far the ring was read. What is kept of a group is decided as it begins."""
 
     group: Group
+    keys_only: bool
     index: int = 0
 
 
@@ -154,6 +156,8 @@ class Recorder:
         self.since_s: float | None = None  # the first frame of the file being written
         self.until_s: float | None = None  # the newest frame written
         self.ending = False
+        self.keys_only = False
+        self._keys_only = False  # as of the file being written
         self._clock = clock
         self._offset_s = offset_s
         self._segment_s = segment_s
@@ -209,7 +213,7 @@ class Recorder:
             groups = ring.groups()
             if not groups:
                 return False
-            place = self._place = _Place(groups[-1])
+            place = self._place = _Place(groups[-1], self.keys_only)
         group = place.group
         whole = group.after is not None or group is not ring.open_group()
         frames = list(group.frames)
@@ -217,10 +221,9 @@ class Recorder:
             self._place = None
             self._close()
             return True
-        new = frames[place.index :]
-        if not whole:
-            new = self._ready(group, frames, place.index)
-        if new:
+        if place.keys_only:
+            self._write_key(group, place, frames)
+        elif new := frames[place.index :] if whole else self._ready(group, frames, place.index):
             self._write(group, new, first=place.index == 0)
             place.index += len(new)
         if not whole:
@@ -228,8 +231,13 @@ class Recorder:
         if group.after is None:
             self._close()  # the stream ended, and nothing follows on it
             return False
-        self._place = _Place(group.after)
+        self._place = _Place(group.after, self.keys_only)
         return True
+
+    def _write_key(self, group: Group, place: _Place, frames: list[Frame]) -> None:
+        if frames and place.index == 0:
+            self._write(group, frames[:1], first=True)
+        place.index = len(frames)
 
     def _ready(self, group: Group, frames: list[Frame], index: int) -> list[Frame]:
         """Of a group that still grows: what may be written now, so that no frame yet to come is to be shown before it.
@@ -259,7 +267,7 @@ class Recorder:
             if not first:  # a file begins with a key frame
                 return
             writing = self._begin(group, frames)
-        elif begins_s - writing.last_s > max(PAUSE_S, 4 * group.run.interval_s):
+        elif begins_s - writing.last_s > self._pause_s(group):
             self._pauses.append((writing.last_s + group.run.interval_s, begins_s))
         writing.add(group, frames, float("inf"))
         self.until_s = writing.last_s
@@ -268,9 +276,19 @@ class Recorder:
         return (
             writing.epoch != group.epoch
             or writing.video is not group.stream
-            or begins_s - writing.last_s > max(PAUSE_S, 4 * group.run.interval_s)
+            or self._place_keys_only() is not self._keys_only
+            or begins_s - writing.last_s > self._pause_s(group)
             or self._clock.to_wall(begins_s) >= self._ends_at
         )
+
+    def _place_keys_only(self) -> bool:
+        return self._place is not None and self._place.keys_only
+
+    def _pause_s(self, group: Group) -> float:
+        """How far apart frames are that have a pause between them."""
+        if self._keys_only:
+            return max(PAUSE_S, 2.5 * (self.source.ring.key_frames_apart_s() or LONGEST_GROUP_S))
+        return max(PAUSE_S, 4 * group.run.interval_s)
 
     def _begin(self, group: Group, frames: list[Frame]) -> Recording:
         if self._lag is None or self._lag[0] != group.epoch:
@@ -281,6 +299,7 @@ class Recorder:
         # In the stream's own ticks until it is written; the file's are TICKS.
         lag = round(self._lag[1] * group.stream.tick_s * TICKS)
         self._writing = Recording(part, group, frames[0], self.source, lag)
+        self._keys_only = self._place_keys_only()
         self.since_s = self._writing.first_s
         self._pauses = []
         self._ends_at = next_boundary(start, self._offset_s, self._segment_s)
@@ -303,6 +322,7 @@ class Recorder:
             "width": picture.width,
             "height": picture.height,
             "clock": writing.clock,
+            "keys_only": self._keys_only,
             "pauses": [[self._clock.to_wall(a), self._clock.to_wall(b)] for a, b in self._pauses],
         }
         self._closed(seal(self.folder, self._stem, facts))
@@ -368,6 +388,13 @@ class Recorders:
                 threading.Thread(target=self._work, name="recording", daemon=True).start()
                 threading.Thread(target=self._sync, name="recording-sync", daemon=True).start()
         self._changed.set()
+
+    def keys_only(self, camera: str, only: bool) -> None:
+        """Whether only its key frames are kept; begins with the next group of pictures, and a file of its own."""
+        with self._lock:
+            turn = self._turns.get(camera)
+            if turn is not None:
+                turn.recorder.keys_only = only
 
     def stop(self, camera: str) -> None:
         """Record it no longer: its file is closed, soon."""

@@ -163,6 +163,7 @@ class Worker:
             ),
             mend=lambda: mend(folder / session.id),
         )
+        self._recorders.keys_only(session.id, wanted["keys_only"])
 
     def _segment_closed(self, facts: Message) -> None:
         self._send({"segment": facts})

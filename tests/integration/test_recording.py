@@ -279,3 +279,31 @@ def test_a_camera_that_gives_way_is_a_gap_of_the_store_and_comes_back(tmp_path: 
             await school.check()
 
     asyncio.run(story())
+
+
+def test_while_room_is_short_only_key_frames_are_kept_and_said_to_be(tmp_path: Path) -> None:
+    """A file of its own with a picture a second, which is no gap; and everything again when there is room."""
+
+    async def story() -> None:
+        async with simulated() as camera, recording(tmp_path, camera) as school:
+            await school.until(lambda segments, _: len(segments) >= 1, 20, "a segment")
+            school.allowed["cam"] = Quality.KEYFRAMES
+            await school.until(
+                lambda segments, _: sum(s.quality is Quality.KEYFRAMES for s in segments) >= 2,
+                30,
+                "key frames",
+            )
+            school.allowed.clear()
+            count = len((await school.ledger())[0])
+            await school.until(
+                lambda segments, _: len(segments) > count + 1 and segments[-1].quality is Quality.FULL,
+                25,
+                "all",
+            )
+            segments, gaps = await school.ledger()
+            sparse = [one for one in segments if one.quality is Quality.KEYFRAMES]
+            for one in sparse:
+                assert one.frames <= (one.end - one.start).total_seconds() + 2
+            assert {gap.cause for gap in gaps} <= {GapCause.GATEWAY}
+
+    asyncio.run(story())

@@ -234,7 +234,7 @@ def test_what_is_not_built_is_said_with_its_line(tmp_path: Path) -> None:
             "  webhook:",
             "  media: push\n  media_url: https://m.example\n  media_token: {env: MEDIA_TOKEN}\n  webhook:",
         ),
-        ("  retention_days: 30", "  when_full: [stop]"),
+        ("  retention_days: 30", "  when_full: [substream, stop]"),
     )
     loaded = load(tmp_path, text)
     findings = unbuilt(loaded.site, loaded.places)
