@@ -1,4 +1,4 @@
-"""Checking: whether the ledger, the objects and the record of deletions say the same, and keep floor and ceiling.
+"""Checking: whether ledger, objects, register and the record of deletions say the same, and keep floor and ceiling.
 
 Functions that look and change nothing; each yields what it finds, the worst cases first in :class:`Grade`. They read in pages, so
 that a month of many cameras is looked at in little memory.
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 
+from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.holding import held, kept_until, overdue_before
+from gateway.domain.merkle import root_of
 from gateway.domain.recording import SEGMENT_S, Segment, hour_shares
 from gateway.domain.recording import holes as holes_of
 from gateway.ports import ObjectStore, Store, Transaction
@@ -169,3 +171,79 @@ async def _segments(
     ):
         yield page
         after = page[-1].start
+
+
+async def register(store: Store) -> AsyncIterator[Finding]:
+    """Lines of the access register that were altered or taken out: by its own hash and number, and all by the root."""
+    leaves: list[bytes] = []
+    after = 0
+    while page := await store.read(lambda tx, after=after: tx.register.lines(after=after, limit=PAGE)):  # type: ignore[misc]
+        for line in page:
+            if line.number != after + 1:
+                missing = f"{after + 1}" if line.number == after + 2 else f"{after + 1} to {line.number - 1}"
+                yield Finding(grade=Grade.LOST, what="lines of the register are missing", about=missing)
+            if not line.sound:
+                yield Finding(
+                    grade=Grade.LOST, what="a line of the register is altered", about=str(line.number)
+                )
+            after = line.number
+            leaves.append(line.leaf)
+    head = await store.read(lambda tx: tx.register.head())
+    if len(leaves) != head.size:
+        detail = f"{len(leaves)} lines, {head.size} were written"
+        yield Finding(
+            grade=Grade.LOST, what="lines of the register are missing", about="the end", detail=detail
+        )
+    elif root_of(leaves) != head.root:
+        yield Finding(
+            grade=Grade.LOST, what="the register is not the one whose head was signed", about="the whole"
+        )
+
+
+async def evidence(store: Store, objects: ObjectStore, site: str) -> AsyncIterator[Finding]:
+    """Stills and clips without their object, or with one of another size; and objects of alarms that nobody knows of."""
+    left = {key for plane in ("alarms", "drills") for key in await objects.keys(f"{site}/{plane}/")}
+    after = 0
+    while page := await store.read(lambda tx, after=after: tx.evidence.kept(after, PAGE)):  # type: ignore[misc]
+        after = page[-1][0]
+        for _, item in page:
+            there, key = item.key in left, item.key or ""
+            left.discard(key)
+            if not there:
+                yield Finding(
+                    grade=Grade.LOST, what="the object is missing", about=key, detail=f"evidence {item.id}"
+                )
+            elif (size := await objects.size(key)) != item.bytes:
+                detail = f"{size} bytes, {item.bytes} on record"
+                yield Finding(grade=Grade.LOST, what="the object is altered", about=key, detail=detail)
+    for key in sorted(left):
+        yield Finding(grade=Grade.SUSPICIOUS, what="an object that is on no record", about=key)
+
+
+async def hashes(
+    store: Store, objects: ObjectStore, told: Callable[[int, int], None]
+) -> AsyncIterator[Finding]:
+    """Objects whose bytes are not those on record: reads everything that is kept. ``told`` hears how much of how much."""
+    wanted: list[tuple[str, str, int]] = []
+    for camera in await store.read(lambda tx: tx.recordings.cameras()):
+        async for page in _segments(store, camera):
+            wanted += [(one.key, one.sha256, one.bytes) for one in page]
+    after = 0
+    while items := await store.read(lambda tx, after=after: tx.evidence.kept(after, PAGE)):  # type: ignore[misc]
+        after = items[-1][0]
+        wanted += [(i.key or "", i.sha256 or "", i.bytes or 0) for _, i in items]
+    whole, done = sum(size for _, _, size in wanted), 0
+    for key, sha256, size in wanted:
+        digest = hashlib.sha256()
+        try:
+            async with objects.read(key) as piece:
+                while data := await piece(1 << 20):
+                    digest.update(data)
+        except (Unavailable, Refused) as exc:
+            yield Finding(grade=Grade.LOST, what="the object cannot be read", about=key, detail=exc.reason)
+        else:
+            if digest.hexdigest() != sha256:
+                detail = f"SHA-256 {digest.hexdigest()}, {sha256} on record"
+                yield Finding(grade=Grade.LOST, what="the object is altered", about=key, detail=detail)
+        done += size
+        told(done, whole)

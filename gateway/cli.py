@@ -32,7 +32,15 @@ _EPILOG = """examples:
   campus-gateway run --config school.yaml      the gateway itself
   campus-gateway drill --config school.yaml --point p-gate
                                                does an alarm of that point reach the centre?
+  campus-gateway fsck --config school.yaml     is everything that is kept what the records say?
   campus-gateway verify EXPORT.zip --key KEY   is an export what the box signed?
+"""
+
+_FSCK = """\
+Checks what is kept and what is on record against each other: every minute since a camera is recorded is a segment or a gap with
+its cause; every segment and every item of evidence has its object, and every object its row; nothing unheld is beyond its
+ceiling; every deletion has its record, after its floor, vouched for by the register; no line of the register was altered or
+taken out. With --hashes the bytes of every object too, which reads all of it. Changes nothing; may run beside the gateway.
 """
 
 
@@ -96,6 +104,22 @@ def _parser() -> argparse.ArgumentParser:
 
     certificates = commands.add_parser("certs", help="a small CA for a school that has none; renewals")
     certs.add_arguments(certificates)
+
+    check_all = commands.add_parser(
+        "fsck",
+        help="hold ledger, objects, register and deletions against each other",
+        description=_FSCK,
+        epilog="exit code: 0 all is well; 1 something is suspicious; 2 something is lost or altered; 3 it could not be checked",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _site_arguments(check_all)
+    check_all.add_argument(
+        "--hashes", action="store_true", help="read every object and hold its SHA-256 against the record"
+    )
+    check_all.add_argument(
+        "--json", action="store_true", help="one JSON line for each finding, and one for the end"
+    )
+    check_all.set_defaults(command=_fsck)
 
     verify = commands.add_parser(
         "verify",
@@ -261,6 +285,17 @@ def _drill(args: argparse.Namespace) -> int:
         print(f"campus-gateway drill: {exc.reason}", file=sys.stderr)
         return EXIT_REFUSED
     return 0 if received else EXIT_FAILED
+
+
+def _fsck(args: argparse.Namespace) -> int:
+    from gateway import fsck
+
+    try:
+        settings = resolve(load_site(args.config, os.environ), args.data_dir)
+    except SiteRefused as refused:
+        print(refused, file=sys.stderr)
+        return fsck.EXIT_CANNOT
+    return fsck.run(settings, args)
 
 
 def _demo(args: argparse.Namespace) -> int:

@@ -194,13 +194,16 @@ class Exporting:
     async def _fetch(self, one: Segment, copy: Path) -> None:
         """Bring a recording here. ``Malformed`` if it is not what the ledger has, ``Unavailable`` if the store is away."""
         digest = hashlib.sha256()
-        if await self._objects.size(one.key) is None:
-            raise Malformed(f"{one.key} is not in the store")
-        with copy.open("wb") as file:
-            async with self._objects.read(one.key) as piece:
-                while data := await piece(PIECE_BYTES):
-                    digest.update(data)
-                    await asyncio.to_thread(file.write, data)
+        try:
+            if await self._objects.size(one.key) is None:
+                raise Malformed(f"{one.key} is not in the store")
+            with copy.open("wb") as file:
+                async with self._objects.read(one.key) as piece:
+                    while data := await piece(PIECE_BYTES):
+                        digest.update(data)
+                        await asyncio.to_thread(file.write, data)
+        except Refused as exc:  # the store lets nobody in: its trouble, not the caller's
+            raise Unavailable("the store of recordings cannot be read now") from exc
         if digest.hexdigest() != one.sha256:
             raise Malformed(f"{one.key} is not what was recorded: its SHA-256 is {digest.hexdigest()}")
 

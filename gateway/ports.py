@@ -481,6 +481,9 @@ class EvidenceRows(Protocol):
     def untold(self, limit: int) -> list[Evidence]:
         """Items stored and not told to the centre, the first of them in the order in which they were asked for."""
 
+    def kept(self, after: int, limit: int) -> list[tuple[int, Evidence]]:
+        """Items stored and not deleted whose number is above ``after``, by number."""
+
     def due(self, before: datetime, after: int, limit: int) -> list[tuple[int, Evidence]]:
         """Items stored whose span ended before then and whose number is above ``after``, by number: of drills, and of alarms
         all holds of which were released."""

@@ -91,6 +91,10 @@ class SqlEvidence:
         )
         return [_evidence(row) for row in self._c.execute(query.order_by(table.c.n).limit(limit))]
 
+    def kept(self, after: int, limit: int) -> list[tuple[int, Evidence]]:
+        query = select(table).where(table.c.state == EvidenceState.STORED.value, table.c.n > after)
+        return [(row.n, _evidence(row)) for row in self._c.execute(query.order_by(table.c.n).limit(limit))]
+
     def due(self, before: datetime, after: int, limit: int) -> list[tuple[int, Evidence]]:
         query = select(table).where(
             table.c.state == EvidenceState.STORED.value,

@@ -80,4 +80,9 @@ class SqlRegister:
 
 
 def _line(row: Row[Any]) -> WrittenLine:
-    return WrittenLine(number=row.n, body=bytes(row.body), leaf=bytes(row.leaf))
+    return WrittenLine(number=row.n, body=_bytes(row.body), leaf=_bytes(row.leaf))
+
+
+def _bytes(value: bytes | str) -> bytes:
+    """What a stranger's hand has put there may be text: it is shown as an altered line, not as a failure of ours."""
+    return value.encode() if isinstance(value, str) else bytes(value)
