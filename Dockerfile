@@ -14,6 +14,7 @@ COPY drivers drivers
 COPY storage storage
 COPY config config
 COPY simulators simulators
+COPY verifier verifier
 RUN /opt/build/bin/python -m hatchling build -t wheel -d /wheel \
     && /opt/campus-gateway/bin/pip install --no-deps --no-index /wheel/*.whl
 

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("gateway", "drivers", "storage", "config", "simulators")
+PACKAGES = ("gateway", "drivers", "storage", "config", "simulators", "verifier")
 
 #: What no commit holds, for a tree that came without git's own folder: .gitignore's entries.
 _NEVER_COMMITTED = frozenset(
