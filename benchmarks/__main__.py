@@ -6,12 +6,12 @@ import os
 import platform
 import sys
 
-from benchmarks import at_rest, evidence, press_to_alert
+from benchmarks import at_rest, coverage, evidence, many_alarms, press_to_alert, recording, retention_sweep
 
 
 def main() -> None:
     print(f"Python {platform.python_version()}, {platform.machine()}, {os.cpu_count()} cores")
-    for module in (press_to_alert, evidence, at_rest):
+    for module in (press_to_alert, evidence, many_alarms, at_rest, recording, retention_sweep, coverage):
         print(f"\n== {module.__name__} (load before: {', '.join(f'{x:.2f}' for x in os.getloadavg())})")
         sys.stdout.flush()
         module.main()
