@@ -19,7 +19,7 @@ from gateway.ports import Clock, Signer, Store, Transaction
 log = structlog.get_logger(__name__)
 
 #: An opening that goes on is registered once; after so long without a request the next one is another opening.
-IDLE_S = {Act.VIEWED: 600.0, Act.WATCHED: 60.0}
+IDLE_S = {Act.VIEWED: 600.0, Act.WATCHED: 60.0, Act.NAMED: 600.0}
 RETRY_S = 1.0
 MOST_WAITING = 10_000
 

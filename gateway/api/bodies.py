@@ -56,6 +56,12 @@ class OperatorBody(Body):
     unit: Words
 
 
+class ViewerBody(Body):
+    """Who watches the live picture, as the page asks."""
+
+    name: Words
+
+
 class ReplyBody(Body):
     """What the centre says of an alarm. ``reason`` is required for rejected and closed."""
 

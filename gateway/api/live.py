@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from gateway.api.access import EVERYONE, Entry, live_entry, parts_of
+from gateway.api.bodies import ViewerBody
 from gateway.api.describing import roled
 from gateway.api.page import error_page, player_page, wants_page
 from gateway.api.parts import ApiParts
@@ -54,6 +56,23 @@ async def page(request: Request, camera: str) -> Response:
     expires_at = entry.expires_at or _entry_expiry(parts, entry)
     signed = parts.links.query(live_path(camera, PLAYLIST), expires_at=expires_at, alarm=entry.alarm)
     return player_page(parts.site, known, f"{quote(camera)}/{PLAYLIST}?{signed}")
+
+
+@router.post(
+    "/live/{camera}",
+    summary="Say who watches",
+    status_code=204,
+    response_class=Response,
+    **roled(EVERYONE, 404, 422, link=True),
+)
+async def viewer(request: Request, camera: str, body: ViewerBody) -> Response:
+    """To the page's own address. The name stands in the register beside the opening, with the unit the link was given to."""
+    entry = await live_entry(request, EVERYONE)
+    parts = parts_of(request)
+    _known(parts, camera)
+    who = replace(entry.who(parts), name=body.name)
+    await parts.registering.opened(Act.NAMED, who, camera, alarm=entry.alarm or None)
+    return Response(None, 204)
 
 
 @router.get(

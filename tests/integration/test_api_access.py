@@ -76,6 +76,7 @@ TABLE = [
     ("POST", "/api/v1/holds/hld_1/release", DECISION, ("technician",)),
     ("GET", "/media/EVIDENCE", None, EVERYONE),
     ("GET", f"/live/{CAMERA}", None, EVERYONE),
+    ("POST", f"/live/{CAMERA}", {"name": "王五"}, EVERYONE),
     ("GET", f"/live/{CAMERA}/index.m3u8", None, EVERYONE),
     ("GET", f"/live/{CAMERA}/init-0.mp4", None, EVERYONE),
     ("GET", "/metrics", None, ("technician", "inspector")),

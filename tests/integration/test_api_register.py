@@ -162,3 +162,24 @@ async def test_only_another_site_file_is_a_change(face: Face) -> None:
     for sha256 in ("aa", "aa", "bb", "bb", "aa"):
         await face.parts.registering.configured(sha256)
     assert [line["content"] for line in await lines(face)] == ["aa", "bb", "aa"]
+
+
+@on_face
+async def test_a_name_the_page_asked_for_stands_beside_the_opening(face: Face) -> None:
+    """By the page's own link, with the unit it was given to; an empty name, or a link that was altered, is none."""
+    await face.add_alarm()
+    face.cameras.playlists[CAMERA] = listed_playlist()
+    link = face.live_link(f"/live/{CAMERA}")
+    assert (await face.say(link, {"name": " "}, role=None)).status == 422
+    assert (
+        await face.say(link.replace("signature=", "signature=A"), {"name": "王警官"}, role=None)
+    ).status == 403
+    assert (await face.say(link, {"name": "王警官"}, role=None)).status == 204
+    (line,) = await lines(face)
+    assert (line["act"], line["name"], line["unit"], line["content"], line["alarm"]) == (
+        "named",
+        "王警官",
+        "市公安局 110 指挥中心",
+        CAMERA,
+        "alm_1",
+    )

@@ -74,7 +74,8 @@ async def until_live(bank: SubprocessCameraBank, within_s: float = 20.0) -> None
 
 
 def test_a_signed_link_is_a_moving_picture(tmp_path: Path) -> None:
-    """The page plays the camera's own stream with its time, asks nobody else, names its link to nobody, and says in words when
+    """The page plays the camera's own stream with its time, registers the name it asks for, asks nobody else, names its link to
+    nobody, and says in words when
     the camera goes, comes back, when the camera process dies, and when the link ends."""
     chromium()
     errors: list[str] = []
@@ -90,6 +91,16 @@ def test_a_signed_link_is_a_moving_picture(tmp_path: Path) -> None:
         await page.wait_for_function(LATER_THAN, arg=at + 2)
         size = await page.evaluate("[video.videoWidth, video.videoHeight]")
         assert size == [640, 360]
+        await page.locator("#name").fill("王警官")
+        await page.locator("#viewer button").click()
+        await page.wait_for_function(
+            "() => document.getElementById('registered').textContent.includes('已登记')"
+        )
+        register = (await face.ask("/api/v1/access-register", role="inspector")).json["lines"]
+        assert {(line["act"], line["name"]) for line in register} == {
+            ("watched", "name not given"),
+            ("named", "王警官"),
+        }
         told = datetime.fromisoformat(await page.locator("#clock").get_attribute("datetime"))
         assert abs((datetime.now(UTC) - told).total_seconds()) < 15, (
             "the picture's own time, a few seconds ago"

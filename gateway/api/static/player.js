@@ -132,6 +132,24 @@
     video.play().catch(function () {});
   }
 
+  // The name goes to the page's own address, whose signature says by whose link it was opened.
+  const viewer = document.getElementById("viewer");
+  viewer.addEventListener("submit", function (event) {
+    event.preventDefault();
+    const registered = document.getElementById("registered");
+    fetch(location.href, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ name: viewer.elements.name.value.trim() }),
+    }).then(function (answer) {
+      if (!answer.ok) throw new Error(String(answer.status));
+      registered.textContent = "已登记 Registered: " + viewer.elements.name.value.trim();
+      viewer.elements.name.value = "";
+    }).catch(function () {
+      registered.textContent = "登记失败，请重试 Not registered, try again";
+    });
+  });
+
   function pictureTime() {
     if (hls) return hls.playingDate;
     if (video.getStartDate) {
