@@ -13,11 +13,7 @@ import hashlib
 import json
 import logging
 import os
-import sys
-import threading
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -30,8 +26,8 @@ from drivers.cameras.stills import Source
 from drivers.cameras.timing import HouseClock
 from drivers.cameras.writing import Writing
 from gateway.domain.errors import Unavailable
+from gateway.domain.recording import SEGMENT_S
 
-SEGMENT_S = 60.0
 STEP_S = 0.5
 """How often a camera's new frames are written: with a fragment of at most 0.8 s and one frame held back, what a crash costs stays
 below the 2 s that are allowed."""
@@ -41,7 +37,6 @@ PAUSE_S = 1.0
 
 LONGEST_GROUP_S = 10.0
 AFTER_TROUBLE_S = 5.0
-NICE = 3
 
 MUXER = {
     "movflags": "empty_moov+default_base_moof+negative_cts_offsets+skip_trailer",
@@ -352,103 +347,3 @@ def seal(folder: Path, stem: str, facts: Facts) -> Facts:
     finally:
         os.close(place)
     return facts
-
-
-@dataclass(slots=True)
-class _Turn:
-    """One camera in the thread's round. ``mend`` is called before its first step, until it succeeds."""
-
-    recorder: Recorder
-    mend: Callable[[], list[Facts]] | None
-    due_s: float
-
-
-class Recorders:
-    """Records all cameras that are to be, with one thread, each camera in its turn; another thread syncs what they write."""
-
-    def __init__(self, closed: Callable[[Facts], None]) -> None:
-        """``closed`` hears the facts of every file that is closed, those of an earlier process included."""
-        self._closed = closed
-        self._turns: dict[str, _Turn] = {}
-        self._lock = threading.Lock()
-        self._changed = threading.Event()
-        self._begun = False
-
-    def record(self, recorder: Recorder, mend: Callable[[], list[Facts]]) -> None:
-        """From now on record this camera; harmless if it is recorded."""
-        camera = recorder.source.id
-        with self._lock:
-            turn = self._turns.get(camera)
-            if turn is not None and not turn.recorder.ending:
-                return
-            due_s = time.monotonic() + len(self._turns) * STEP_S / 16 % STEP_S
-            self._turns[camera] = _Turn(recorder, mend, due_s)
-            if not self._begun:
-                self._begun = True
-                threading.Thread(target=self._work, name="recording", daemon=True).start()
-                threading.Thread(target=self._sync, name="recording-sync", daemon=True).start()
-        self._changed.set()
-
-    def keys_only(self, camera: str, only: bool) -> None:
-        """Whether only its key frames are kept; begins with the next group of pictures, and a file of its own."""
-        with self._lock:
-            turn = self._turns.get(camera)
-            if turn is not None:
-                turn.recorder.keys_only = only
-
-    def stop(self, camera: str) -> None:
-        """Record it no longer: its file is closed, soon."""
-        with self._lock:
-            turn = self._turns.get(camera)
-            if turn is not None:
-                turn.recorder.ending = True
-
-    def health(self, camera: str) -> Recorder | None:
-        """The camera's recorder, if it is recorded."""
-        turn = self._turns.get(camera)
-        return None if turn is None else turn.recorder
-
-    def _work(self) -> None:
-        if sys.platform == "linux":  # evidence of an alarm goes first
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
-        while True:
-            self._changed.clear()
-            now_s = time.monotonic()
-            with self._lock:
-                turns = list(self._turns.values())
-            for turn in turns:
-                if turn.due_s <= now_s:
-                    turn.due_s = now_s + STEP_S
-                    self._turn(turn, now_s)
-            with self._lock:
-                due_s = min((turn.due_s for turn in self._turns.values()), default=now_s + 1)
-            self._changed.wait(max(0.0, due_s - time.monotonic()))
-
-    def _turn(self, turn: _Turn, now_s: float) -> None:
-        recorder = turn.recorder
-        try:
-            if turn.mend is not None:
-                for facts in turn.mend():
-                    self._closed(facts)
-                turn.mend = None
-            if recorder.ending:
-                recorder.end()
-                with self._lock:
-                    if self._turns.get(recorder.source.id) is turn:
-                        del self._turns[recorder.source.id]
-                return
-        except OSError as exc:
-            recorder.cause = f"the spool cannot be used: {exc.strerror or exc}"
-            return
-        recorder.step(now_s)
-
-    def _sync(self) -> None:
-        while True:
-            time.sleep(STEP_S)
-            with self._lock:
-                recorders = [turn.recorder for turn in self._turns.values()]
-            for recorder in recorders:
-                with suppress(
-                    OSError, ValueError
-                ):  # closed meanwhile, or the disk's trouble, which writing tells
-                    recorder.sync()

@@ -29,7 +29,8 @@ from drivers.cameras.channel import Message, encode, read_blocking
 from drivers.cameras.clips import Clip, Clips, Cutting
 from drivers.cameras.lives import Lives
 from drivers.cameras.mending import mend
-from drivers.cameras.recording import Recorder, Recorders
+from drivers.cameras.recorders import Recorders
+from drivers.cameras.recording import Recorder
 from drivers.cameras.ring import Ring
 from drivers.cameras.rtsp import Address, Session, numbers_from
 from drivers.cameras.spec import RingLimits
