@@ -40,7 +40,7 @@ def main() -> None:
         size = (folder / "data" / "gateway.db").stat().st_size
         took = time.monotonic() - began
         print(f"{ledger.OBJECTS} rows ({size / 1e6:.0f} MB), {made} objects due, made in {took:.0f} s")
-        floor_s = _floor(folder / "data", FLOOR_OBJECTS)
+        floor_s = _floor(folder / "data", FLOOR_OBJECTS, due)
         print(
             f"floor: {FLOOR_OBJECTS} objects in {floor_s:.1f} s, {floor_s / FLOOR_OBJECTS * 1e3:.2f} ms each"
         )
@@ -57,12 +57,13 @@ def main() -> None:
         )
 
 
-def _floor(data: Path, count: int) -> float:
+def _floor(data: Path, count: int, due: datetime) -> float:
     """Delete so many objects of the last cameras; seconds."""
     with closing(sqlite3.connect(data / "gateway.db", isolation_level=None)) as database:
         database.execute("PRAGMA synchronous=FULL")
         rows = database.execute(
-            "SELECT n, key FROM segment WHERE camera >= 'cam-28' ORDER BY camera, start LIMIT ?", (count,)
+            "SELECT n, key FROM segment WHERE camera >= 'cam-28' AND \"end\" < ? ORDER BY camera, start LIMIT ?",
+            (round(due.timestamp() * 1e6), count),
         ).fetchall()
         began = time.perf_counter()
         for at in range(0, count, BATCH):

@@ -105,7 +105,7 @@ async def objects_against_ledger(
 async def ceiling(store: Store, now: datetime, retention_days: int) -> AsyncIterator[Finding]:
     """Recordings that nothing holds and that should have been deleted by ``now``."""
     before = overdue_before(now, retention_days)
-    holds = await store.read(lambda tx: tx.holds.standing())
+    holds = await store.read(lambda tx: tx.holds.of_spans())
     for camera in await store.read(lambda tx: tx.recordings.cameras()):
         async for page in _segments(store, camera, before):
             for one in page:

@@ -159,7 +159,7 @@ class Holding:
             tx.register.append(self._line(Act.HELD, hold, GATEWAY, OF_ALARM, now))
 
     async def _review(self, now: datetime) -> None:
-        late = [h for h in await self._store.read(lambda tx: tx.holds.standing()) if h.review_at <= now]
+        late = await self._store.read(lambda tx: tx.holds.late(now))
         if not late:
             self.causes = {}
             return

@@ -814,6 +814,12 @@ class Holds(Protocol):
     def standing(self) -> list[Hold]:
         """Those not released, oldest first."""
 
+    def of_spans(self) -> list[Hold]:
+        """Those of :meth:`standing` that hold a span; an alarm's own do not."""
+
+    def late(self, now: datetime) -> list[Hold]:
+        """Those of :meth:`standing` whose review was due by ``now``."""
+
     def of_alarm(self, alarm: str) -> list[Hold]:
         """All of one alarm, released ones included."""
 

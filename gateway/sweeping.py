@@ -88,7 +88,7 @@ class Sweeping:
         before = overdue_before(now, self._retention_days)
 
         def look(tx: Transaction) -> list[str]:
-            holds, found = tx.holds.standing(), []
+            holds, found = tx.holds.of_spans(), []
             for camera in tx.recordings.cameras():
                 due = tx.recordings.due(camera, before, None, datetime.max.replace(tzinfo=UTC), OVERDUE_READ)
                 left = next((s for s in due if not held(holds, camera, s.start, s.end)), None)
@@ -119,7 +119,7 @@ class Sweeping:
 
     async def _batch_of_segments(self, camera: str, due: Sequence[Segment], swept: Swept) -> None:
         def intend(tx: Transaction) -> Deletion | None:
-            holds = tx.holds.standing()
+            holds = tx.holds.of_spans()
             free = [s for s in due if not held(holds, camera, s.start, s.end)]
             if not free:
                 return None
@@ -169,7 +169,7 @@ class Sweeping:
         if is_drill(item.alarm):
             return False
         return evidence_held(tx.holds.of_alarm(item.alarm), False) or held(
-            tx.holds.standing(), item.camera, item.start, max(item.end, item.start + timedelta(seconds=1))
+            tx.holds.of_spans(), item.camera, item.start, max(item.end, item.start + timedelta(seconds=1))
         )
 
     # What both have in common.

@@ -41,6 +41,14 @@ class SqlHolds:
         query = select(table).where(table.c.released_at.is_(None)).order_by(table.c.n)
         return [_hold(row) for row in self._c.execute(query)]
 
+    def of_spans(self) -> list[Hold]:
+        query = select(table).where(table.c.released_at.is_(None), table.c.start.is_not(None))
+        return [_hold(row) for row in self._c.execute(query.order_by(table.c.n))]
+
+    def late(self, now: datetime) -> list[Hold]:
+        query = select(table).where(table.c.released_at.is_(None), table.c.review_at <= now)
+        return [_hold(row) for row in self._c.execute(query.order_by(table.c.n))]
+
     def of_alarm(self, alarm: str) -> list[Hold]:
         query = select(table).where(table.c.alarm == alarm).order_by(table.c.n)
         return [_hold(row) for row in self._c.execute(query)]

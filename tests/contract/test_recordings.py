@@ -290,7 +290,14 @@ def test_a_hold_is_released_once_and_never_removed(tmp_path: Path) -> None:
     async def story() -> None:
         async with opened(tmp_path) as store:
             await store.write(lambda tx: tx.holds.place(HOLD))
-            assert await store.read(lambda tx: tx.holds.standing()) == [HOLD]
+            span = replace(HOLD, id="hld_2", alarm=None, camera="cam-a", start=TEN, end=ALWAYS[1])
+            await store.write(lambda tx: tx.holds.place(span))
+            assert await store.read(lambda tx: tx.holds.standing()) == [HOLD, span]
+            assert await store.read(lambda tx: tx.holds.of_spans()) == [span]
+            assert await store.read(lambda tx: tx.holds.late(HOLD.review_at)) == [HOLD, span]
+            assert await store.read(lambda tx: tx.holds.late(TEN)) == []
+            await store.write(lambda tx: tx.holds.release("hld_2", TEN, "甲", "第三中学", "结案"))
+            assert await store.read(lambda tx: tx.holds.of_spans()) == []
             await store.write(lambda tx: tx.holds.review("hld_1", TEN + timedelta(days=180)))
 
             def release(tx: SqlTransaction) -> list[bool]:
