@@ -29,6 +29,7 @@ from storage.sql.store import SqlStore
 DAYS = 30
 FLOOR_OBJECTS = 10_000
 PRESSES = 250
+SETTLED_S = 3.0  # after a start: what is imported then is not to be measured
 GOAL_S, GOAL_MB = 60.0, 200.0
 
 
@@ -44,10 +45,7 @@ def main() -> None:
         print(
             f"floor: {FLOOR_OBJECTS} objects in {floor_s:.1f} s, {floor_s / FLOOR_OBJECTS * 1e3:.2f} ms each"
         )
-        _presses(folder, made - FLOOR_OBJECTS)
-        with closing(sqlite3.connect(folder / "data" / "gateway.db")) as database:
-            database.execute("UPDATE alarm SET state = 'closed'")  # a sweep waits while an alarm is fresh
-            database.commit()
+        _presses(folder)
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             objects, took, peak_mb = pool.apply(_sweep, (folder / "data",))
         print(
@@ -83,6 +81,13 @@ def _floor(data: Path, count: int, due: datetime) -> float:
         return time.perf_counter() - began
 
 
+def _close_alarms(data: Path) -> None:
+    """And let them be old: a sweep waits while an alarm is fresh."""
+    with closing(sqlite3.connect(data / "gateway.db")) as database:
+        database.execute("UPDATE alarm SET state = 'closed', last_press_at = last_press_at - 600000000")
+        database.commit()
+
+
 def _sweep(data: Path) -> tuple[int, float, float]:
     """In a process of its own: objects deleted, seconds, and the most memory it had."""
 
@@ -103,38 +108,48 @@ def _sweep(data: Path) -> tuple[int, float, float]:
     return objects, took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def _presses(folder: Path, due: int) -> None:
-    """Press to alert beside a sweep that has just begun, and with nothing to sweep."""
+def _presses(folder: Path) -> None:
+    """Press to alert on the same ledger: with nothing due, beside a sweep, and beside one that waits for no alarm."""
     with rig.broker(folder) as port:
         receiver = rig.Receiver()
         try:
-            times = {}
-            for name in ("without", "during"):
-                place = folder / name
+            times: dict[str, list[float]] = {}
+            for number, name in enumerate(("no sweep", "a sweep", "a sweep that never waits")):
+                place = folder / f"round-{number}"
                 place.mkdir()
-                if name == "during":
-                    (folder / "data").rename(place / "data")
-                site = rig.site_yaml(broker_port=port, centre_url=receiver.url, points=PRESSES)
-                with rig.RunningGateway(place, site):
+                (folder / "data").rename(place / "data")
+                site = rig.site_yaml(broker_port=port, centre_url=receiver.url, points=3 * PRESSES)
+                if number == 0:
+                    site = site.replace("storage: {", "storage: {retention_days: 40, ")
+                module = "benchmarks.never_waiting" if number == 2 else "gateway"
+                with rig.RunningGateway(place, site, module=module):
+                    time.sleep(SETTLED_S)
                     receiver.taken()
+                    before = _objects(place)
+                    points = range(number * PRESSES, (number + 1) * PRESSES)
                     messages = [
-                        (f"b/p-{n}", json.dumps({"event": "pressed", "id": f"{name} {n}"}).encode())
-                        for n in range(PRESSES)
+                        (f"b/p-{n}", json.dumps({"event": "pressed", "id": f"press {n}"}).encode())
+                        for n in points
                     ]
                     sent = rig.publish(port, messages, 50.0)
                     times[name] = _arrivals(receiver, sent)
-                    left = len(list((place / "data" / "objects").rglob("*.mp4")))
-                print(rig.line(f"press to alert, {name} a sweep", times[name]))
-                if name == "during":
-                    print(
-                        f"  {due - left} objects were deleted from its start to the last press, {left} left"
-                    )
-                    (place / "data").rename(folder / "data")
-            for label, part in (("p50", 0.5), ("p99", 0.99)):
-                ratio = rig.percentile(times["during"], part) / rig.percentile(times["without"], part)
-                print(f"  {label}: {ratio:.2f} times that without")
+                    gone = before - _objects(place)
+                print(
+                    rig.line(f"press to alert, {name}", times[name]) + f"   {gone} objects went meanwhile",
+                    flush=True,
+                )
+                (place / "data").rename(folder / "data")
+                _close_alarms(folder / "data")
+            for name in list(times)[1:]:
+                for label, part in (("p50", 0.5), ("p99", 0.99)):
+                    ratio = rig.percentile(times[name], part) / rig.percentile(times["no sweep"], part)
+                    print(f"  {name}: {label} {ratio:.2f} times that of no sweep")
         finally:
             receiver.close()
+
+
+def _objects(place: Path) -> int:
+    return sum(1 for _ in (place / "data" / "objects").rglob("*.mp4"))
 
 
 def _arrivals(receiver: rig.Receiver, sent: dict[str, float]) -> list[float]:

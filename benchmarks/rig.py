@@ -252,8 +252,11 @@ def site_yaml(
 class RunningGateway:
     """A gateway process, as a user starts it. ``armed_s`` is from its start until /readyz said 200."""
 
-    def __init__(self, folder: Path, site: str, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, site: str, environ: Mapping[str, str] | None = None, module: str = "gateway"
+    ) -> None:
         self.folder = folder
+        self._module = module
         self.config = folder / "site.yaml"
         self.config.write_text(site, encoding="utf-8")
         self._environ = {
@@ -278,7 +281,7 @@ class RunningGateway:
                 sys.executable,
                 "-P",
                 "-m",
-                "gateway",
+                self._module,
                 "run",
                 "--config",
                 str(self.config),

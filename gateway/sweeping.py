@@ -28,10 +28,10 @@ from gateway.ports import Clock, Deletion, ObjectStore, Store, Transaction
 
 log = structlog.get_logger(__name__)
 
-BATCH = 200  # objects: what one commit takes out, so that a press waits for no more than that
+BATCH = 50  # objects: what one commit takes out, so that a press waits for no more than that
 AT_ONCE = 8  # objects deleted side by side
 ALARM_FRESH = timedelta(seconds=60)  # while its stills and first clips are on their way, a batch waits
-GIVE_WAY_S = 0.5
+GIVE_WAY_S = 1.0
 GIVE_WAY_MOST_S = 600.0  # in one sweep: an alarm pressed on and on does not break the ceiling
 OVERDUE_READ = 1000  # rows looked at for the first of a camera that is not held
 
@@ -293,11 +293,11 @@ class Sweeping:
         )
 
     async def _give_way(self) -> None:
-        """Wait while an alarm is fresh: its pictures need the disk and the database more."""
+        """Wait while the newest alarm is fresh: its pictures need the disk and the database more."""
         while self._waited_s < GIVE_WAY_MOST_S:
             now = self._clock.now()
-            opened = await self._store.read(lambda tx: tx.alarms.open())
-            if not any(timedelta(0) <= now - alarm.last_press_at < ALARM_FRESH for alarm in opened):
+            newest = await self._store.read(lambda tx: tx.alarms.listed(limit=1))
+            if not any(timedelta(0) <= now - alarm.last_press_at < ALARM_FRESH for alarm in newest):
                 return
             self._waited_s += GIVE_WAY_S
             await self._clock.sleep(GIVE_WAY_S)

@@ -24,7 +24,7 @@ from tests.support.sweeper import AN_OBJECT, SWEPT_AT, sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 MINUTES = BATCH + 30  # of each camera: a whole batch and a part of one
-HELD = range(100, 110)
+HELD = range(20, 30)
 HOLD = Hold(
     id="hld_1",
     reason="r",

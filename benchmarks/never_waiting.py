@@ -1,0 +1,13 @@
+"""The gateway with a sweep that waits for no alarm, as ``python -m benchmarks.never_waiting run …``: what waiting is for."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+
+from gateway import sweeping
+from gateway.cli import main
+
+if __name__ == "__main__":
+    sweeping.ALARM_FRESH = timedelta(0)
+    sys.exit(main())
