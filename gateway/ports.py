@@ -9,7 +9,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -159,6 +159,18 @@ class ObjectVersion:
     stored_at: datetime | None
     newest: bool
     hides: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockDue:
+    """An object on record whose lock, if it has any, ends before its period. ``end`` is when what it shows ended; ``number``
+    orders those of one kind."""
+
+    number: int
+    key: str
+    end: datetime
+    version: str | None
+    locked_until: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -539,6 +551,15 @@ class EvidenceRows(Protocol):
         """Items stored whose span ended before then and whose number is above ``after``, by number: of drills, and of alarms
         all holds of which were released."""
 
+    def to_lock(
+        self, period: timedelta, ended_after: datetime, soon: datetime, after: int, limit: int
+    ) -> list[LockDue]:
+        """Items stored that ended after then and are locked for less than ``period`` after their end, if at all, and not beyond
+        ``soon``; those with a number above ``after``, by number."""
+
+    def locked(self, key: str, until: datetime | None, version: str | None) -> None:
+        """Put on record until when an object is locked."""
+
     def attempted(self, attempt: Attempt) -> None:
         """Put an attempt at an item's PUT on record; its ``message`` is the item's id."""
 
@@ -815,6 +836,11 @@ class Recordings(Protocol):
 
     def locked(self, key: str, until: datetime | None, version: str | None) -> None:
         """Put on record until when an object is locked."""
+
+    def to_lock(
+        self, period: timedelta, ended_after: datetime, soon: datetime, after: int, limit: int
+    ) -> list[LockDue]:
+        """As :meth:`EvidenceRows.to_lock`; the end is also the reckoned one, whichever is later."""
 
     def open_gap(self, one: Gap) -> bool:
         """Keep a gap; one that lasts (``end`` is ``None``) is refused, with false, while another of its camera lasts."""
