@@ -127,6 +127,13 @@ def _storage(storage: Storage) -> Iterator[Complaint]:
             yield _unused(("storage", name), "a file: store does not use it")
         if store is not None and value is None and name.endswith("key"):
             yield _wrong(("storage", name), "nothing", "this key, for an S3 store needs it", "add it")
+    if store is None and storage.lock == "required":
+        yield _wrong(
+            ("storage", "lock"),
+            "required, with a file: store",
+            "an S3 store whose bucket has object lock: files cannot be locked",
+            "write lock: wanted, or set storage.objects to s3+https://ENDPOINT/BUCKET",
+        )
     if store is not None:
         yield from _written(("storage", "secret_key"), storage.secret_key, store[0].on_loopback, "the store")
         if storage.ca is not None and store[0].scheme == "s3+http":

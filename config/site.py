@@ -320,6 +320,10 @@ class Storage(Section):
     retention_days: RetentionDays = Field(
         default=30, description="Days recordings are kept, and then deleted."
     )
+    lock: Literal["wanted", "required"] = Field(
+        default="wanted",
+        description="Whether what is kept has to be locked in the store; if required, nothing goes into one that does not lock.",
+    )
     reserve_gb: Annotated[float, Field(ge=0, le=100_000)] = Field(
         default=5, description="Gigabytes (10^9 bytes) kept free for alarm evidence."
     )

@@ -102,6 +102,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     drill.set_defaults(command=_drill)
 
+    bucket = commands.add_parser(
+        "make-bucket",
+        help="make the S3 bucket of the site file, with object lock, and try whether it locks",
+        description="Makes the bucket that storage.objects names, with object lock, which many stores let be chosen only when a "
+        "bucket is made; one that is there is left as it is. Then tries it: an object is locked for an hour, and deleting it is "
+        "attempted. Its key needs CreateBucket for this, and never afterwards.",
+        epilog="exit code: 0 it locks; 1 it does not, or cannot be reached; 2 refused",
+    )
+    _site_arguments(bucket)
+    bucket.set_defaults(command=_make_bucket)
+
     certificates = commands.add_parser("certs", help="a small CA for a school that has none; renewals")
     certs.add_arguments(certificates)
 
@@ -155,6 +166,18 @@ def _site_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where data is kept (default: 'data' beside the site file)",
     )
+
+
+def _make_bucket(args: argparse.Namespace) -> int:
+    try:
+        settings = resolve(load_site(args.config, os.environ), args.data_dir)
+    except SiteRefused as refused:
+        print(refused, file=sys.stderr)
+        return EXIT_REFUSED
+    set_up_logging("warning")
+    from gateway.bucket import make_bucket  # not needed by the other commands
+
+    return asyncio.run(make_bucket(settings))
 
 
 def _run(args: argparse.Namespace) -> int:

@@ -115,7 +115,7 @@ def object_store(settings: Settings, clock: Clock) -> LocalObjects | S3Objects:
         tls=tls_context(settings, storage.ca, None, None) if url.scheme == "s3+https" else None,
         prefix=f"{settings.site.site.id}/",
     )
-    return S3Objects(address, clock, random.Random())
+    return S3Objects(address, clock, random.Random(), lock_required=storage.lock == "required")
 
 
 def media_push(settings: Settings) -> MediaPush | None:

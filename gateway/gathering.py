@@ -58,8 +58,11 @@ class Gathering:
         spool: Spool,
         wake_delivering: Callable[[], None],
         no_room: Callable[[], bool] = lambda: False,
+        locked_until: Callable[[datetime], datetime | None] = lambda _end: None,
     ) -> None:
-        """``no_room`` says that the disk is full and what is left is kept for presses: evidence then waits."""
+        """``locked_until`` says until when to lock what ended at an instant.
+
+        ``no_room`` says that the disk is full and what is left is kept for presses: evidence then waits."""
         self._storing = Storing(
             store=store,
             clock=clock,
@@ -67,6 +70,7 @@ class Gathering:
             spool=spool,
             no_room=no_room,
             probe=f"{envelopes.site.id}/probe",
+            locked_until=locked_until,
         )
         self._store = store
         self._clock = clock

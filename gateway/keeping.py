@@ -96,6 +96,16 @@ class Keeping:
         """The time that deleting goes by; ``None`` before the first look."""
         return self._trusted
 
+    def clock_confirmed(self) -> bool:
+        """Whether the present time is the word of more than this box's own clock: it was confirmed, and has not jumped since."""
+        if self._trusted is None or self._trusted.confirmed_at is None:
+            return False
+        wall = self._clock.now()
+        elapsed_s = self._clock.monotonic() - self._looked_s
+        return (
+            abs(wall - self._trusted.advanced(elapsed_s, wall).at) <= AGREE_WITHIN and not self._centre_apart
+        )
+
     def reckoned(self) -> datetime:
         """The time that a recording which ends now is given beside the wall clock's (:attr:`Segment.reckoned_end`)."""
         if self._trusted is None:

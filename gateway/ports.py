@@ -6,10 +6,10 @@ Longer than a file should be, because it is that contract: one page to read befo
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -139,22 +139,72 @@ class CameraBank(Protocol):
         """The last known health of every camera of the plan; never blocks."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """How an object is kept. ``version`` is the store's name for it, where it keeps versions; ``locked_until`` until when the
+    store itself lets nobody delete or alter it, ``None`` where that was not proved."""
+
+    version: str | None = None
+    locked_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectVersion:
+    """One version of an object as a store lists it. ``hides`` marks no bytes but a mark of deletion, which hides the versions
+    before it; only the ``newest`` of a key is what a reader gets. ``version`` is ``None`` where the store keeps none."""
+
+    key: str
+    version: str | None
+    bytes: int
+    stored_at: datetime | None
+    newest: bool
+    hides: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockDue:
+    """An object on record whose lock, if it has any, ends before its period. ``end`` is when what it shows ended; ``number``
+    orders those of one kind."""
+
+    number: int
+    key: str
+    end: datetime
+    version: str | None
+    locked_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockProof:
+    """What a trial of the store's lock showed: an object was locked, and deleting it was really tried.
+
+    ``holds`` if it was refused; else ``cause`` says what happened instead. ``stuck`` says which trial objects could not be
+    removed although their lock is over, empty if none.
+    """
+
+    holds: bool
+    cause: str = ""
+    stuck: str = ""
+
+
 class ObjectStore(Protocol):
     """Evidence bytes, written once and never altered.
 
     Keys are ``/``-separated relative paths. Errors: ``Unavailable`` (try again), ``Refused`` (a person must
     act, e.g. the key exists with other bytes), ``Malformed`` (not a legal key).
+
+    Locks: whoever asks for ``locked_until`` gets an object that nobody can delete before then, wherever the store proved that
+    it can; what came of it is in :class:`Kept`. A lock is never shortened.
     """
 
     @property
     def on_this_box(self) -> bool:
         """Whether what is stored takes room of this machine's own disk."""
 
-    async def put(self, key: str, source: Path, *, sha256: str) -> None:
+    async def put(self, key: str, source: Path, *, sha256: str, locked_until: datetime | None = None) -> Kept:
         """Store the file under ``key``; durable when it returns. Consumes ``source`` (it is gone afterwards).
-        Putting the same bytes again is harmless."""
+        Putting the same bytes again is harmless, and makes up for a lock they do not have yet."""
 
-    async def put_bytes(self, key: str, data: bytes) -> None:
+    async def put_bytes(self, key: str, data: bytes, *, locked_until: datetime | None = None) -> Kept:
         """The same, for what is small enough to be in memory."""
 
     async def put_stream(self, key: str, read: Callable[[int], Awaitable[bytes]]) -> tuple[int, str]:
@@ -172,10 +222,26 @@ class ObjectStore(Protocol):
         number of bytes and returns ``b""`` at the end. Raises ``Unavailable`` if there is no such object."""
 
     async def delete(self, key: str) -> None:
-        """Remove the object; not being there is success."""
+        """Remove the object, every version of it; not being there is success. ``Refused`` while it is locked."""
+
+    async def delete_version(self, key: str, version: str | None) -> None:
+        """Remove one version for good; not being there is success. ``Refused`` while it is locked."""
 
     async def keys(self, prefix: str) -> list[str]:
         """All keys that begin with ``prefix``, sorted."""
+
+    def versions(self, prefix: str) -> AsyncIterator[list[ObjectVersion]]:
+        """Everything that lies under keys that begin with ``prefix``, hidden versions included, in pages, by key: for audits."""
+
+    async def prove_lock(self) -> LockProof:
+        """Lock an object for an hour and really try to delete it; costs a few requests. Raises where the store lets nobody in."""
+
+    async def lock(self, key: str, until: datetime, version: str | None = None) -> Kept:
+        """Lock the version (or the newest) until then, unless it is locked for longer already; returns what the store says
+        afterwards. ``Refused`` if there is no such object; nothing is tried where the store did not prove that it can."""
+
+    async def kept(self, key: str, version: str | None = None) -> Kept | None:
+        """How the version (or the newest) is kept; ``None`` if there is no such object."""
 
     async def check(self) -> None:
         """Prove that the store takes a byte and gives it back; raises like ``put``."""
@@ -488,6 +554,15 @@ class EvidenceRows(Protocol):
         """Items stored whose span ended before then and whose number is above ``after``, by number: of drills, and of alarms
         all holds of which were released."""
 
+    def to_lock(
+        self, period: timedelta, ended_after: datetime, soon: datetime, after: int, limit: int
+    ) -> list[LockDue]:
+        """Items stored that ended after then and are locked for less than ``period`` after their end, if at all, and not beyond
+        ``soon``; those with a number above ``after``, by number."""
+
+    def locked(self, key: str, until: datetime | None, version: str | None) -> None:
+        """Put on record until when an object is locked."""
+
     def attempted(self, attempt: Attempt) -> None:
         """Put an attempt at an item's PUT on record; its ``message`` is the item's id."""
 
@@ -764,6 +839,11 @@ class Recordings(Protocol):
 
     def locked(self, key: str, until: datetime | None, version: str | None) -> None:
         """Put on record until when an object is locked."""
+
+    def to_lock(
+        self, period: timedelta, ended_after: datetime, soon: datetime, after: int, limit: int
+    ) -> list[LockDue]:
+        """As :meth:`EvidenceRows.to_lock`; the end is also the reckoned one, whichever is later."""
 
     def open_gap(self, one: Gap) -> bool:
         """Keep a gap; one that lasts (``end`` is ``None``) is refused, with false, while another of its camera lasts."""

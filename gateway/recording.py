@@ -29,6 +29,7 @@ from gateway.ports import (
     CameraHealth,
     Clock,
     ClosedFile,
+    Kept,
     ObjectStore,
     RecordedFiles,
     Store,
@@ -75,14 +76,17 @@ class Recording:
         site: Site,
         reckoned: Callable[[], datetime],
         allowed: Callable[[str], Quality | None],
+        locked_until: Callable[[datetime], datetime | None] = lambda _end: None,
         passed: Callable[[str], None] = lambda _point: None,
     ) -> None:
-        """``reckoned`` is now by a reckoning no wrong clock moves; ``allowed`` what may be recorded of a camera while room is
+        """``locked_until`` says until when to lock what ended at an instant.
+
+        ``reckoned`` is now by a reckoning no wrong clock moves; ``allowed`` what may be recorded of a camera while room is
         short, and ``give_way`` has cameras recorded no longer, or by their key frames only; ``passed`` is told each of
         :data:`POINTS`."""
         self._store, self._clock, self._objects, self._files = store, clock, objects, files
         self._cameras, self._site, self._reckoned, self._allowed = cameras, site, reckoned, allowed
-        self._passed, self._give_way = passed, give_way
+        self._passed, self._give_way, self._locked_until = passed, give_way, locked_until
         self._recorded = [camera.id for camera in site.cameras.values() if camera.continuous]
         self._changed = asyncio.Event()
         self._began_at = clock.now()
@@ -180,11 +184,12 @@ class Recording:
         self._passed(POINTS[0])
         key = await self._place(file)
         if key is not None:
-            if not await self._stored(file, key):
+            kept = await self._stored(file, key)
+            if kept is None:
                 await self._lost(file)
                 return
             self._passed(POINTS[1])
-            await self._register(file, key)
+            await self._register(file, key, kept)
             self._passed(POINTS[2])
         await self._files.forget(file)
 
@@ -203,12 +208,18 @@ class Recording:
 
         return await self._store.read(look)
 
-    async def _stored(self, file: ClosedFile, key: str) -> bool:
-        """Put its bytes; true once they are there. A put consumes the file: after a crash only the store knows."""
+    async def _stored(self, file: ClosedFile, key: str) -> Kept | None:
+        """Put its bytes; how they are kept, ``None`` if they are lost. A put consumes the file: after a crash only the store
+        knows."""
         if await asyncio.to_thread(file.path.exists):
-            await self._objects.put(key, file.path, sha256=file.sha256)
-            return True
-        return await self._objects.size(key) == file.bytes
+            until = self._locked_until(max(file.end, self._reckoned_end(file)))
+            return await self._objects.put(key, file.path, sha256=file.sha256, locked_until=until)
+        if await self._objects.size(key) != file.bytes:
+            return None
+        return await self._objects.kept(key)
+
+    def _reckoned_end(self, file: ClosedFile) -> datetime:
+        return self._reckoned() - max(timedelta(), self._clock.now() - file.end)
 
     async def _lost(self, file: ClosedFile) -> None:
         """Neither here nor in the store: what was to be kept is a gap, by name."""
@@ -218,9 +229,8 @@ class Recording:
         await self._store.write(lambda tx: tx.recordings.open_gap(gap))
         await self._files.forget(file)
 
-    async def _register(self, file: ClosedFile, key: str) -> None:
+    async def _register(self, file: ClosedFile, key: str, kept: Kept) -> None:
         now = self._clock.now()
-        age = max(timedelta(), now - file.end)
         segment = Segment(
             id=new_id("seg", now),
             camera=file.camera,
@@ -232,7 +242,9 @@ class Recording:
             sha256=file.sha256,
             stored_at=now,
             quality=file.quality,
-            reckoned_end=self._reckoned() - age,
+            version=kept.version,
+            locked_until=kept.locked_until,
+            reckoned_end=self._reckoned_end(file),
         )
 
         def work(tx: Transaction) -> None:

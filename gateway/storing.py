@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 
 import structlog
 
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.evidence import Evidence, EvidenceState, Kind
-from gateway.ports import Clock, ObjectStore, Spool, Store
+from gateway.ports import Clock, Kept, ObjectStore, Spool, Store
 
 log = structlog.get_logger(__name__)
 
@@ -36,11 +37,14 @@ class Storing:
         spool: Spool,
         no_room: Callable[[], bool],
         probe: str,
+        locked_until: Callable[[datetime], datetime | None] = lambda _end: None,
     ) -> None:
-        """``no_room`` says that the disk is full and what is left is kept for presses. ``probe`` is a key of ours under
+        """``locked_until`` says until when to lock what ended at an instant.
+
+        ``no_room`` says that the disk is full and what is left is kept for presses. ``probe`` is a key of ours under
         which nothing lies."""
         self._store, self._clock, self._objects, self._spool = store, clock, objects, spool
-        self._no_room, self._probe = no_room, probe
+        self._no_room, self._probe, self._locked_until = no_room, probe, locked_until
         self._store_cause = ""
         self._watched_cause = ""
         self._spool_cause = ""
@@ -105,8 +109,9 @@ class Storing:
             while True:
                 if not self._objects.on_this_box:
                     try:
-                        await self._objects.put_bytes(item.key or "", jpeg)
-                        return self._done(item)
+                        until = self._locked_until(item.end)
+                        kept = await self._objects.put_bytes(item.key or "", jpeg, locked_until=until)
+                        return self._done(item, kept)
                     except Unavailable as exc:
                         self._away(exc.reason)
                     except Refused as exc:
@@ -131,10 +136,13 @@ class Storing:
             return item
         while True:
             try:
-                await self._objects.put(
-                    item.key or "", self._spool.path(item.file_name), sha256=item.sha256 or ""
+                kept = await self._objects.put(
+                    item.key or "",
+                    self._spool.path(item.file_name),
+                    sha256=item.sha256 or "",
+                    locked_until=self._locked_until(item.end),
                 )
-                return self._done(item)
+                return self._done(item, kept)
             except Unavailable as exc:
                 self._away(exc.reason)
             except Refused as exc:
@@ -212,9 +220,17 @@ class Storing:
                 f"other bytes ({size}) are stored under its key {item.key}; an object is never altered"
             )
 
-    def _done(self, item: Evidence) -> Evidence:
+    def _done(self, item: Evidence, kept: Kept | None = None) -> Evidence:
+        """``kept`` is not known where an earlier run put it: locking sees to that."""
         self._store_cause = self._watched_cause = ""
-        return replace(item, state=EvidenceState.STORED, stored_at=self._clock.now())
+        kept = kept or Kept()
+        return replace(
+            item,
+            state=EvidenceState.STORED,
+            stored_at=self._clock.now(),
+            version=kept.version,
+            locked_until=kept.locked_until,
+        )
 
     def _spool_refuses(self, cause: str) -> None:
         if cause != self._spool_cause:

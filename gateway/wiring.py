@@ -72,6 +72,7 @@ from gateway.gathering import Gathering
 from gateway.hearing import Hearing
 from gateway.intake import Intake
 from gateway.keeping import Keeping
+from gateway.locking import Locking
 from gateway.operating import OperatorDoor
 from gateway.ports import ContactMessage, PathHealth
 from gateway.pushing import Pushing
@@ -228,6 +229,7 @@ class Gateway:
             spool=Spool(settings.data_dir / "spool"),
             wake_delivering=self._wake_outward,
             no_room=lambda: self.store.ballast_spent,
+            locked_until=self._locked_until,
         )
         self.answering = Answering(
             store=self.store,
@@ -283,7 +285,18 @@ class Gateway:
             site=self.plan,
             reckoned=self.keeping.reckoned,
             allowed=self.keeping.allowed,
+            locked_until=self._locked_until,
         )
+        self.locking: Locking | None = None
+        if settings.objects_dir is None:  # files are locked by nobody (storage/DESIGN.md)
+            self.locking = Locking(
+                store=self.store,
+                clock=self.clock,
+                objects=self.objects,
+                retention_days=site.storage.retention_days,
+                confirmed=self.keeping.clock_confirmed,
+                required=site.storage.lock == "required",
+            )
         self.drilling = Drilling(
             store=self.store,
             clock=self.clock,
@@ -418,9 +431,12 @@ class Gateway:
         yield from self.certifying.observed(now)
         yield from self.keeping.causes.items()
         yield from self.recording.causes.items()
-        for stage in (self.pushing, self.showing):
+        for stage in (self.pushing, self.showing, self.locking):
             if stage is not None:
                 yield from stage.causes.items()
+
+    def _locked_until(self, end: datetime) -> datetime | None:
+        return None if self.locking is None else self.locking.until(end)
 
     def _objects_room(self) -> Room | None:
         """The disk that recordings and evidence lie on, if it is one of this box."""
@@ -504,6 +520,8 @@ class Gateway:
         self._restarted("registering", self.registering.run)
         self._restarted("configuration", self._register_configuration, once=True)
         self._restarted("keeping", self.keeping.run)
+        if self.locking is not None:
+            self._restarted("locking", self.locking.run)
         if self.recording.wanted:
             self._restarted("recording", self.recording.run)
         self._restarted("drilling", self.drilling.run)

@@ -26,6 +26,10 @@ _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 _TIMEX_BYTES = 512  # struct timex is 208 on 64-bit Linux; the rest is room
 
 
+LOCK = "lock 存储锁定"
+NOT_LOCKED = "whoever has the store's keys can delete what is kept there before its period is over"
+
+
 async def probe_objects(settings: Settings, tell: Tell) -> None:
     what, folder = "objects 证据存储", settings.objects_dir
     if folder is not None and not folder.is_dir():
@@ -34,13 +38,24 @@ async def probe_objects(settings: Settings, tell: Tell) -> None:
     store = object_store(settings, SystemClock())
     try:
         await store.check()
+        proof = await store.prove_lock()
     finally:
         await store.stop()
     if folder is not None:
-        tell(Line(what, Result.OK, f"{folder}: an object was written, synced and removed again", True))
+        words = f"{folder}: an object was written, synced and removed again; {proof.cause}"
+        tell(Line(what, Result.OK, words, True))
+        return
+    where = settings.site.storage.objects
+    tell(Line(what, Result.OK, f"{where}: an object was written, read back and removed again", True))
+    required = settings.site.storage.lock == "required"
+    if not proof.holds:
+        result = Result.FAIL if required else Result.WARN
+        meaning = "nothing is stored there (storage.lock: required)" if required else NOT_LOCKED
+        tell(Line(LOCK, result, f"{proof.cause}; {meaning}", required))
+    elif proof.stuck:
+        tell(Line(LOCK, Result.WARN, f"locked, and not deleted when the lock was over: {proof.stuck}"))
     else:
-        where = settings.site.storage.objects
-        tell(Line(what, Result.OK, f"{where}: an object was written, read back and removed again", True))
+        tell(Line(LOCK, Result.OK, f"{where}: an object was locked for an hour, and deleting it was refused"))
 
 
 def _to_be_made(what: str, folder: Path) -> Line:

@@ -10,14 +10,22 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from gateway.domain.errors import Refused, Unavailable
+from gateway.ports import Kept, LockProof, ObjectVersion
 from storage.objects.keys import checked
 
 TEMPORARY = ".part-"
 STREAM_PIECE_BYTES = 1 << 20
+LISTED_AT_ONCE = 1000
+READ_ONLY = 0o444
+CANNOT_LOCK = (
+    "files cannot be locked against whoever runs this box: they are read-only and their digests are on record, so that an "
+    "alteration shows, and nothing prevents it"
+)
 
 
 class LocalObjects:
@@ -35,11 +43,13 @@ class LocalObjects:
     async def stop(self) -> None:
         """Nothing is held open."""
 
-    async def put(self, key: str, source: Path, *, sha256: str) -> None:
+    async def put(self, key: str, source: Path, *, sha256: str, locked_until: datetime | None = None) -> Kept:
         await asyncio.to_thread(self._put, checked(key), source, sha256)
+        return Kept()
 
-    async def put_bytes(self, key: str, data: bytes) -> None:
+    async def put_bytes(self, key: str, data: bytes, *, locked_until: datetime | None = None) -> Kept:
         await asyncio.to_thread(self._put_bytes, checked(key), data)
+        return Kept()
 
     async def put_stream(self, key: str, read: Callable[[int], Awaitable[bytes]]) -> tuple[int, str]:
         digest, size = hashlib.sha256(), 0
@@ -100,9 +110,31 @@ class LocalObjects:
 
         await asyncio.to_thread(remove)
 
+    async def delete_version(self, key: str, version: str | None) -> None:
+        if version is not None:
+            raise Refused(f"deleting {key}: files have no versions, and {version} was asked for")
+        await self.delete(key)
+
     async def keys(self, prefix: str) -> list[str]:
         folder = self.root / prefix.rpartition("/")[0]  # no other can hold a key with that beginning
         return await asyncio.to_thread(lambda: sorted(k for k in self._all(folder) if k.startswith(prefix)))
+
+    async def versions(self, prefix: str) -> AsyncIterator[list[ObjectVersion]]:
+        keys = await self.keys(prefix)
+        for at in range(0, len(keys), LISTED_AT_ONCE):
+            with _mapped("listing"):
+                yield await asyncio.to_thread(self._listed, keys[at : at + LISTED_AT_ONCE])
+
+    async def prove_lock(self) -> LockProof:
+        return LockProof(holds=False, cause=CANNOT_LOCK)
+
+    async def lock(self, key: str, until: datetime, version: str | None = None) -> Kept:
+        if (kept := await self.kept(key, version)) is None:
+            raise Refused(f"locking {key}: no such object")
+        return kept
+
+    async def kept(self, key: str, version: str | None = None) -> Kept | None:
+        return None if version is not None or await self.size(key) is None else Kept()
 
     async def check(self) -> None:
         probe = f"probe-{secrets.token_hex(8)}"
@@ -126,6 +158,21 @@ class LocalObjects:
             for name in names:
                 if not name.startswith(TEMPORARY):
                     yield (place / name).as_posix()
+
+    def _listed(self, keys: list[str]) -> list[ObjectVersion]:
+        found = []
+        for key in keys:
+            try:
+                stat = (self.root / key).stat()
+            except FileNotFoundError:
+                continue  # deleted since it was listed
+            stored_at = datetime.fromtimestamp(stat.st_mtime, UTC)
+            found.append(
+                ObjectVersion(
+                    key=key, version=None, bytes=stat.st_size, stored_at=stored_at, newest=True, hides=False
+                )
+            )
+        return found
 
     def _put_bytes(self, key: str, data: bytes) -> None:
         with _mapped(f"storing {key}"):
@@ -169,6 +216,7 @@ class LocalObjects:
     def _place(self, key: str, part: Path, sha256: str) -> None:
         target = self.root / key
         try:
+            part.chmod(READ_ONLY)  # against a slip of the hand, nothing more
             # A link, unlike a rename, refuses to replace: an object is written once.
             os.link(part, target)
         except FileExistsError:

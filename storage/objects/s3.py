@@ -14,23 +14,26 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
 
 from gateway.domain.errors import Refused, Unavailable
-from gateway.ports import Clock
+from gateway.ports import Clock, Kept, LockProof, ObjectVersion
 from storage.objects.keys import checked
 from storage.objects.s3_address import S3Address
+from storage.objects.s3_lock import CANARY_LOCKED, BucketLock, whole_second
+from storage.objects.s3_reading import Reading
 from storage.objects.threads import Threads
 
 if TYPE_CHECKING:
     from minio.datatypes import Part
 
-    from storage.objects.s3_calls import S3Calls
+    from storage.objects.s3_calls import Head, S3Calls
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +47,6 @@ READS_AT_ONCE = 8
 ATTEMPTS = 3
 PAUSE_S = 0.3  # doubled with each attempt, times 0.5 to 1.5
 NO_NEW_ATTEMPT_S = 60.0  # after the first: a store that takes its time-outs is away
-RESUMES = 4  # of one reading, without a byte between
 
 
 class S3Objects:
@@ -53,11 +55,21 @@ class S3Objects:
     on_this_box = False
 
     def __init__(
-        self, address: S3Address, clock: Clock, chance: random.Random, *, part_bytes: int = PART_BYTES
+        self,
+        address: S3Address,
+        clock: Clock,
+        chance: random.Random,
+        *,
+        part_bytes: int = PART_BYTES,
+        lock_required: bool = False,
+        canary_locked: timedelta = CANARY_LOCKED,
     ) -> None:
+        """With ``lock_required`` nothing that was asked to be locked is put into a bucket that did not prove its lock."""
         if part_bytes < SMALLEST_PART_BYTES:
             raise ValueError(f"parts are at least {SMALLEST_PART_BYTES} bytes")
         self.address = address
+        self._lock_required = lock_required
+        self._bucket_lock = BucketLock(address, clock, self._tried, canary_locked)
         self._clock, self._chance, self._part_bytes = clock, chance, part_bytes
         self._writing = Threads("s3-put", SMALL_AT_ONCE + LARGE_AT_ONCE)
         self._reading = Threads("s3-read", READS_AT_ONCE)
@@ -80,7 +92,7 @@ class S3Objects:
 
     # Writing.
 
-    async def put(self, key: str, source: Path, *, sha256: str) -> None:
+    async def put(self, key: str, source: Path, *, sha256: str, locked_until: datetime | None = None) -> Kept:
         checked(key)
         size = await self._writing.run(lambda: _size(source))
 
@@ -89,12 +101,15 @@ class S3Objects:
                 file.seek(at)
                 return file.read(self._part_bytes)
 
-        await self._put(key, size, sha256, piece, verify=lambda: _verify(source, sha256))
+        kept = await self._put(key, size, sha256, piece, locked_until, verify=lambda: _verify(source, sha256))
         await self._writing.run(lambda: source.unlink(missing_ok=True))
+        return kept
 
-    async def put_bytes(self, key: str, data: bytes) -> None:
+    async def put_bytes(self, key: str, data: bytes, *, locked_until: datetime | None = None) -> Kept:
         sha256 = hashlib.sha256(data).hexdigest()
-        await self._put(checked(key), len(data), sha256, lambda at: data[at : at + self._part_bytes])
+        return await self._put(
+            checked(key), len(data), sha256, lambda at: data[at : at + self._part_bytes], locked_until
+        )
 
     async def put_stream(self, key: str, read: Callable[[int], Awaitable[bytes]]) -> tuple[int, str]:
         checked(key)
@@ -111,37 +126,50 @@ class S3Objects:
         size: int,
         sha256: str,
         piece: Callable[[int], bytes],
+        locked_until: datetime | None,
         verify: Callable[[], None] | None = None,
-    ) -> None:
+    ) -> Kept:
         small = size <= self._part_bytes
+        until = await self._lockable(locked_until)
         # One at a time for a key: of our own puts none can slip in between looking and putting.
         async with self._small if small else self._large, self._lock(key):
             found = await self._found(key, size, sha256)
             if found == "same":
-                return
+                return await self._held(key, await self._tried(lambda s3: s3.head(key)), until)
             if (
                 verify is not None
             ):  # only now: a store that is away costs no reading of the whole file again and again
                 await self._writing.run(verify)
             if small:
-                await self._put_whole(key, sha256, piece, only_new=found is None)
+                await self._put_whole(key, sha256, piece, until, only_new=found is None)
             else:
-                await self._put_in_parts(key, size, sha256, piece)
+                await self._put_in_parts(key, size, sha256, piece, until)
             await self._confirm(key, size, sha256)
+            return await self._held(key, await self._tried(lambda s3: s3.head(key)), until)
 
     async def _put_whole(
-        self, key: str, sha256: str, piece: Callable[[int], bytes], *, only_new: bool
+        self,
+        key: str,
+        sha256: str,
+        piece: Callable[[int], bytes],
+        until: datetime | None,
+        *,
+        only_new: bool,
     ) -> None:
         media_type = _media_type(key)
         try:
-            await self._tried(lambda s3: s3.put(key, piece(0), sha256, media_type, only_new=only_new))
+            await self._tried(
+                lambda s3: s3.put(key, piece(0), sha256, media_type, only_new=only_new, locked_until=until)
+            )
         except Refused as exc:
             # Taken meanwhile: by us, if an answer was lost, or by somebody else. Looking tells.
             if _code(exc) != "PreconditionFailed":
                 raise
 
-    async def _put_in_parts(self, key: str, size: int, sha256: str, piece: Callable[[int], bytes]) -> None:
-        async with self._upload(key, sha256) as (upload, parts):
+    async def _put_in_parts(
+        self, key: str, size: int, sha256: str, piece: Callable[[int], bytes], until: datetime | None
+    ) -> None:
+        async with self._upload(key, sha256, until) as (upload, parts):
             for at in range(0, size, self._part_bytes):
                 parts.append(await self._part(key, upload, len(parts) + 1, partial(piece, at)))
 
@@ -176,10 +204,12 @@ class S3Objects:
         return size, digest.hexdigest()
 
     @asynccontextmanager
-    async def _upload(self, key: str, sha256: str | None) -> AsyncIterator[tuple[str, list[Part]]]:
+    async def _upload(
+        self, key: str, sha256: str | None, until: datetime | None = None
+    ) -> AsyncIterator[tuple[str, list[Part]]]:
         """An upload in parts: completed at the end, given up if anything fails, so that no parts stay behind unseen."""
         media_type = _media_type(key)
-        upload = await self._tried(lambda s3: s3.begin(key, sha256, media_type))
+        upload = await self._tried(lambda s3: s3.begin(key, sha256, media_type, until))
         self._begun.add(upload)
         parts: list[Part] = []
         try:
@@ -238,7 +268,7 @@ class S3Objects:
     async def read(
         self, key: str, start: int = 0, end: int | None = None
     ) -> AsyncIterator[Callable[[int], Awaitable[bytes]]]:
-        reading = _Reading(self, checked(key), start, end)
+        reading = Reading(_ForReading(self), checked(key), start, end)
         await reading.open()
         try:
             yield reading.piece
@@ -262,6 +292,80 @@ class S3Objects:
         checked(key)
         async with self._lock(key):
             await self._tried(lambda s3: s3.delete(key))
+
+    async def delete_version(self, key: str, version: str | None) -> None:
+        checked(key)
+        async with self._lock(key):
+            await self._tried(lambda s3: s3.remove(key, version))
+
+    async def versions(self, prefix: str) -> AsyncIterator[list[ObjectVersion]]:
+        pages = await self._reading.run(lambda: self._s3().pages(prefix))
+        while page := await self._reading.run(lambda: next(pages, None)):
+            yield page
+
+    # Locking.
+
+    async def make_bucket(self) -> bool:
+        """Make the bucket, with object lock; false if it was there. Whether it locks is for :meth:`prove_lock` to find out."""
+        if await self._tried(lambda s3: s3.bucket_exists()):
+            return False
+        try:
+            await self._tried(lambda s3: s3.make_bucket())
+        except Refused as exc:
+            if _code(exc) not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
+                raise
+            return False  # our own, if an answer was lost; else the next call is refused
+        return True
+
+    async def prove_lock(self) -> LockProof:
+        return await self._bucket_lock.prove()
+
+    async def kept(self, key: str, version: str | None = None) -> Kept | None:
+        checked(key)
+        head = await self._tried(lambda s3: s3.head(key, version), self._reading)
+        return None if head is None else self._kept(head)
+
+    async def lock(self, key: str, until: datetime, version: str | None = None) -> Kept:
+        checked(key)
+        async with self._lock(key):
+            head = await self._tried(lambda s3: s3.head(key, version), self._reading)
+            if head is None:
+                raise Refused(f"locking {key} at {self.address.place}: no such object")
+            return await self._held(key, head, until if await self._bucket_lock.holds() else None)
+
+    async def _lockable(self, until: datetime | None) -> datetime | None:
+        """Until when to lock what is put now: not at all where the bucket did not prove that it can."""
+        if until is None or until <= self._clock.now():
+            return None
+        if await self._bucket_lock.holds():
+            return whole_second(until)
+        if self._lock_required:
+            proof = self._bucket_lock.proof
+            raise Unavailable(
+                f"{proof.cause if proof else ''}; nothing is put there while storage.lock is required, and it waits on this "
+                "box: make a bucket that locks, or set storage.lock to wanted"
+            )
+        return None
+
+    async def _held(self, key: str, head: Head | None, until: datetime | None) -> Kept:
+        """Make sure that what is there is locked until then: a store may have forgotten it on the way."""
+        if head is None:
+            raise Unavailable(f"looking for {key} at {self.address.place}: it was there and is not")
+        if until is None or (head.locked_until is not None and head.locked_until >= until):
+            return self._kept(head)
+        wanted, version = whole_second(until), head.version
+        await self._tried(lambda s3: s3.retain(key, version, wanted))
+        found = await self._tried(lambda s3: s3.head(key, version))
+        if found is None or found.locked_until is None or found.locked_until < wanted:
+            raise Unavailable(
+                f"locking {key} at {self.address.place}: it was answered with success, and is not locked"
+            )
+        return self._kept(found)
+
+    def _kept(self, head: Head) -> Kept:
+        proof = self._bucket_lock.proof
+        proved = proof is not None and proof.holds
+        return Kept(version=head.version, locked_until=head.locked_until if proved else None)
 
     async def check(self) -> None:
         probe, data = f"{self.address.prefix}probe-{secrets.token_hex(8)}", b"campus-gateway"
@@ -301,75 +405,23 @@ class S3Objects:
                 await self._clock.sleep(pause_s)
 
 
-class _Reading:
-    """One reading of a range. A connection that is cut is taken up where it ended, if the object is still the same."""
+class _ForReading:
+    """:class:`storage.objects.s3_reading.Bucket`."""
 
-    def __init__(self, store: S3Objects, key: str, start: int, end: int | None) -> None:
-        self._store, self._key, self._at, self._end = store, key, start, end
-        self._response: Any = None
-        self._etag: str | None = None
-        self._resumed = 0
+    def __init__(self, store: S3Objects) -> None:
+        self._store = store
 
-    async def open(self) -> None:
-        """Ask for the range; ``Unavailable`` if there is no such object."""
-        if self._end is not None and self._at >= self._end:
-            await self._must_be_there()
-            return
-        try:
-            self._response = await self._store._tried(
-                lambda s3: s3.open(self._key, self._at, self._end, self._etag), self._store._reading
-            )
-        except Refused as exc:
-            code = _code(exc)
-            if code == "InvalidRange":
-                await self._must_be_there()
-            elif code == "NoSuchKey":
-                raise Unavailable(f"reading {self._key}: no such object") from exc
-            elif code == "PreconditionFailed":
-                raise Unavailable(f"reading {self._key}: it was replaced while it was read") from exc
-            else:
-                raise
-            return
-        given = self._response.headers.get("content-range") or ""
-        if self._at > 0 and not given.startswith(
-            f"bytes {self._at}-"
-        ):  # the status does not tell: rclone says 200
-            self.close()
-            raise Unavailable(f"reading {self._key}: the store gives the whole where a range was asked for")
-        self._etag = (self._response.headers.get("etag") or "").strip('"') or None
+    async def size(self, key: str) -> int | None:
+        return await self._store.size(key)
 
-    async def _must_be_there(self) -> None:
-        if await self._store.size(self._key) is None:
-            raise Unavailable(f"reading {self._key}: no such object")
+    async def ask(self, call: Callable[[S3Calls], T]) -> T:
+        return await self._store._tried(call, self._store._reading)
 
-    async def piece(self, size: int) -> bytes:
-        """The next bytes; ``b""`` at the end."""
-        while self._response is not None and size > 0:
-            try:
-                data = await self._store._reading.run(partial(self._next, self._response, size))
-            except Unavailable as exc:
-                self.close()
-                if self._resumed == RESUMES:
-                    raise
-                self._resumed += 1
-                log.info("s3.reading_resumed", key=self._key, at=self._at, cause=exc.reason)
-                await self.open()
-                continue
-            self._at += len(data)
-            if data:
-                self._resumed = 0
-                return data
-            self.close(whole=True)
-        return b""
+    async def once(self, call: Callable[[S3Calls], T]) -> T:
+        return await self._store._reading.run(lambda: call(self._store._s3()))
 
-    def _next(self, response: Any, size: int) -> bytes:
-        return self._store._s3().read(self._key, response, size)
-
-    def close(self, *, whole: bool = False) -> None:
-        """Give the connection back if all was read, else close it; on a thread, since a read may still be under way there."""
-        response, self._response = self._response, None
-        if response is not None:
-            self._store._reading.later(response.release_conn if whole else response.close)
+    def later(self, call: Callable[[], object]) -> None:
+        self._store._reading.later(call)
 
 
 def _size(source: Path) -> int:

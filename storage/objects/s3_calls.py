@@ -6,31 +6,41 @@ What was found in minio 7.2.20 and urllib3 2.8, and decides how this is written:
   such a put). The calls below it, which it is made of, take headers: they are used instead, and tests on two stores hold them.
 * urllib3 sends a body under the *connect* time-out, and ``sendall`` counts that for the whole body: 8 MiB in 3 s, or the put
   fails. The connections here send in pieces, each of which may take as long as an answer may.
+* ``get_object_retention`` cannot read the date Ceph writes (nanoseconds): how an object is locked is read from its HEAD.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 import urllib3
 from minio import Minio
+from minio.commonconfig import COMPLIANCE
 from minio.datatypes import Part
+from minio.retention import Retention
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import BaseHTTPResponse
 
+from gateway.ports import ObjectVersion
 from storage.objects.s3_address import S3Address
 from storage.objects.s3_errors import Said, translated
 
 PIECE_BYTES = 64 * 1024
 DIGEST_HEADER = "x-amz-meta-sha256"
 MOST_CONNECTIONS = 16
+LISTED_AT_ONCE = 1000
+UNVERSIONED = "null"  # Amazon S3: the version of what was put while the bucket kept none
+LOCK_MODE, LOCK_UNTIL = "x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date"
+_TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.\d+)?(?:Z|\+00:00)")
 
 
 def _pool_classes(progress_s: float) -> dict[str, type[HTTPConnectionPool]]:
@@ -61,11 +71,14 @@ def _pool_classes(progress_s: float) -> dict[str, type[HTTPConnectionPool]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """What the store knows of an object. ``sha256`` is what we had it keep, ``None`` where it keeps nothing."""
+    """What the store knows of an object. ``sha256`` is what we had it keep, ``None`` where it keeps nothing. ``locked_until`` is
+    what it *says*, of a lock that not even the bucket's owner can lift."""
 
     size: int
     sha256: str | None
     etag: str
+    version: str | None = None
+    locked_until: datetime | None = None
 
 
 class S3Calls:
@@ -100,39 +113,69 @@ class S3Calls:
                 )
             return self._made
 
-    def head(self, key: str) -> Head | None:
+    def bucket_exists(self) -> bool:
+        """Whether there is such a bucket that we may look at."""
+        with translated("looking for the bucket", self._address):
+            return self._client.bucket_exists(self._bucket)
+
+    def make_bucket(self) -> None:
+        """Make the bucket, with object lock. ``Said`` with code ``BucketAlreadyOwnedByYou`` or ``BucketAlreadyExists`` if it is
+        there; some stores take it for success."""
+        with translated("making the bucket", self._address):
+            self._client.make_bucket(self._bucket, object_lock=True)
+
+    def head(self, key: str, version: str | None = None) -> Head | None:
         """What is there, or ``None``."""
         try:
             with translated(f"looking for {key}", self._address):
-                found = self._client.stat_object(self._bucket, key)
+                found = self._client.stat_object(self._bucket, key, version_id=version)
         except Said as exc:
-            if exc.code == "NoSuchKey":
+            if exc.code in ("NoSuchKey", "NoSuchVersion"):
                 return None
             self._ask_why(key)
             raise
-        kept = found.metadata.get(DIGEST_HEADER) if found.metadata else None
-        return Head(size=found.size or 0, sha256=kept, etag=found.etag or "")
+        said = found.metadata or {}
+        return Head(
+            size=found.size or 0,
+            sha256=said.get(DIGEST_HEADER),
+            etag=found.etag or "",
+            version=found.version_id or None,
+            locked_until=_time(said.get(LOCK_UNTIL)) if said.get(LOCK_MODE) == COMPLIANCE else None,
+        )
 
     def _ask_why(self, key: str) -> None:
         """A refused HEAD has no body and so no reason: raise the one that a GET is given."""
         with translated(f"looking for {key}", self._address):
             self._client.get_object(self._bucket, key, request_headers={"Range": "bytes=0-0"}).close()
 
-    def put(self, key: str, data: bytes, sha256: str, media_type: str, *, only_new: bool) -> None:
-        """One PUT. ``only_new`` asks the store to refuse (``PreconditionFailed``) if the key is taken; not every store does."""
+    def put(
+        self,
+        key: str,
+        data: bytes,
+        sha256: str,
+        media_type: str,
+        *,
+        only_new: bool,
+        locked_until: datetime | None = None,
+    ) -> None:
+        """One PUT. ``only_new`` asks the store to refuse (``PreconditionFailed``) if the key is taken; not every store does.
+        ``locked_until`` asks it to lock what it takes; only looking tells whether it did."""
         headers = {
             "Content-MD5": _md5(data),
             "Content-Type": media_type,
             DIGEST_HEADER: sha256,
+            **_lock_headers(locked_until),
         }
         if only_new:
             headers["If-None-Match"] = "*"
         with translated(f"storing {key}", self._address):
             self._client._put_object(self._bucket, key, data, dict(headers))
 
-    def begin(self, key: str, sha256: str | None, media_type: str) -> str:
-        """Begin an upload in parts; returns its id."""
-        headers: dict[str, Any] = {"Content-Type": media_type}
+    def begin(
+        self, key: str, sha256: str | None, media_type: str, locked_until: datetime | None = None
+    ) -> str:
+        """Begin an upload in parts; returns its id. Ceph 16.2 forgets ``locked_until`` on the way: only looking tells."""
+        headers: dict[str, Any] = {"Content-Type": media_type, **_lock_headers(locked_until)}
         if sha256 is not None:
             headers[DIGEST_HEADER] = sha256
         with translated(f"beginning to store {key}", self._address):
@@ -197,10 +240,73 @@ class S3Calls:
             return [one.object_name for one in found if one.object_name]
 
     def delete(self, key: str) -> None:
-        """Remove every version of the object: on a versioned bucket a plain delete only hides it."""
+        """Remove every version of the object: on a versioned bucket a plain delete only hides it. Of versions of which one is
+        locked as many stay as come after it."""
         for version in self._versions(key):
+            self.remove(key, version)
+
+    def remove(self, key: str, version: str | None) -> None:
+        """Remove one version, or what a store without versions has. A refusal that is the lock's says so: code ``Locked``."""
+        try:
             with translated(f"deleting {key}", self._address):
-                self._client.remove_object(self._bucket, key, version_id=version)
+                self._client.remove_object(self._bucket, key, version_id=version or UNVERSIONED)
+        except Said as exc:
+            until = self._locked_until(key, version)
+            if until is None:
+                raise
+            raise Said(
+                f"deleting {key} at {self._address.place}: it is locked there until {until.isoformat()}",
+                "Locked",
+            ) from exc
+
+    def _locked_until(self, key: str, version: str | None) -> datetime | None:
+        try:
+            found = self.head(key, version)
+        except Said:
+            return None
+        return None if found is None else found.locked_until
+
+    def retain(self, key: str, version: str | None, until: datetime) -> None:
+        """Lock a version until then. Never to be asked of a store that was not tried: one that does not know the call takes
+        its words for the object's new bytes and says that all is well."""
+        with translated(f"locking {key}", self._address):
+            self._client.set_object_retention(
+                self._bucket, key, Retention(COMPLIANCE, until), version_id=version
+            )
+
+    def content(self, key: str, version: str | None) -> bytes | None:
+        """All bytes of a small object, or ``None`` if it is not there."""
+        try:
+            with translated(f"reading {key}", self._address):
+                answer = self._client.get_object(self._bucket, key, version_id=version)
+        except Said as exc:
+            if exc.code in ("NoSuchKey", "NoSuchVersion"):
+                return None
+            raise
+        try:
+            with translated(f"reading {key}", self._address):
+                return answer.read()
+        finally:
+            answer.close()
+
+    def pages(self, prefix: str) -> Iterator[list[ObjectVersion]]:
+        """Everything under keys that begin so, hidden versions and marks of deletion included, in pages."""
+        for versions in (True, False):
+            try:
+                with translated("listing versions", self._address):
+                    found = self._client.list_objects(
+                        self._bucket, prefix=prefix or None, recursive=True, include_version=versions
+                    )
+                    page = [_listed(one) for one in islice(found, LISTED_AT_ONCE)]
+            except Said as exc:
+                if not versions or exc.code not in ("NotImplemented", "MethodNotAllowed"):
+                    raise
+                continue  # a store that knows no versions
+            while page:
+                yield page
+                with translated("listing versions", self._address):
+                    page = [_listed(one) for one in islice(found, LISTED_AT_ONCE)]
+            return
 
     def _versions(self, key: str) -> list[str | None]:
         try:
@@ -213,6 +319,29 @@ class S3Calls:
             if exc.code not in ("NotImplemented", "MethodNotAllowed"):
                 raise
             return [None]  # a store that knows no versions
+
+
+def _listed(one: Any) -> ObjectVersion:
+    return ObjectVersion(
+        key=one.object_name or "",
+        version=None if one.version_id in ("", UNVERSIONED) else one.version_id,
+        bytes=one.size or 0,
+        stored_at=one.last_modified,
+        newest=one.version_id is None or str(one.is_latest).lower() == "true",
+        hides=bool(one.is_delete_marker),
+    )
+
+
+def _lock_headers(until: datetime | None) -> dict[str, str]:
+    if until is None:
+        return {}
+    return {LOCK_MODE: COMPLIANCE, LOCK_UNTIL: f"{until.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"}
+
+
+def _time(text: str | None) -> datetime | None:
+    """An instant as stores write it, down to the second."""
+    found = _TIME.fullmatch(text or "")
+    return None if found is None else datetime.fromisoformat(found.group(1)).replace(tzinfo=UTC)
 
 
 def _md5(data: bytes) -> str:

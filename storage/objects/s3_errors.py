@@ -21,13 +21,14 @@ from storage.objects.s3_address import S3Address
 
 #: What to do about a code that a person must act on. ``{bucket}``, ``{place}``: see :func:`_refusal`.
 ADVICE = {
-    "NoSuchBucket": "there is no bucket {bucket} there; create it, for example with `aws --endpoint-url {place} "
-    "s3api create-bucket --bucket {bucket}` (object lock can only be chosen when it is created), or correct storage.objects",
+    "NoSuchBucket": "there is no bucket {bucket} there; create it with object lock, which many stores let be chosen only then: "
+    "`campus-gateway make-bucket --config SITE.yaml`, or `aws --endpoint-url {place} "
+    "s3api create-bucket --bucket {bucket} --object-lock-enabled-for-bucket`, or correct storage.objects",
     "InvalidAccessKeyId": "the store does not know the key id; correct storage.access_key",
     "SignatureDoesNotMatch": "the secret does not belong to the key id; correct storage.secret_key",
     "AccessDenied": "the key may not do that; its policy must allow GetObject, PutObject, DeleteObject, "
-    "DeleteObjectVersion, AbortMultipartUpload, ListBucket, ListBucketVersions, ListBucketMultipartUploads and "
-    "GetBucketLocation on bucket {bucket}",
+    "DeleteObjectVersion, AbortMultipartUpload, ListBucket, ListBucketVersions, ListBucketMultipartUploads, "
+    "GetBucketLocation, GetObjectVersion, GetObjectRetention and PutObjectRetention on bucket {bucket}",
     "AuthorizationHeaderMalformed": "the region is another one; set storage.region",
     "PermanentRedirect": "the bucket lies in another region; correct storage.objects or storage.region",
     "TemporaryRedirect": "the bucket lies elsewhere; correct storage.objects or storage.region",

@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, exists, func, insert, or_, select, update
 
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.ids import DRILL
-from gateway.ports import Attempt, Request
+from gateway.ports import Attempt, LockDue, Request
+from storage.sql.locks import to_lock
 from storage.sql.messages import add_attempt, read_attempt
 from storage.sql.prepared import PreparedInsert
 from storage.sql.tables import attempt as attempt_table
@@ -103,6 +104,14 @@ class SqlEvidence:
             or_(table.c.alarm.startswith(f"{DRILL}_", autoescape=True), _RELEASED),
         )
         return [(row.n, _evidence(row)) for row in self._c.execute(query.order_by(table.c.n).limit(limit))]
+
+    def to_lock(
+        self, period: timedelta, ended_after: datetime, soon: datetime, after: int, limit: int
+    ) -> list[LockDue]:
+        return to_lock(self._c, table, period, ended_after, soon, after, limit)
+
+    def locked(self, key: str, until: datetime | None, version: str | None) -> None:
+        self._c.execute(update(table).where(table.c.key == key).values(locked_until=until, version=version))
 
     def attempted(self, attempt: Attempt) -> None:
         add_attempt(self._c, attempt)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from gateway.domain.recording import Gap, GapCause, HourShare, Quality, Segment, hour_shares
-from gateway.ports import CameraCoverage
+from gateway.ports import CameraCoverage, LockDue
+from storage.sql.locks import to_lock
 from storage.sql.tables import coverage, gap, recorded, segment
 
 _SEGMENT = tuple(f.name for f in fields(Segment))
@@ -88,6 +89,11 @@ class SqlRecordings:
         self._c.execute(
             update(segment).where(segment.c.key == key).values(locked_until=until, version=version)
         )
+
+    def to_lock(
+        self, period: timedelta, ended_after: datetime, soon: datetime, after: int, limit: int
+    ) -> list[LockDue]:
+        return to_lock(self._c, segment, period, ended_after, soon, after, limit)
 
     def open_gap(self, one: Gap) -> bool:
         values = {name: getattr(one, name) for name in _GAP} | {"cause": one.cause.value}

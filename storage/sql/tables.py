@@ -194,6 +194,7 @@ segment = Table(
     Column("reckoned_end", Instant),  # by no single clock: not due before both this and `end`
     Index("segment_by_camera", "camera", "start"),
     Index("segment_by_end", "end"),
+    Index("segment_by_lock", "locked_until"),
 )
 # What should have been recorded and was not, and why. `end` is NULL while it lasts.
 gap = Table(
@@ -320,6 +321,8 @@ evidence = Table(
     Column("uploaded_at", Instant),
     Column("reason", Text),
     Column("told_at", Instant),  # when alarm.evidence was made for it
+    Column("version", Text),  # the store's, where it keeps versions
+    Column("locked_until", Instant),  # proved, not promised
     Index("evidence_by_alarm", "alarm", "n"),
     Index("evidence_by_key", "key", unique=True),
     Index("evidence_by_state", "state", "n"),

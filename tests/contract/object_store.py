@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from gateway.domain.errors import Malformed, Refused, Unavailable
-from gateway.ports import ObjectStore
+from gateway.ports import Kept, ObjectStore
 from tests.support.clock import run
 
 KEY = "school/alarms/2026/03/02/alm_1/cam-a/evd_1.mp4"
@@ -298,8 +299,11 @@ class ObjectStoreContract:
 
         async def story() -> None:
             done = await asyncio.gather(*(store.put_bytes(KEY, d) for d in many), return_exceptions=True)
-            assert sorted(type(d).__name__ for d in done) == ["NoneType"] + ["Refused"] * 19
-            assert await whole(store, KEY, piece=65536) == many[done.index(None)]
+            assert sorted(type(d).__name__ for d in done) == ["Kept"] + ["Refused"] * 19
+            assert (
+                await whole(store, KEY, piece=65536)
+                == many[next(n for n, d in enumerate(done) if isinstance(d, Kept))]
+            )
             assert await store.keys("") == [KEY]
 
         run(story())
@@ -310,6 +314,57 @@ class ObjectStoreContract:
         async def story() -> None:
             await asyncio.gather(*(store.put_bytes(KEY, b"same") for _ in range(10)))
             assert await store.keys("") == [KEY]
+
+        run(story())
+
+    def test_what_is_put_lies_there_once_and_is_told_so(self, store: ObjectStore, spool: Path) -> None:
+        """What a put returns is what is known of the object afterwards, and an audit finds one version of it, not hidden."""
+
+        async def story() -> None:
+            put = await store.put(KEY, self.source(spool, b"data"), sha256=digest(b"data"))
+            assert await store.put_bytes(KEY, b"data") == put
+            await store.put_bytes(KEY + "x", b"a neighbour")
+            assert await store.kept(KEY) == put
+            assert await store.kept(KEY, put.version) == put
+            assert await store.kept("nothing/here") is None
+            (found,) = [v async for page in store.versions(KEY) for v in page if v.key == KEY]
+            assert (found.version, found.bytes, found.newest, found.hides) == (put.version, 4, True, False)
+            listed = [v.key async for page in store.versions("") for v in page]
+            assert listed == [KEY, KEY + "x"]
+            assert [v async for page in store.versions("no/") for v in page] == []
+
+        run(story())
+
+    def test_a_version_is_deleted_by_its_name(self, store: ObjectStore) -> None:
+        """One version goes for good, again harmlessly, and nothing hides in its place."""
+
+        async def story() -> None:
+            kept = await store.put_bytes(KEY, b"data")
+            for _ in range(2):
+                await store.delete_version(KEY, kept.version)
+            assert await store.size(KEY) is None
+            assert [v async for page in store.versions("") for v in page] == []
+
+        run(story())
+
+    def test_a_lock_asked_for_is_kept_or_said_to_be_none(self, store: ObjectStore, spool: Path) -> None:
+        """Where the store cannot lock, everything works as without, and nothing claims a lock."""
+        later = datetime.now(UTC) + timedelta(hours=2)
+
+        async def story() -> None:
+            assert not (await store.prove_lock()).holds
+            assert (await store.prove_lock()).cause
+            kept = await store.put(
+                KEY, self.source(spool, b"data"), sha256=digest(b"data"), locked_until=later
+            )
+            assert kept.locked_until is None
+            assert (await store.lock(KEY, later)).locked_until is None
+            assert await whole(store, KEY) == b"data"
+            with pytest.raises(Refused):
+                await store.lock("nothing/here", later)
+            await store.delete(KEY)
+            assert await store.size(KEY) is None
+            assert [v.key async for page in store.versions("") for v in page] == []
 
         run(story())
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from gateway.domain.alarm import Alarm, State
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment, press_evidence
 from gateway.gathering import Gathering
+from gateway.ports import Kept
 from storage.objects.memory import MemoryObjects
 from tests.support.builders import alarm, envelopes
 from tests.support.cameras import ScriptedCameras
@@ -40,17 +41,18 @@ class MovableStore(MemoryObjects):
         super().__init__()
         self.away = False
 
-    async def put(self, key: str, source: Path, *, sha256: str) -> None:
+    async def put(self, key: str, source: Path, *, sha256: str, locked_until: datetime | None = None) -> Kept:
         # On the loop's own thread: the hand-driven clock knows nothing of others and would not wait for them.
         data = _bytes_of(source)
         assert hashlib.sha256(data).hexdigest() == sha256
-        await self.put_bytes(key, data)
+        kept = await self.put_bytes(key, data, locked_until=locked_until)
         _remove(source)
+        return kept
 
-    async def put_bytes(self, key: str, data: bytes) -> None:
+    async def put_bytes(self, key: str, data: bytes, *, locked_until: datetime | None = None) -> Kept:
         if self.away:
             raise Unavailable("the store is away")
-        await super().put_bytes(key, data)
+        return await super().put_bytes(key, data, locked_until=locked_until)
 
 
 @dataclass(slots=True)

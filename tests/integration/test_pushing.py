@@ -9,7 +9,7 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from gateway.domain.ids import is_drill
 from gateway.domain.message import Answer
 from gateway.domain.upload import item_place
 from gateway.gathering import Gathering
+from gateway.ports import Kept
 from gateway.pushing import SLOTS, Pushing
 from storage.objects.memory import MemoryObjects
 from tests.support.builders import alarm, envelopes
@@ -131,8 +132,8 @@ class _Direct(MemoryObjects):
     def __init__(self, inner: MemoryObjects) -> None:
         self._objects = inner._objects
 
-    async def put(self, key: str, source: Path, *, sha256: str) -> None:
-        await self.put_bytes(key, _taken(source))
+    async def put(self, key: str, source: Path, *, sha256: str, locked_until: datetime | None = None) -> Kept:
+        return await self.put_bytes(key, _taken(source), locked_until=locked_until)
 
 
 def _taken(source: Path) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ import pytest
 import gateway.storing
 from gateway.domain.errors import Refused
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
+from gateway.ports import Kept
 from gateway.storing import WATCH_S
 from storage.objects.memory import MemoryObjects
 from tests.integration.test_gathering import MovableStore, Yard, yard
@@ -28,16 +29,17 @@ class StrictStore(MovableStore):
         self.refusing = ""
         self.after_put: Callable[[], None] = lambda: None
 
-    async def put(self, key: str, source: Path, *, sha256: str) -> None:
+    async def put(self, key: str, source: Path, *, sha256: str, locked_until: datetime | None = None) -> Kept:
         if hashlib.sha256(_content(source)).hexdigest() != sha256:
             raise Refused(f"{source.name} is not what its digest says")
-        await super().put(key, source, sha256=sha256)
+        kept = await super().put(key, source, sha256=sha256, locked_until=locked_until)
         self.after_put()
+        return kept
 
-    async def put_bytes(self, key: str, data: bytes) -> None:
+    async def put_bytes(self, key: str, data: bytes, *, locked_until: datetime | None = None) -> Kept:
         if self.refusing:
             raise Refused(self.refusing)
-        await super().put_bytes(key, data)
+        return await super().put_bytes(key, data, locked_until=locked_until)
 
     async def size(self, key: str) -> int | None:
         if self.refusing:
