@@ -56,6 +56,22 @@ testing a system that receives presses: what should happen
   --event test               a test press stays inside the school
 """
 
+_ONLY_OF_A_DEVICE = ("kind", "input", "gesture", "held_s", "normally_closed", "telemetry", "die")
+_ONLY_OF_A_PAYLOAD = (
+    "event",
+    "retain",
+    "id",
+    "no_id",
+    "at",
+    "action",
+    "contact",
+    "raw",
+    "raw_size",
+    "bounce",
+    "storm",
+)
+_SEVERAL_INPUTS = ("tasmota", "shelly-gen2")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's options."""
@@ -66,8 +82,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--topic", required=True, help="where the press is published; {n} is numbered by --storm"
     )
-    parser.add_argument("--format", choices=FORMATS, default="gateway")
-    parser.add_argument("--event", choices=EVENTS, default="pressed")
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default="gateway",
+        help="the make, as the site file names it (default %(default)s)",
+    )
+    parser.add_argument(
+        "--event", choices=EVENTS, default="pressed", help="gateway, zigbee2mqtt (default %(default)s)"
+    )
     parser.add_argument(
         "--qos", type=int, choices=(0, 1, 2), help="default: 1, and with --device what the make comes with"
     )
@@ -92,7 +115,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     device.add_argument(
         "--device", action="store_true", help="everything the device publishes, on all its topics"
     )
-    device.add_argument("--kind", choices=("button", "switch"), default="button")
+    device.add_argument(
+        "--kind", choices=("button", "switch"), default="button", help="a push, or a contact with a state"
+    )
+    device.add_argument(
+        "--input",
+        type=int,
+        metavar="N",
+        help="which one of its inputs: tasmota from 1, shelly-gen2 from 0 (shelly-gen1 has it in the topic)",
+    )
     device.add_argument(
         "--gesture", choices=GESTURES, default="single", help="of a button (default %(default)s)"
     )
@@ -117,7 +148,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="WORDS",
         help="of the next publication, in turn for each --fault given: drop, delay=S, duplicate=N, bounce=N, "
-        "reorder, retained-copy, cut=BYTES, several with commas, or none",
+        "reorder, retained-copy, cut=BYTES, several with commas, or none; a device's greeting is left alone",
     )
     often = parser.add_argument_group("how often")
     often.add_argument(
@@ -141,11 +172,12 @@ def run(args: argparse.Namespace) -> int:
         if device is None:
             _payload(args)
         will = device.will() if device is not None else None
+        greetings = len(device.hello()) if device is not None else 0  # faults are for what was asked for
         button = SimulatedButton(
             args.broker,
             username=args.username,
             password=os.environ.get("MQTT_PASSWORD"),
-            faults=args.fault,
+            faults=[*([ButtonFault()] * greetings if args.fault else ()), *args.fault],
             will=will[:2] if will is not None else None,
         )
     except ValueError as error:
@@ -169,19 +201,33 @@ def run(args: argparse.Namespace) -> int:
 def _device(args: argparse.Namespace) -> Hardware | None:
     """The device to simulate, if one was asked for. Raises ValueError where the options do not fit."""
     if not args.device and args.format in ("gateway", "zigbee2mqtt"):
-        if args.telemetry or args.die:
-            raise ValueError("--telemetry and --die are of a whole device: give --device")
+        given = _given(args, _ONLY_OF_A_DEVICE)
+        if given:
+            raise ValueError(f"{given}: only of a whole device: give --device")
         return None
-    if args.storm or args.raw is not None or args.raw_size is not None:
-        raise ValueError("--storm, --raw and --raw-size are single payloads, not of a whole device")
-    settings = {} if args.qos is None else {"qos": args.qos}
+    given = _given(args, _ONLY_OF_A_PAYLOAD)
+    if given:
+        raise ValueError(f"{given}: of single payloads, not of a whole device; for faults of one see --fault")
+    settings = {"qos": args.qos, "battery": args.battery, "number": args.input}
+    if args.input is not None and args.format not in _SEVERAL_INPUTS:
+        raise ValueError(
+            f"--input: with {args.format} the topic says which; of: {', '.join(_SEVERAL_INPUTS)}"
+        )
     return hardware(
         args.format,
         args.topic,
         switch=args.kind == "switch",
         normally_closed=args.normally_closed,
-        **settings,
+        **{name: value for name, value in settings.items() if value is not None},
     )
+
+
+def _given(args: argparse.Namespace, names: tuple[str, ...]) -> str:
+    """Those of the options that were given; what would be passed over in silence misleads whoever gave it."""
+    parser = argparse.ArgumentParser(add_help=False)
+    add_arguments(parser)
+    given = [name for name in names if getattr(args, name) != parser.get_default(name)]
+    return ", ".join("--" + name.replace("_", "-") for name in given)
 
 
 def _played(button: SimulatedButton, device: Hardware, args: argparse.Namespace) -> Iterator[list[Pending]]:

@@ -161,6 +161,26 @@ def test_an_event_told_again_under_its_own_time_is_the_same_press(tmp_path: Path
     run(story())
 
 
+def test_what_a_push_says_of_itself_is_no_push_when_it_comes_once_more(tmp_path: Path) -> None:
+    """Each message of a push twice in a row, as from a device that hears no answer, and two of them once more much later."""
+
+    async def story() -> None:
+        async with door(tmp_path, point(format_="shelly-gen2")) as d:
+            for n, word in enumerate(("btn_down", "btn_up", "single_push")):
+                for _ in range(2):
+                    await d.send(gen2(word, ts=1772417707.0 + n))
+                    await d.clock.advance(0.2)
+            await d.clock.advance(60)
+            await d.send(gen2("btn_up", ts=1772417708.0))
+            await d.clock.advance(60)
+            await d.send(gen2("single_push", ts=1772417709.0))
+            assert await d.presses() == [1]
+            await d.send(gen2("btn_down", ts=1772418000.0))
+            assert await d.presses() == [2]
+
+    run(story())
+
+
 def test_a_press_a_sleeping_device_saved_up_is_of_its_own_time(tmp_path: Path) -> None:
     """Evidence is for the push, not for the message that tells of it."""
 

@@ -234,6 +234,16 @@ def test_press_while_the_broker_is_away(tmp_path: Path) -> None:
         (["--topic", "t", "--format", "zigbee2mqtt", "--event", "released"], "--contact"),
         (["--topic", "t", "--at", "2026-03-02T10:15:07"], "offset"),
         (["--topic", "t", "--repeat", "0"], "1 or more"),
+        (["--topic", "t", "--kind", "switch", "--held-s", "1"], "--kind, --held-s: only of a whole device"),
+        (
+            ["--topic", "t", "--device", "--event", "test", "--bounce", "2"],
+            "--event, --bounce: of single payloads",
+        ),
+        (["--topic", "t/input_event/0", "--format", "shelly-gen1", "--input", "1"], "the topic says which"),
+        (["--topic", "t", "--format", "shelly-gen1"], "shellies/<id>/input_event/0"),
+        (["--topic", "t", "--format", "shelly-gen2"], "<id>/events/rpc"),
+        (["--topic", "tele/t/SENSOR", "--format", "tasmota"], "--kind switch"),
+        (["--topic", "t", "--fault", "late"], "retained-copy"),
         ([], "--topic"),
     ],
 )
@@ -242,6 +252,71 @@ def test_wrong_arguments(words: list[str], said: str) -> None:
     status, lines, error = command("mqtt://127.0.0.1:1", *words)
     assert (status, lines) == (2, [])
     assert said in error
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["zigbee2mqtt/sos"],
+            [("zigbee2mqtt/sos/availability", "online"), ("zigbee2mqtt/sos", '"action": "single"')],
+        ),
+        (
+            ["stat/t/RESULT", "--format", "tasmota", "--gesture", "long", "--input", "2"],
+            [
+                ("tele/t/LWT", "Online"),
+                ("stat/t/RESULT", '{"Button2": {"Action": "HOLD"}}'),
+                ("stat/t/RESULT", '{"Button2": {"Action": "CLEAR"}}'),
+            ],
+        ),
+        (
+            ["tele/t/SENSOR", "--format", "tasmota", "--kind", "switch", "--normally-closed"],
+            [
+                ("tele/t/LWT", "Online"),
+                ("tele/t/SENSOR", '"Switch1": "OFF"'),
+                ("tele/t/SENSOR", '"Switch1": "ON"'),
+            ],
+        ),
+        (
+            ["shellies/s/input_event/0", "--format", "shelly-gen1"],
+            [
+                ("shellies/s/online", "true"),
+                ("shellies/s/input/0", "1"),
+                ("shellies/s/input/0", "0"),
+                ("shellies/s/longpush/0", "0"),
+                ("shellies/s/input_event/0", '{"event": "S", "event_cnt": 1}'),
+            ],
+        ),
+        (
+            ["s/events/rpc", "--format", "shelly-gen2", "--input", "1", "--fault", "duplicate=1"],
+            [
+                ("s/online", "true"),
+                ("s/events/rpc", '"component": "input:1", "id": 1, "event": "btn_down"'),
+                ("s/events/rpc", '"component": "input:1", "id": 1, "event": "btn_down"'),
+                ("s/events/rpc", '"event": "btn_up"'),
+                ("s/events/rpc", '"event": "single_push"'),
+            ],
+        ),
+    ],
+)
+def test_a_whole_device(
+    broker: str, heard: Subscriber, words: list[str], said: list[tuple[str, str]]
+) -> None:
+    """A device greets, then says on all its topics what its maker documents of one push; faults are of the push alone.
+    At the end it is gone without a word, and the broker says so and keeps it."""
+    make = [] if "--format" in words else ["--format", "zigbee2mqtt"]
+    status, _, error = command(broker, "--device", "--held-s", "0.1", "--die", "--topic", *words, *make)
+    assert (status, error) == (0, "")
+    messages = [(m.topic, m.payload.decode()) for m in heard.take(len(said) + 1)]
+    assert [topic for topic, _ in messages[:-1]] == [topic for topic, _ in said]
+    for (_, payload), (_, part) in zip(messages[:-1], said, strict=True):
+        assert part in payload
+    assert messages[-1][0] == said[0][0]
+    assert any(word in messages[-1][1] for word in ("offline", "Offline", "false"))
+    late = Subscriber(broker)
+    kept = late.take(1)[0]
+    late.close()
+    assert (kept.topic, kept.payload.decode(), kept.retain) == (*messages[-1], True)
 
 
 @pytest.mark.parametrize(

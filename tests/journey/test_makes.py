@@ -58,8 +58,8 @@ def presses(gateway: Gateway) -> dict[str, int]:
 
 @pytest.mark.parametrize("fault", ["none", "duplicate=2"])
 def test_a_press_of_each_make_is_one_alarm_and_all_else_it_says_is_none(tmp_path: Path, fault: str) -> None:
-    """Greeting, telemetry and a last will raise nothing; one push raises one alarm, however often each message of it
-    comes; what is said about it afterwards adds nothing."""
+    """Greeting, telemetry and a last will raise no alarm, the will a fault; one push raises one alarm, however often each
+    message of it comes; what is said about it afterwards adds nothing."""
     with (
         running_mosquitto(tmp_path) as broker,
         Campus(tmp_path) as campus,
@@ -86,6 +86,8 @@ def test_a_press_of_each_make_is_one_alarm_and_all_else_it_says_is_none(tmp_path
                 continue
             with SimulatedButton(broker, will=will[:2]) as dying:
                 dying.drop_dead()
+        gone = {("contact", point) for point, device in made.items() if device.will() is not None}
+        wait_for(lambda: gone <= gateway.faults().keys(), within_s=20, what="a fault for each that is gone")
         button.press(topic(0))  # what comes after all of it, on the same connection of the gateway
         wait_for(lambda: presses(gateway)["p-0"] == 2, within_s=10, what="the press after all of it")
         assert presses(gateway) == {**dict.fromkeys(MAKES, 1), "p-0": 2}
