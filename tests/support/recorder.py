@@ -28,6 +28,7 @@ from gateway.clock import SystemClock
 from gateway.domain.errors import Unavailable
 from gateway.domain.plan import Camera, Zone
 from gateway.domain.recording import SEAM, Gap, Quality, Segment, holes
+from gateway.ports import Kept
 from gateway.recording import Recording
 from simulators.camera.simulated import SimulatedCamera
 from storage.objects.local import LocalObjects
@@ -44,10 +45,10 @@ class MovableObjects(LocalObjects):
 
     away = ""
 
-    async def put(self, key: str, source: Path, *, sha256: str) -> None:
+    async def put(self, key: str, source: Path, *, sha256: str, locked_until: datetime | None = None) -> Kept:
         if self.away:
             raise Unavailable(self.away)
-        await super().put(key, source, sha256=sha256)
+        return await super().put(key, source, sha256=sha256, locked_until=locked_until)
 
 
 @dataclass
