@@ -41,6 +41,11 @@ def test_evidence_is_locked_as_it_is_stored(ceph: S3Store, tmp_path: Path) -> No
         site = _site(ceph, bucket, broker=broker, centre=campus.centre_url, cameras=campus.cameras)
         with Gateway(tmp_path, site, environ=_environ(ceph)) as gateway, SimulatedButton(broker) as button:
             wait_for(lambda: gateway.rings_hold(4), within_s=40, what="the ring holds 4 s")
+            wait_for(
+                lambda: gateway.get("/api/v1/retention")["clock"]["confirmed_by"],
+                within_s=40,
+                what="the centre confirmed the clock",
+            )
             button.press(topic(0))
             wait_for(
                 lambda: (
@@ -56,14 +61,20 @@ def test_evidence_is_locked_as_it_is_stored(ceph: S3Store, tmp_path: Path) -> No
                 if "/alarms/" in (one.object_name or "")
             ]
             assert len(found) > STILLS
+            alarm = campus.alarms()[0]["id"]
+            ends = {
+                item["id"]: datetime.fromisoformat(item["to"])
+                for item in gateway.get(f"/api/v1/alarms/{alarm}")["evidence"]
+            }
             for one in found:
                 assert one.object_name is not None
                 head = client.stat_object(bucket, one.object_name, version_id=one.version_id).metadata
                 assert head is not None
                 assert head["x-amz-object-lock-mode"] == "COMPLIANCE"
                 until = datetime.fromisoformat(head["x-amz-object-lock-retain-until-date"][:19])
-                left = until.replace(tzinfo=UTC) - datetime.now(UTC)
-                assert timedelta(hours=23) < left < timedelta(days=30)
+                ended_at = ends[one.object_name.rpartition("/")[2].rpartition(".")[0]]
+                beyond = until.replace(tzinfo=UTC) - ended_at - timedelta(days=30)
+                assert timedelta(0) <= beyond < timedelta(seconds=1), one.object_name
                 with pytest.raises(S3Error, match="AccessDenied"):
                     client.remove_object(bucket, one.object_name, version_id=one.version_id)
             assert [key for key in gateway.faults() if key[0] == "store"] == []
@@ -93,12 +104,12 @@ def test_a_store_that_pretends_is_a_fault_and_loses_nothing(tmp_path: Path) -> N
                 within_s=40,
                 what="stills and a clip fetched by the centre",
             )
-            kept = store.content(bucket)
             on_record = {
                 item["id"]: item["sha256"]
                 for item in gateway.get(f"/api/v1/alarms/{alarm['id']}")["evidence"]
-                if item["stored_at"]
+                if item["state"] == "stored"
             }
+            kept = store.content(bucket)
             assert len(on_record) > STILLS
             for key, data in kept.items():
                 name = key.rpartition("/")[2].rpartition(".")[0]
