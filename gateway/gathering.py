@@ -30,6 +30,9 @@ T = TypeVar("T")
 log = structlog.get_logger(__name__)
 
 STILL_GIVEN_UP_S = 8.0  # after the instant asked for: a frame that is not there by then has left the chain
+#: … but where frames do come and the box is only busy (a hundred alarms at once), as long as the ring surely holds the
+#: instant: it keeps 15 s beyond the earliest one asked for.
+BUSY_GIVEN_UP_S = 14.0
 CLIP_GIVEN_UP_S = 10.0  # after the span's end
 RETRY_S = 0.5
 FIRST_WAITED_FOR_S = 1.5  # a camera that hangs must not hold up the others' clips
@@ -189,8 +192,7 @@ class Gathering:
 
     async def _obtain(self, item: Evidence) -> Evidence:
         """Try until it is there or can no longer come; the returned item says which."""
-        patience_s = STILL_GIVEN_UP_S if item.kind is Kind.STILL else CLIP_GIVEN_UP_S
-        give_up_at = max(item.end, self._clock.now()) + timedelta(seconds=patience_s)
+        asked_at = max(item.end, self._clock.now())
         while True:
             try:
                 # The still's own bytes go with the call: what waits for a store that is away waits on the disk.
@@ -200,11 +202,19 @@ class Gathering:
                 own_snapshot = (
                     item.source == "onvif"
                 )  # not tried again: a snapshot of later shows something else
-                if own_snapshot or self._clock.now() >= give_up_at:
+                if own_snapshot or self._clock.now() - asked_at >= self._patience(item):
                     return item.failed(exc.reason)
                 await self._clock.sleep(RETRY_S)
             except Refused as exc:
                 return item.failed(exc.reason)
+
+    def _patience(self, item: Evidence) -> timedelta:
+        """How long after it was due an item may still come."""
+        if item.kind is not Kind.STILL:
+            return timedelta(seconds=CLIP_GIVEN_UP_S)
+        known = self._cameras.health().get(item.camera)
+        busy = known is not None and known.healthy
+        return timedelta(seconds=BUSY_GIVEN_UP_S if busy else STILL_GIVEN_UP_S)
 
     async def _still(self, item: Evidence) -> Evidence:
         if item.source == "onvif":

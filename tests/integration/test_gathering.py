@@ -232,6 +232,28 @@ def test_a_dead_camera_costs_its_own_evidence_and_the_manifest_says_why(tmp_path
     run(story())
 
 
+def test_a_busy_box_gives_a_still_up_later_than_a_camera_that_is_gone(tmp_path: Path) -> None:
+    """While frames come, a still may take until the ring could have lost its instant; of a camera that is gone it is given up."""
+
+    async def story() -> None:
+        async with yard(tmp_path) as y:
+            y.cameras.raises["cam-a"] = Unavailable("gave no answer in 10 s")
+            y.cameras.down["cam-b"] = "no frame for 5 s"
+            await y.press()
+            await y.clock.advance(9)
+            press = [i for i in await y.items() if (i.kind, i.moment) == (Kind.STILL, Moment.PRESS)]
+            assert {(i.camera, i.state) for i in press} == {
+                ("cam-a", EvidenceState.WANTED),
+                ("cam-b", EvidenceState.FAILED),
+            }
+            y.cameras.raises.clear()
+            await y.clock.advance(1)
+            asked = next(i.id for i in press if i.camera == "cam-a")
+            assert [i.state for i in await y.items() if i.id == asked] == [EvidenceState.STORED]
+
+    run(story())
+
+
 def test_a_camera_that_hangs_holds_up_nothing(tmp_path: Path) -> None:
     """The manifest comes within its wait, tells the hanging items apart, and the other camera is complete."""
 
