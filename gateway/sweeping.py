@@ -225,8 +225,17 @@ class Sweeping:
         """What an earlier run had intended when it ended: on record goes what is really gone of it, the rest is forgotten."""
         for intended in await self._store.read(lambda tx: tx.deletions.pending()):
             keys = [str(item["key"]) for item in intended.items]
-            gone = {key for key in keys if await self._objects.size(key) is None}
+            gone = {key for key in keys if await self._is_gone(key)}
             await self._done(intended, gone, swept)
+
+    async def _is_gone(self, key: str) -> bool:
+        """Whether nothing is left of it: a mark of deletion, which anybody may have set, only hides the bytes."""
+        if await self._objects.size(key) is not None:
+            return False
+        async for page in self._objects.versions(key):
+            if any(version.key == key and not version.hides for version in page):
+                return False
+        return True
 
     async def _done(self, intended: Deletion, gone: set[str], swept: Swept) -> None:
         """One commit: rows out, record kept, line of the register written."""

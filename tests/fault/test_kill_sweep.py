@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -14,10 +15,10 @@ import pytest
 
 from gateway.checking import Finding, Grade, ceiling, deletions, objects_against_ledger, sums
 from gateway.domain.holding import Hold
-from gateway.ports import Store
-from gateway.sweeping import BATCH, POINTS
+from gateway.ports import ObjectVersion, Store
+from gateway.sweeping import BATCH, POINTS, Sweeping, Swept
 from storage.objects.local import LocalObjects
-from tests.support.clock import MORNING, run
+from tests.support.clock import MORNING, ManualClock, run
 from tests.support.footage import SITE, recorded
 from tests.support.stores import opened
 from tests.support.sweeper import AN_OBJECT, SWEPT_AT, sweep
@@ -127,3 +128,35 @@ def test_a_hold_placed_after_a_kill_keeps_what_is_still_there(tmp_path: Path) ->
     )
     assert done.returncode == -signal.SIGKILL
     run(after(keys))
+
+
+class HiddenObjects(LocalObjects):
+    """A store that keeps versions: what was deleted by key alone is hidden and there."""
+
+    async def size(self, key: str) -> int | None:
+        return None
+
+    async def versions(self, prefix: str) -> AsyncIterator[list[ObjectVersion]]:
+        kept = [
+            ObjectVersion(key=key, version="1", bytes=1, stored_at=None, newest=False, hides=False)
+            for key in await self.keys(prefix)
+        ]
+        yield kept
+
+
+def test_what_is_only_hidden_is_not_recorded_as_gone(tmp_path: Path) -> None:
+    """A mark of deletion somebody set meanwhile makes no deletion: the intention is forgotten, and nothing is claimed."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            objects = HiddenObjects(tmp_path / "objects")
+            due = await recorded(store, objects, "cam-a", MORNING, 3)
+            sweeping = Sweeping(store=store, clock=ManualClock(SWEPT_AT), objects=objects, retention_days=30)
+            intended = sweeping._intended([{"key": one.key} for one in due], due, camera="cam-a")
+            await store.write(lambda tx: tx.deletions.intend(intended))
+            await sweeping._finish_pending(Swept())
+            assert await store.read(lambda tx: tx.deletions.pending()) == []
+            assert await store.read(lambda tx: tx.deletions.after(0, 10)) == []
+            assert await store.read(lambda tx: tx.recordings.last("cam-a")) == due[-1]
+
+    run(story())
