@@ -50,6 +50,10 @@ SAME_SECOND_MOST = (
 #: The named points of a file's way, in their order: what a test ends the process at.
 POINTS = ("segment.closed", "segment.stored", "segment.registered")
 
+#: Left to the database and to evidence on the disk of the spool, beside the site file's reserve.
+LEFT_FREE_BYTES = 500_000_000
+WELL_AGAIN_BYTES = 1_000_000_000
+
 Found = tuple[FaultKind, str]
 
 
@@ -77,17 +81,19 @@ class Recording:
         reckoned: Callable[[], datetime],
         allowed: Callable[[str], Quality | None],
         locked_until: Callable[[datetime], datetime | None] = lambda _end: None,
+        free_bytes: Callable[[], int],
+        reserve_bytes: int = 0,
         passed: Callable[[str], None] = lambda _point: None,
     ) -> None:
-        """``locked_until`` says until when to lock what ended at an instant.
-
-        ``reckoned`` is now by a reckoning no wrong clock moves; ``allowed`` what may be recorded of a camera while room is
-        short, and ``give_way`` has cameras recorded no longer, or by their key frames only; ``passed`` is told each of
-        :data:`POINTS`."""
+        """``reckoned`` is now by a reckoning no wrong clock moves; ``allowed`` what may be recorded of a camera while room is
+        short, and ``give_way`` has cameras recorded no longer, or by their key frames only; ``locked_until`` says until when to
+        lock what ended at an instant; ``free_bytes`` measures the spool's disk; ``passed`` is told each of :data:`POINTS`.
+        """
         self._store, self._clock, self._objects, self._files = store, clock, objects, files
         self._cameras, self._site, self._reckoned, self._allowed = cameras, site, reckoned, allowed
         self._passed, self._give_way, self._locked_until = passed, give_way, locked_until
         self._recorded = [camera.id for camera in site.cameras.values() if camera.continuous]
+        self._free_bytes, self._reserve_bytes, self._full = free_bytes, reserve_bytes, False
         self._changed = asyncio.Event()
         self._began_at = clock.now()
         self._why: dict[str, _Why] = {}
@@ -111,6 +117,11 @@ class Recording:
                 found[FaultKind.CAMERA, f"{camera} recording"] = (
                     f"{self._where(camera)} has not been recorded since {gap.start:%H:%M:%S}Z ({gap.cause}): {gap.detail}"
                 )
+        if self._full:
+            found[FaultKind.DISK, "recordings"] = (
+                "the disk that recordings wait on for the store is nearly full, and nothing is recorded until there is room "
+                "again; what waits is kept"
+            )
         if self.store_cause:
             found[FaultKind.STORE, "recordings"] = (
                 f"{self.waiting} finished recording(s) wait on this box's disk in their order: {self.store_cause}"
@@ -298,7 +309,8 @@ class Recording:
 
     async def _look(self) -> None:
         now, health = self._clock.now(), self._cameras.health()
-        allowed = {camera: self._allowed(camera) for camera in self._recorded}
+        full = await asyncio.to_thread(self._spool_is_full)
+        allowed = {camera: None if full else self._allowed(camera) for camera in self._recorded}
         self._gave_way = frozenset(camera for camera, quality in allowed.items() if quality is None)
         self._give_way(self._gave_way, [c for c, quality in allowed.items() if quality is Quality.KEYFRAMES])
         for camera in self._recorded:
@@ -323,6 +335,15 @@ class Recording:
                 if until is None or until < self._began_at:
                     why = _Why(GapCause.GATEWAY, why.detail) if why.cause is GapCause.GATEWAY else why
                 await self._open_gap(camera, reaches, why)
+
+    def _spool_is_full(self) -> bool:
+        """Whether the disk of the spool is so full that alarms would suffer; not at once well again, or cameras would flap."""
+        limit = self._reserve_bytes + LEFT_FREE_BYTES + (WELL_AGAIN_BYTES if self._full else 0)
+        try:
+            self._full = self._free_bytes() < limit
+        except OSError as exc:
+            log.error("recording.spool_not_measured", cause=exc.strerror or str(exc))
+        return self._full
 
     async def _open_gap(self, camera: str, start: datetime, why: _Why) -> None:
         gap = self._gap(camera, start, None, why)

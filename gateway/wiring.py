@@ -285,6 +285,8 @@ class Gateway:
             site=self.plan,
             reckoned=self.keeping.reckoned,
             allowed=self.keeping.allowed,
+            free_bytes=lambda: shutil.disk_usage(settings.data_dir).free,
+            reserve_bytes=int(site.storage.reserve_gb * 1e9),
             locked_until=self._locked_until,
         )
         self.locking: Locking | None = None

@@ -148,3 +148,28 @@ def test_while_room_is_short_only_key_frames_are_kept_and_said_to_be(tmp_path: P
             assert {gap.cause for gap in gaps} <= {GapCause.GATEWAY}
 
     asyncio.run(story())
+
+
+def test_while_the_spool_has_no_room_nothing_is_recorded_and_what_waits_is_kept(tmp_path: Path) -> None:
+    """The store is away and the disk fills: a gap of the store and a fault of the disk; both are over when there is room and the
+    store is back, and everything that waited is there."""
+
+    async def story() -> None:
+        async with simulated() as camera, recording(tmp_path, stream_of(camera), away="no route") as school:
+            await wait_until(lambda: school.stage.waiting >= 2, 30, "files wait")
+            school.free[0] = 400_000_000
+            await school.until(
+                lambda _, gaps: any(g.end is None and g.cause is GapCause.STORE for g in gaps), 15, "a gap"
+            )
+            assert (FaultKind.DISK, "recordings") in school.stage.causes
+            school.free[0] = 1_200_000_000  # more than the limit, and not enough to begin again
+            await asyncio.sleep(2.5)
+            assert (FaultKind.DISK, "recordings") in school.stage.causes
+            school.free[0], school.objects.away = 10**12, ""
+            await wait_until(lambda: not school.stage.causes, 30, "all is well")
+            count = len((await school.ledger())[0])
+            assert count >= 2
+            await school.until(lambda segments, _: len(segments) > count, 20, "it is recorded again")
+            await school.check()
+
+    asyncio.run(story())

@@ -61,6 +61,7 @@ class School:
     bank: SubprocessCameraBank
     stage: Recording
     allowed: dict[str, Quality | None] = field(default_factory=dict)
+    free: list[int] = field(default_factory=lambda: [10**12])
 
     async def ledger(self) -> tuple[list[Segment], list[Gap]]:
         now = datetime.now(UTC)
@@ -112,6 +113,7 @@ async def recording(
     objects.away = away
     await objects.start()
     allowed: dict[str, Quality | None] = {}
+    free = [10**12]
     async with opened(folder) as store:
         stage: Recording | None = None
         bank = SubprocessCameraBank(
@@ -134,12 +136,13 @@ async def recording(
             site=plan,
             reckoned=clock.now,
             allowed=lambda camera: allowed.get(camera, Quality.FULL),
+            free_bytes=lambda: free[0],
             passed=passed,
         )
         await bank.start()
         tasks = [asyncio.create_task(bank.run()), asyncio.create_task(stage.run())]
         try:
-            yield School(folder, store, objects, bank, stage, allowed)
+            yield School(folder, store, objects, bank, stage, allowed, free)
         finally:
             tasks[1].cancel()
             await bank.stop()
