@@ -191,6 +191,10 @@ class Cutting:
         writing.rebase(group, at_s)
 
     def _gap(self, writing: Writing, until_s: float, why: str) -> None:
+        if until_s < writing.last_s:
+            twice_s = writing.last_s - until_s
+            self._missing.append(f"{twice_s:.1f} s before {self._wall(writing.last_s)} are here twice: {why}")
+            return
         self._missing.append(
             f"{until_s - writing.last_s:.1f} s missing from {self._wall(writing.last_s)}: {why}"
         )

@@ -22,6 +22,9 @@ from drivers.cameras.ring import Frame, Group, Sound
 
 OUT_OF_ORDER = "some frames came later than they were to be shown: all are here, a few of them shown late"
 
+JITTER_S = 0.05
+"""What two epochs of one camera may lie over each other by the error of their clocks alone."""
+
 SOUND_DRIFT_S = 0.05
 """Sound is laid end to end until it lies this far from its time."""
 
@@ -76,7 +79,8 @@ class Writing:
         self._held: tuple[Frame, int, int, bytes] | None = (
             None  # written once the next one tells how long it lasts
         )
-        self._end = 0  # ticks at which the latest frame's showing ends
+        self._latest = -1  # ticks at which the latest frame is shown
+        self._end = 0  # ticks at which its showing ends
         self._sound_next: int | None = None
         self._key: tuple[int, int] | None = None  # size and ticks at the last key frame handed to the muxer
         self._sounds_taken: tuple[Group, int] | None = None
@@ -94,8 +98,15 @@ class Writing:
         self.video = video
 
     def rebase(self, group: Group, at_s: float) -> None:
-        """The group begins another epoch, and its first frame was at ``at_s``."""
-        ticks = max(self._end, round((at_s - self.first_s) * TICKS))
+        """The group begins another epoch, and its first frame was at ``at_s``.
+
+        It may be sooner after the last frame than these follow each other: an encoder set anew does not wait. And it may be
+        before it: some cameras begin a session with what they have kept. Every frame keeps its time that can; those due before
+        what the file already shows come right after it, as fast as they may.
+        """
+        ticks = round((at_s - self.first_s) * TICKS)
+        if 0 <= self._latest - ticks < JITTER_S * TICKS:
+            ticks = self._latest + 1
         self._base = (group.frames[0].pts, ticks)
         self.epoch = group.epoch
         self.video_session = group.stream.session
@@ -121,9 +132,9 @@ class Writing:
             self._held = (frame, pts, dts, self._sets(frame) if i == 0 else b"")
         for each in sounds:
             self._write_sound(*each)
-        latest = max(shown)
-        self.last_s = group.at(max(frame.pts for frame in frames))
-        self._end = latest + max(1, round(group.run.interval_s * TICKS))
+        self._latest = max(self._latest, *shown)
+        self.last_s = max(self.last_s, group.at(max(frame.pts for frame in frames)))
+        self._end = self._latest + max(1, round(group.run.interval_s * TICKS))
 
     def _decodable(self, group: Group, frames: list[Frame]) -> list[Frame]:
         """Without those that refer to frames from before a beginning: they are shown before it, and could not be."""
