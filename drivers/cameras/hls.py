@@ -19,6 +19,9 @@ from drivers.cameras.order import decode_times, lag_of
 from drivers.cameras.ring import Group, Ring
 from gateway.domain.errors import Unavailable
 
+PLAYABLE = "h264"
+"""What browsers play."""
+
 LISTED = 6
 """Segments in a playlist: a player starts three before the end and may lag as much again."""
 
@@ -77,9 +80,10 @@ class Parts:
 
 
 def playlist(ring: Ring) -> Playlist | None:
-    """What can be shown now; ``None`` while no group is whole."""
+    """What can be shown now; ``None`` while no group is whole, or only such as browsers do not play: of a camera that has just
+    become H.264, whose earlier H.264 is too old to go back to."""
     whole = _whole_groups(ring)
-    if not whole:
+    if not whole or whole[-1].stream.codec != PLAYABLE:
         return None
     epoch = whole[-1].epoch
     segments: list[Segment] = []
@@ -98,10 +102,11 @@ def playlist(ring: Ring) -> Playlist | None:
 
 
 def holds(ring: Ring, name: str) -> bool:
-    """Whether this name may be of an epoch the ring holds."""
+    """Whether this name may be of an epoch the ring holds and browsers play."""
     asked = NAME.fullmatch(name)
     return asked is not None and any(
-        group.epoch == int(asked["init"] or asked["epoch"]) for group in ring.groups()
+        group.epoch == int(asked["init"] or asked["epoch"]) and group.stream.codec == PLAYABLE
+        for group in ring.groups()
     )
 
 
@@ -122,7 +127,7 @@ def part(ring: Ring, name: str) -> bytes:
     if not groups:
         raise Unavailable(f"{name} has left the ring, or is not in it yet")
     video: VideoFormat = groups[0].stream
-    if video.codec != "h264":
+    if video.codec != PLAYABLE:
         raise Unavailable(f"{name} is H.265, which browsers do not play")
     sink = io.BytesIO()
     mp4 = Mp4(sink, video, MUXER)

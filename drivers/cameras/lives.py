@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from drivers.cameras.hls import PLAYABLE
 from drivers.cameras.ring import Ring
 from drivers.cameras.rtsp import Address, Session, numbers_from
 from drivers.cameras.spec import RingLimits
@@ -24,8 +25,6 @@ IDLE_S = 60.0
 
 LIMITS = RingLimits(seconds=10.0, bytes=16 << 20)
 """What is kept of a second stream: what a playlist lists, of up to 10 Mbit/s."""
-
-PLAYABLE = "h264"
 
 
 @dataclass(slots=True)
@@ -58,12 +57,12 @@ class Lives:
 
     def prepare(self, main: Session, *, until_s: float = 0.0) -> None:
         """Evidence is asked of the camera, up to ``until_s``: somebody will want to look at it."""
-        if _needs_another(main):
+        if needs_another(main):
             self._open(main, until_s)
 
     def shown(self, main: Session) -> tuple[Session, str]:
         """The session whose ring is shown, and what to say of it. Raises :class:`NotPlayable` where there can be none."""
-        if not _needs_another(main):
+        if not needs_another(main):
             return main, ""
         beside = self._open(main)
         if beside is None or (beside.video is not None and beside.video.codec != PLAYABLE):
@@ -92,7 +91,7 @@ class Lives:
         with self._lock:
             live = self._lives.get(main.id)
             beside = live.session if live is not None else None
-        if not _needs_another(main):
+        if not needs_another(main):
             return {"live_codec": main.video.picture.codec if main.video else None, "live_note": ""}
         playable = beside is not None and beside.video is not None and beside.video.codec == PLAYABLE
         return {
@@ -144,5 +143,6 @@ class Lives:
         return f"live shows the camera's H.264 sub-stream: its main stream is {main.video}"
 
 
-def _needs_another(main: Session) -> bool:
+def needs_another(main: Session) -> bool:
+    """Whether the main stream is known, and nothing browsers play."""
     return main.video is not None and main.video.codec != PLAYABLE

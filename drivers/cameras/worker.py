@@ -27,7 +27,7 @@ import av.logging
 from drivers.cameras import hls
 from drivers.cameras.channel import Message, encode, read_blocking
 from drivers.cameras.clips import Clip, Clips, Cutting
-from drivers.cameras.lives import Lives
+from drivers.cameras.lives import Lives, needs_another
 from drivers.cameras.mending import mend
 from drivers.cameras.recorders import Recorders
 from drivers.cameras.recording import Recorder
@@ -260,11 +260,14 @@ class Worker:
             self._send({"id": number, "error": f"no live picture can be made of this stream: {exc}"})
 
     def _part(self, session: Session, name: str) -> bytes:
-        """Of the camera's own ring or of its second stream: their numbers are never the same."""
+        """Of the camera's own ring or of its second stream, whichever is shown now first: numbers begun in the same half-second
+        are the same."""
         beside = self._lives.watched(session)
-        if beside is not None and hls.holds(beside.ring, name):
-            return self._parts.part(session.id, beside.ring, name)
-        return self._parts.part(session.id, session.ring, name)
+        sessions = [session] if beside is None else [session, beside]
+        if needs_another(session):
+            sessions.reverse()
+        shown = next((each for each in sessions if hls.holds(each.ring, name)), sessions[0])
+        return self._parts.part(shown.id, shown.ring, name)
 
     def _playlist(self, session: Session) -> Message:
         shown, note = self._lives.shown(session)
