@@ -115,7 +115,8 @@ class CameraBank(Protocol):
     """
 
     async def take_still(self, camera: str, at: datetime) -> StillTaken:
-        """The decoded frame nearest to ``at``, waiting a moment where the frame is still on its way."""
+        """The decoded frame nearest to ``at``, waiting a moment where the frame is still on its way; one up to half a second off
+        where very many are asked for at once. ``offset_ms`` tells."""
 
     async def fetch_snapshot(self, camera: str) -> StillTaken:
         """The camera's own snapshot, fetched now; ``Unavailable`` if it offers none or is too slow."""

@@ -383,6 +383,20 @@ class Ring:
                         best = Found(group, frame, time_s)
             return best
 
+    def around(self, at_s: float, within_s: float) -> list[tuple[int, Found]]:
+        """All frames so near to an instant, each with its place in its group: how many are decoded before it."""
+        with self._lock:
+            found: list[tuple[int, Found]] = []
+            for group in self._groups:
+                if group.at(group.earliest) > at_s + within_s or group.at(group.latest) < at_s - within_s:
+                    continue
+                offset, tick_s = group.offset_s(), group.stream.tick_s
+                for place, frame in enumerate(group.frames):
+                    time_s = frame.pts * tick_s + offset
+                    if abs(time_s - at_s) <= within_s:
+                        found.append((place, Found(group, frame, time_s)))
+            return found
+
     def covering(self, start_s: float) -> Group | None:
         """The last group that begins at or before an instant, else the oldest there is; ``None`` if empty."""
         with self._lock:

@@ -2,10 +2,11 @@
 
 What waits for a frame that is still on its way holds no thread. What is ready is taken by a small pool, stills of a press first;
 requests for the same group of pictures are decoded together, one thread at a time works at a group, and the last pictures are
-kept, so that a hundred alarms cost one or two decodings a camera.
+kept, so that a hundred alarms of one instant cost one or two decodings a camera.
 
-JPEG is made by the media library's own encoder. Measured at 1080p against OpenCV's at quality 90: the same size and PSNR,
-6 ms a picture slower, and 30 MB of memory and 0.7 s of importing cheaper.
+A hundred alarms of two seconds ask for fifty pictures of each camera three times over, more than two processors make in time.
+Who then waits takes what is there or soon made, near its instant (:func:`leeway_s`): a picture a moment off, which says so, is
+worth more than none.
 """
 
 from __future__ import annotations
@@ -15,17 +16,13 @@ import logging
 import os
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any, Protocol
+from typing import Protocol
 
-import av
-from av.packet import Packet
-from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
-
-from drivers.cameras.mp4 import SoundFormat, VideoFormat
+from drivers.cameras.decoding import decode, encode_jpeg
+from drivers.cameras.mp4 import SoundFormat
 from drivers.cameras.ring import WIDEST_GAP_S, Found, Frame, Group, Ring
 from gateway.domain.errors import Unavailable
 
@@ -42,8 +39,13 @@ LONGEST_PATIENCE_S = 1.5
 PICTURES_BYTES = 24 << 20
 """Pictures kept for the next who asks, their frames included: some three of each of 16 cameras at 1080p."""
 
-QUANTISER = "2"
-"""The JPEG encoder's finest useful step, about quality 90 in libjpeg's counting."""
+CROWD = 12
+"""More requests than these, ready for one camera at once, are those of many alarms: one asks for three."""
+
+PUNCTUAL_S = 0.25
+WIDENED_IN_S = 0.75
+WIDEST_LEEWAY_S = 0.5
+"""Half of the second between most cameras' key frames, each of which is a picture by itself."""
 
 log = logging.getLogger(__name__)
 
@@ -78,13 +80,15 @@ Answer = Callable[[Still | Unavailable], None]
 
 @dataclass(slots=True, eq=False)
 class Wanted:
-    """One request; ``deadline_s`` is when it is answered with what there is, ``rank`` orders the work."""
+    """One request; ``deadline_s`` is when it is answered with what there is, ``rank`` orders the work, ``ready_s`` is since when
+    nothing but the work is waited for."""
 
     rank: tuple[bool, int]
     source: Source
     at_s: float
     deadline_s: float
     answer: Answer
+    ready_s: float = 0.0
 
 
 class Pictures:
@@ -149,6 +153,7 @@ class Stills:
                 self._urgent += 1
                 self.calm.clear()
             if source.ring.reaches(at_s):
+                wanted.ready_s = now
                 self._ready.append(wanted)
             else:
                 self._waiting.setdefault(source.id, []).append(wanted)
@@ -186,6 +191,7 @@ class Stills:
     def _serve(self, served: Sequence[Wanted]) -> None:
         for wanted in served:
             self._leave(wanted)
+            wanted.ready_s = time.monotonic()
             self._ready.append(wanted)
         if served:
             self._changed.notify_all()
@@ -221,25 +227,67 @@ class Stills:
 
     def _next_batch(self) -> list[tuple[Wanted, Found | None]]:
         """The most urgent request nobody works for, and all others for the same group of pictures; empty if there is none."""
+        now = time.monotonic()
+        asked = Counter(wanted.source.id for wanted in self._ready)
         for first in sorted(self._ready, key=lambda wanted: wanted.rank):
-            found = first.source.ring.nearest(first.at_s)
+            crowded = asked[first.source.id] > CROWD
+            found = self._found(first, leeway_s(now - first.ready_s) if crowded else 0.0)
             if found is not None and found.group in self._busy:
                 continue  # what is being made now may be just that picture
             batch = [(first, found)]
-            for other in self._ready:
-                if other is not first and found is not None and other.source is first.source:
-                    also = other.source.ring.nearest(other.at_s)
-                    if also is not None and also.group is found.group:
-                        batch.append((other, also))
+            if found is not None:
+                mine = [wanted for wanted in self._ready if wanted.source is first.source]
+                mine.remove(first)
+                batch += _joining(mine, found, now if crowded else None)
             taken = {id(wanted) for wanted, _ in batch}
             self._ready = [wanted for wanted in self._ready if id(wanted) not in taken]
             return batch
         return []
 
+    def _found(self, wanted: Wanted, leeway: float) -> Found | None:
+        """The frame nearest to the instant, or one within ``leeway`` seconds of it whose picture is there or soonest made."""
+        ring = wanted.source.ring
+        nearest = ring.nearest(wanted.at_s)
+        if nearest is None or leeway <= 0 or self.pictures.get(nearest.frame) is not None:
+            return nearest
+        costs = [
+            (
+                0 if self.pictures.get(found.frame) is not None else place + 1,
+                abs(found.time_s - wanted.at_s),
+                found,
+            )
+            for place, found in ring.around(wanted.at_s, leeway)
+            if not found.frame.leading
+        ]
+        return min(costs, key=lambda cost: cost[:2])[2] if costs else nearest
+
     def _settle(self, wanted: Wanted) -> None:
         self._urgent -= not wanted.rank[0]
         if not self._urgent:
             self.calm.set()
+
+
+def _joining(
+    others: Sequence[Wanted], found: Found, crowded_s: float | None
+) -> Iterator[tuple[Wanted, Found]]:
+    """Who of these is served with this picture, and with further ones of its group. In a crowd (``crowded_s`` is the present) no
+    two pictures are made for those who can do with one."""
+    made = [found]
+    for other in others:
+        near_s = leeway_s(crowded_s - other.ready_s) if crowded_s is not None else 0.0
+        shared = min(made, key=lambda each: abs(each.time_s - other.at_s))
+        if abs(shared.time_s - other.at_s) < near_s:
+            yield other, shared
+            continue
+        also = other.source.ring.nearest(other.at_s)
+        if also is not None and also.group is found.group:
+            yield other, also
+            made.append(also)
+
+
+def leeway_s(waited_s: float) -> float:
+    """How far a picture may lie from the instant asked for by one of a crowd that has waited so long."""
+    return WIDEST_LEEWAY_S * min(1.0, max(0.0, (waited_s - PUNCTUAL_S) / WIDENED_IN_S))
 
 
 def _take(
@@ -291,87 +339,3 @@ def _take(
 
 def _still(jpeg: bytes, group: Group, frame: Frame) -> Still:
     return Still(jpeg, group.time_of(frame), group.clock())
-
-
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A decoded picture, and the frame it was."""
-
-    frame: Frame
-    picture: Any
-
-
-def decode(group: Group, wanted: Collection[Frame], *, every_core: bool) -> dict[Frame, Shown]:
-    """The pictures of these frames of a group; what cannot be decoded is replaced by its nearest neighbour.
-
-    Decoding begins at the group's key frame, or at the one before where a frame refers to what came before it, and goes no
-    further than the last frame wanted: whatever a frame refers to was sent before it.
-    """
-    frames = list(group.frames)
-    places = {frame: i for i, frame in enumerate(frames)}
-    last = max((places[frame] for frame in wanted if frame in places), default=-1)
-    if last < 0:
-        raise Unavailable("the group of pictures has left the ring")
-    frames = frames[: last + 1]
-    before = group.before
-    if before is not None and any(frame.leading for frame in wanted):
-        frames = [*before.frames, *frames]
-    video: VideoFormat = group.stream
-    decoder: Any = av.CodecContext.create(video.codec, "r")
-    decoder.extradata = video.parameters
-    decoder.thread_type = "AUTO" if every_core else "SLICE"
-    decoder.thread_count = 0 if every_core else 1
-    by_pts = {frame.pts: frame for frame in frames}
-    targets = {frame.pts: frame for frame in wanted if frame in places}
-    nearest: dict[Frame, Shown] = {}
-    for frame in [*frames, None]:
-        packet = None
-        if frame is not None:
-            packet = _owned(frame)
-            packet.pts, packet.dts = frame.pts, None
-            packet.time_base = video.time_base
-        try:
-            decoded: list[Any] = decoder.decode(packet)
-        except av.error.InvalidDataError:
-            continue
-        for picture in decoded:
-            shown = by_pts.get(picture.pts)
-            if shown is None:
-                continue
-            for pts, target in targets.items():
-                known = nearest.get(target)
-                if known is None or abs(picture.pts - pts) < abs(known.frame.pts - pts):
-                    nearest[target] = Shown(shown, picture)
-    return nearest
-
-
-def _owned(frame: Frame) -> Any:
-    """A packet whose bytes belong to the media library. (The camera's own may have no time yet: some tell it only later.)
-
-    One that refers to Python's bytes takes the interpreter's lock when it is let go. A decoder lets it go on a thread of its own,
-    and the interpreter holds that lock while it waits for those threads to end: the whole process would stand still.
-    """
-    packet: Any = Packet(frame.packet.size)
-    packet.update(bytes(frame.packet))
-    return packet
-
-
-def encode_jpeg(picture: Any) -> bytes:
-    """One decoded picture as baseline JPEG, in JFIF's colours (full range, ITU-R BT.601) whatever the camera's were."""
-    full = VideoReformatter().reformat(
-        picture,
-        format="yuvj420p",
-        src_color_range=picture.color_range or ColorRange.MPEG,
-        dst_colorspace=Colorspace.ITU601,
-        dst_color_range=ColorRange.JPEG,
-    )
-    encoder: Any = av.CodecContext.create("mjpeg", "w")
-    encoder.width, encoder.height = full.width, full.height
-    encoder.pix_fmt = "yuvj420p"
-    encoder.time_base = Fraction(1, 25)
-    encoder.thread_count = 1
-    encoder.options = {"qmin": QUANTISER, "qmax": QUANTISER}
-    full.pts = 0
-    full.time_base = encoder.time_base
-    full.pict_type = 0
-    return b"".join(bytes(packet) for packet in [*encoder.encode(full), *encoder.encode(None)])

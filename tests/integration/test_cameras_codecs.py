@@ -182,8 +182,9 @@ def test_hundred_stills_of_one_instant_are_one_decoding(tmp_path: Path) -> None:
                 *(bank.take_still("cam", instant + timedelta(milliseconds=i)) for i in range(100))
             )
             assert asyncio.get_running_loop().time() - began < 1.0
-            for i, still in enumerate(stills):
-                check_still(still, instant + timedelta(milliseconds=i))
+            for still in stills:  # of a crowd, who waits may get its neighbour's
+                assert abs(told(still.jpeg).unix_ms - ms(still.taken_at)) <= FRAME_MS / 2
+                assert abs(still.offset_ms) <= FRAME_MS + 100
             assert len({still.jpeg for still in stills}) <= 3
 
     asyncio.run(run())

@@ -2,60 +2,25 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import av
-import numpy as np
 import pytest
 
-from drivers.cameras.mp4 import CODECS, VideoFormat, read_format
 from drivers.cameras.ring import Group, Ring
 from drivers.cameras.spec import RingLimits
 from drivers.cameras.writing import Writing
+from tests.support.h264_packets import FPS, lay, packets_of
 
-FPS = 10
-TICK = Fraction(1, 90_000)
 BEGINS_S = 1000.0
 
 
 @pytest.fixture(scope="module")
 def packets() -> list[Any]:
     """Two seconds of H.264, a key frame each second."""
-    encoder: Any = av.CodecContext.create("libx264", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = 64, 64, "yuv420p"
-    encoder.time_base = Fraction(1, FPS)
-    encoder.options = {"g": str(FPS), "bf": "0", "tune": "zerolatency", "keyint_min": str(FPS)}
-    made: list[Any] = []
-    for n in range(2 * FPS):
-        frame = av.VideoFrame.from_ndarray(np.full((96, 64), 10 * n, np.uint8), format="yuv420p")
-        frame.pts = n
-        made += encoder.encode(frame)
-    return [*made, *encoder.encode(None)]
-
-
-def stream_of(packets: list[Any], session: int) -> VideoFormat:
-    """What a session says of these packets."""
-    data = bytes(packets[0])
-    return read_format("h264", CODECS["h264"].parameter_sets(data), data, TICK, session)
-
-
-def session(ring: Ring, packets: list[Any], number: int, begins_s: float) -> list[Group]:
-    """Lay a session's packets into the ring; the first picture is of ``begins_s``. Returns its groups."""
-    stream, known = stream_of(packets, number), ring.groups()
-    for n, packet in enumerate(packets):
-        ring.append(
-            stream,
-            packet,
-            n * 90_000 // FPS,
-            begins_s + n / FPS,
-            key=packet.is_keyframe,
-            size=packet.size,
-        )
-    ring.end_epoch()
-    return [group for group in ring.groups() if group not in known]
+    return packets_of(2)
 
 
 def times_in(target: Path) -> list[float]:
@@ -82,7 +47,7 @@ def test_stream_that_begins_anew_keeps_its_time(after_s: float, packets: list[An
     """However soon after the last frame the next session's first one was, the whole session lies at its own time."""
     ring = Ring(RingLimits(seconds=60, bytes=1 << 24))
     last_s = BEGINS_S + (2 * FPS - 1) / FPS
-    sessions = [session(ring, packets, 1, BEGINS_S), session(ring, packets, 2, last_s + after_s)]
+    sessions = [lay(ring, packets, 1, BEGINS_S), lay(ring, packets, 2, last_s + after_s)]
     writing = written(tmp_path / "clip.mp4", sessions)
     times = times_in(tmp_path / "clip.mp4")
     assert times[: 2 * FPS] == pytest.approx([n / FPS for n in range(2 * FPS)], abs=0.001)
@@ -96,7 +61,7 @@ def test_pictures_sent_twice_do_not_move_those_after_them(packets: list[Any], tm
     own time, and the clip says so; no frame is left out."""
     ring = Ring(RingLimits(seconds=60, bytes=1 << 24))
     last_s = BEGINS_S + (2 * FPS - 1) / FPS
-    sessions = [session(ring, packets, 1, BEGINS_S), session(ring, packets, 2, last_s - 0.5)]
+    sessions = [lay(ring, packets, 1, BEGINS_S), lay(ring, packets, 2, last_s - 0.5)]
     writing = written(tmp_path / "clip.mp4", sessions)
     times = times_in(tmp_path / "clip.mp4")
     assert len(times) == 4 * FPS
@@ -112,7 +77,7 @@ def test_error_of_the_clocks_is_no_complaint(packets: list[Any], tmp_path: Path)
     """A session whose first frame seems a few milliseconds before the last one of the session before comes right after it."""
     ring = Ring(RingLimits(seconds=60, bytes=1 << 24))
     last_s = BEGINS_S + (2 * FPS - 1) / FPS
-    sessions = [session(ring, packets, 1, BEGINS_S), session(ring, packets, 2, last_s - 0.01)]
+    sessions = [lay(ring, packets, 1, BEGINS_S), lay(ring, packets, 2, last_s - 0.01)]
     writing = written(tmp_path / "clip.mp4", sessions)
     times = times_in(tmp_path / "clip.mp4")
     assert times[2 * FPS :] == pytest.approx([last_s - BEGINS_S + n / FPS for n in range(2 * FPS)], abs=0.001)
