@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import parse_qs, urljoin, urlsplit
 
+from gateway.domain.errors import NotPlayable
 from tests.support.http_face import CAMERA, EVERYONE, OTHER, START, Face, listed_playlist, on_face
 
 INDEX = f"/live/{CAMERA}/index.m3u8"
@@ -106,6 +108,30 @@ async def test_a_camera_without_picture_says_why(face: Face) -> None:
         f"/live/{CAMERA}/whep",
     ):
         assert (await face.ask(path, role="guard")).problem == "not-found"
+
+
+@on_face
+async def test_a_picture_that_is_not_the_main_streams_says_so(face: Face) -> None:
+    """What is to be said of the picture stands in the playlist as a comment, beside its codec; else there is none."""
+    link = await prepared(face)
+    assert "# note:" not in (await face.ask(link)).body.decode()
+    note = "live shows the camera's sub-stream (H.264 640x360): its main stream is H.265 1920x1080"
+    face.cameras.playlists[CAMERA] = replace(listed_playlist(), note=note)
+    answer = await face.ask(link)
+    assert f"# note: {note}\n" in answer.body.decode()
+    assert urlsplit(entries(answer.body.decode())[0]).path == "init-0.mp4"
+
+
+@on_face
+async def test_a_camera_no_browser_plays_is_told_from_one_without_picture(face: Face) -> None:
+    """503 in both cases; ``playable`` is false where trying again is of no use, and the reason says what to do."""
+    link = await prepared(face)
+    face.cameras.playlists[CAMERA] = NotPlayable("the camera sends H.265 1920x1080; set a profile to H.264")
+    answer = await face.ask(link)
+    assert (answer.status, answer.problem, answer.json["playable"]) == (503, "unavailable", False)
+    assert "set a profile to H.264" in answer.json["detail"]
+    del face.cameras.playlists[CAMERA]
+    assert "playable" not in (await face.ask(link)).json
 
 
 @on_face

@@ -17,8 +17,9 @@ import pytest
 from drivers.cameras.bank import SubprocessCameraBank
 from drivers.cameras.spec import CameraSpec, StreamAddress
 from gateway.clock import SystemClock
-from gateway.domain.errors import Unavailable
+from gateway.domain.errors import NotPlayable, Unavailable
 from simulators.camera.faults import CameraFaults
+from simulators.camera.settings import StreamSettings
 from simulators.camera.simulated import SimulatedCamera
 from tests.support.browser import chromium, opened_page
 from tests.support.http_face import CAMERA, OTHER, Face, HandClock, served
@@ -33,11 +34,18 @@ SAYS = "words => { const m = document.getElementById('message'); return !m.hidde
 
 
 @asynccontextmanager
-async def watched_school(directory: Path) -> AsyncIterator[tuple[Face, SimulatedCamera]]:
+async def watched_school(
+    directory: Path, camera: SimulatedCamera | None = None
+) -> AsyncIterator[tuple[Face, SimulatedCamera]]:
     """A camera, the camera process, the HTTP face on a clock in the hand that begins now, and an open alarm."""
-    camera = SimulatedCamera(name="corridor", fps=12)
+    camera = camera or SimulatedCamera(name="corridor", fps=12)
     await camera.start()
-    address = StreamAddress(url=camera.rtsp_url, username=camera.username, password=camera.password)
+    address = StreamAddress(
+        url=camera.rtsp_url,
+        live_url=camera.sub_url if camera.has_sub else None,
+        username=camera.username,
+        password=camera.password,
+    )
     dark = StreamAddress(url="rtsp://127.0.0.1:9/none")
     bank = SubprocessCameraBank(
         [CameraSpec(id=CAMERA, stream=address), CameraSpec(id=OTHER, stream=dark)],
@@ -53,7 +61,7 @@ async def watched_school(directory: Path) -> AsyncIterator[tuple[Face, Simulated
     try:
         async with served(directory, cameras=bank, clock=clock) as face:
             await face.add_alarm()
-            await until_live(bank)
+            await until_live(bank, may_refuse=not camera.has_sub)
             yield face, camera
     finally:
         await bank.stop()
@@ -61,12 +69,17 @@ async def watched_school(directory: Path) -> AsyncIterator[tuple[Face, Simulated
         await camera.stop()
 
 
-async def until_live(bank: SubprocessCameraBank, within_s: float = 20.0) -> None:
+async def until_live(bank: SubprocessCameraBank, within_s: float = 20.0, *, may_refuse: bool) -> None:
+    """Wait until there is a live picture, or until the camera process knows that there can be none."""
     deadline = asyncio.get_running_loop().time() + within_s
     while True:
         try:
             if len((await bank.live_playlist(CAMERA)).segments) >= 3:
                 return
+        except NotPlayable:
+            if may_refuse:
+                return
+            raise
         except Unavailable as error:
             if asyncio.get_running_loop().time() > deadline:
                 pytest.fail(f"no live picture within {within_s} s: {error.reason}")
@@ -157,5 +170,37 @@ def test_a_camera_without_picture_is_said_in_words(tmp_path: Path) -> None:
     async def inside() -> None:
         async with watched_school(tmp_path) as (face, _), opened_page() as page:
             await watch(page, face)
+
+    asyncio.run(inside())
+
+
+def test_the_page_says_that_it_shows_the_sub_stream(tmp_path: Path) -> None:
+    """Of a camera whose main stream is H.265 the page plays the H.264 stream beside it, and says that it does."""
+    chromium()
+    sub = StreamSettings(codec="h264", width=320, height=180, fps=12, gop=12)
+    camera = SimulatedCamera(name="corridor", codec="h265", fps=12, gop=12, sub=sub)
+
+    async def inside() -> None:
+        async with watched_school(tmp_path, camera) as (face, _), opened_page(within_ms=45_000) as page:
+            await page.goto(face.live_link(f"/live/{CAMERA}", hours=1))
+            await page.wait_for_function(PLAYING)
+            assert await page.evaluate("[video.videoWidth, video.videoHeight]") == [320, 180]
+            assert "H.264" in await page.locator("#note").inner_text()
+            assert await page.locator("#note").is_visible()
+            await page.screenshot(path=tmp_path / "sub-stream.png")
+
+    asyncio.run(inside())
+
+
+def test_the_page_says_that_no_browser_plays_the_camera(tmp_path: Path) -> None:
+    """Of a camera that has H.265 alone the page says that it works, and why there is no live picture."""
+    chromium()
+    camera = SimulatedCamera(name="corridor", codec="h265", width=320, height=180, fps=12, gop=12)
+
+    async def inside() -> None:
+        async with watched_school(tmp_path, camera) as (face, _), opened_page() as page:
+            await page.goto(face.live_link(f"/live/{CAMERA}", hours=1))
+            await page.wait_for_function(SAYS, arg="H.265")
+            assert await page.locator("#note").is_hidden()
 
     asyncio.run(inside())

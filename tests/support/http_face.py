@@ -69,7 +69,7 @@ class HandClock:
 class ListedCameras:
     """A camera bank that says what it is told to; where there is no playlist the camera is unavailable."""
 
-    playlists: dict[str, LivePlaylist] = field(default_factory=dict)
+    playlists: dict[str, LivePlaylist | Unavailable] = field(default_factory=dict)
     parts: dict[str, bytes] = field(default_factory=dict)
     known: dict[str, CameraHealth] = field(default_factory=dict)
 
@@ -85,7 +85,10 @@ class ListedCameras:
     async def live_playlist(self, camera: str) -> LivePlaylist:
         if camera not in self.playlists:
             raise Unavailable("it answers 401: wrong password")
-        return self.playlists[camera]
+        found = self.playlists[camera]
+        if isinstance(found, Unavailable):
+            raise found
+        return found
 
     async def live_part(self, camera: str, name: str) -> bytes:
         if name not in self.parts:
