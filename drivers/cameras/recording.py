@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import accumulate
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -256,7 +257,7 @@ class Recorder:
         begins_s = group.time_of(frames[0])
         writing = self._writing
         if writing is not None and first and self._ends(writing, group, begins_s):
-            self._close()
+            self._close(begins_s)
             writing = None
         if writing is None:
             if not first:  # a file begins with a key frame
@@ -281,9 +282,10 @@ class Recorder:
 
     def _pause_s(self, group: Group) -> float:
         """How far apart frames are that have a pause between them."""
-        if self._keys_only:
-            return max(PAUSE_S, 2.5 * (self.source.ring.key_frames_apart_s() or LONGEST_GROUP_S))
-        return max(PAUSE_S, 4 * group.run.interval_s)
+        return self._key_pause_s() if self._keys_only else max(PAUSE_S, 4 * group.run.interval_s)
+
+    def _key_pause_s(self) -> float:
+        return max(PAUSE_S, 2.5 * (self.source.ring.key_frames_apart_s() or LONGEST_GROUP_S))
 
     def _begin(self, group: Group, frames: list[Frame]) -> Recording:
         if self._lag is None or self._lag[0] != group.epoch:
@@ -300,11 +302,14 @@ class Recorder:
         self._ends_at = next_boundary(start, self._offset_s, self._segment_s)
         return self._writing
 
-    def _close(self) -> None:
+    def _close(self, next_s: float = inf) -> None:
+        """``next_s`` is when the first frame of the file after it was, if there is one yet."""
         writing, self._writing = self._writing, None
         if writing is None:
             return
         end_s = writing.close()
+        if self._keys_only and next_s - writing.last_s <= self._key_pause_s():
+            end_s = max(end_s, next_s)  # as long as those within the file, a key frame stands for its group
         picture = writing.video.picture
         facts = {
             "camera": self.source.id,

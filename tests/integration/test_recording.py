@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -146,6 +147,26 @@ def test_while_room_is_short_only_key_frames_are_kept_and_said_to_be(tmp_path: P
             for one in sparse:
                 assert one.frames <= (one.end - one.start).total_seconds() + 2
             assert {gap.cause for gap in gaps} <= {GapCause.GATEWAY}
+
+    asyncio.run(story())
+
+
+def test_key_frames_two_seconds_apart_follow_one_another_without_a_gap(tmp_path: Path) -> None:
+    """A key frame stands for its group also where the next one is in the next file, or of everything again."""
+
+    async def story() -> None:
+        async with simulated(gop=2 * FPS) as camera, recording(tmp_path, stream_of(camera)) as school:
+            school.allowed["cam"] = Quality.KEYFRAMES
+            await school.until(
+                lambda segments, _: sum(s.quality is Quality.KEYFRAMES for s in segments) >= 3,
+                40,
+                "key frames",
+            )
+            school.allowed.clear()
+            await school.until(lambda segments, _: segments[-1].quality is Quality.FULL, 20, "all")
+            segments, gaps = await school.ledger()
+            assert not [gap for gap in gaps if gap.start > segments[0].start]
+            assert max(b.start - a.end for a, b in itertools.pairwise(segments)) < timedelta(seconds=0.1)
 
     asyncio.run(story())
 

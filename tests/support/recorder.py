@@ -152,8 +152,8 @@ async def recording(
                     raise error
 
 
-def simulated() -> SimulatedCamera:
-    return SimulatedCamera(name="cam", width=320, height=180, fps=FPS, gop=FPS)
+def simulated(*, gop: int = FPS) -> SimulatedCamera:
+    return SimulatedCamera(name="cam", width=320, height=180, fps=FPS, gop=gop)
 
 
 def stream_of(camera: SimulatedCamera) -> StreamAddress:
