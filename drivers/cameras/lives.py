@@ -9,22 +9,18 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from drivers.cameras.beside import Beside
 from drivers.cameras.hls import PLAYABLE
-from drivers.cameras.ring import Ring
-from drivers.cameras.rtsp import Address, Session, numbers_from
-from drivers.cameras.spec import RingLimits
-from drivers.cameras.timing import HouseClock
+from drivers.cameras.rtsp import Address, Session
 from gateway.domain.errors import NotPlayable
 
 IDLE_S = 60.0
 """How long a second stream is kept after the last look and the last piece of evidence."""
 
-LIMITS = RingLimits(seconds=10.0, bytes=16 << 20)
-"""What is kept of a second stream: what a playlist lists, of up to 10 Mbit/s."""
+HOLDER = "live"
 
 
 @dataclass(slots=True)
@@ -37,9 +33,8 @@ class _Live:
 class Lives:
     """The second streams of all cameras. Thread-safe."""
 
-    def __init__(self, clock: HouseClock, *, changed: Callable[[], None]) -> None:
-        self._clock = clock
-        self._changed = changed
+    def __init__(self, beside: Beside) -> None:
+        self._beside = beside
         self._lock = threading.Lock()
         self._lives: dict[str, _Live] = {}
 
@@ -49,11 +44,12 @@ class Lives:
             live = self._lives.setdefault(main.id, _Live())
             if address == live.address:
                 return
+            was_open = live.session is not None
+            if was_open:
+                self._close(main.id, live)
             live.address = address
-            if live.session is not None and address is not None:
-                live.session.point_at(address)
-            elif live.session is not None:
-                self._close(live)
+            if was_open and address is not None:
+                live.session = self._beside.open(main, address, HOLDER)
 
     def prepare(self, main: Session, *, until_s: float = 0.0) -> None:
         """Evidence is asked of the camera, up to ``until_s``: somebody will want to look at it."""
@@ -82,9 +78,9 @@ class Lives:
         """Close what nobody looks at any more; to be called about once a second."""
         now = time.monotonic()
         with self._lock:
-            for live in self._lives.values():
+            for camera, live in self._lives.items():
                 if live.session is not None and live.until_s < now:
-                    self._close(live)
+                    self._close(camera, live)
 
     def facts(self, main: Session) -> dict[str, Any]:
         """What health tells: ``live_codec`` is ``None`` while it is not known or there is none."""
@@ -106,22 +102,13 @@ class Lives:
             live = self._lives.setdefault(main.id, _Live())
             live.until_s = max(live.until_s, until_s, time.monotonic() + IDLE_S)
             if live.session is None and live.address is not None:
-                live.session = Session(
-                    f"{main.id} (live)",
-                    Ring(LIMITS, first_number=numbers_from()),
-                    self._clock,
-                    on_frame=lambda _: None,
-                    on_change=self._changed,
-                )
-                live.session.point_at(live.address)
-                live.session.start()
+                live.session = self._beside.open(main, live.address, HOLDER)
             return live.session
 
-    def _close(self, live: _Live) -> None:
-        assert live.session is not None
-        live.session.end()
+    def _close(self, camera: str, live: _Live) -> None:
+        assert live.address is not None
         live.session = None
-        self._changed()
+        self._beside.let_go(camera, live.address, HOLDER)
 
     def _reason(self, main: Session, beside: Session | None) -> str:
         with self._lock:

@@ -140,6 +140,11 @@ class Session:
         self._woken = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"camera-{camera}", daemon=True)
 
+    @property
+    def audio(self) -> bool:
+        """Whether its sound was asked for."""
+        return self._audio
+
     def start(self) -> None:
         """Begin; without an address it waits for one."""
         self._thread.start()

@@ -25,6 +25,7 @@ from typing import Any
 import av.logging
 
 from drivers.cameras import hls
+from drivers.cameras.beside import Beside
 from drivers.cameras.channel import Message, encode, read_blocking
 from drivers.cameras.clips import Clip, Clips, Cutting
 from drivers.cameras.lives import Lives, needs_another
@@ -59,7 +60,8 @@ class Worker:
         self._sessions: dict[str, Session] = {}
         self._stills = Stills()
         self._clips = Clips(self._stills.calm)
-        self._lives = Lives(self._clock, changed=lambda: self._changed.set())
+        self._beside = Beside(self._clock, changed=lambda: self._changed.set())
+        self._lives = Lives(self._beside)
         self._recorders = Recorders(closed=self._segment_closed)
         self._live = ThreadPoolExecutor(1, thread_name_prefix="live")
         self._parts = hls.Parts()
