@@ -101,6 +101,7 @@ def entry_rules(parts: Parts) -> Iterator[Complaint]:
     yield from _onvif_sources(parts)
     yield from _unseen_points(parts)
     yield from _same_addresses(parts)
+    yield from _second_streams(parts)
     yield from _self_test(parts)
     yield from _key_target(parts)
 
@@ -337,6 +338,21 @@ def _same_addresses(parts: Parts) -> Iterator[Complaint]:
                 "is it one camera, twice?",
             )
         first.setdefault(address, index)
+
+
+def _second_streams(parts: Parts) -> Iterator[Complaint]:
+    """Where the file itself asks for the step: what ONVIF offers nobody knows yet, but a bare stream names its second one."""
+    storage = parts.storage
+    if storage is None or "when_full" not in storage.model_fields_set or "substream" not in storage.when_full:
+        return
+    for index, camera in parts.cameras.items():
+        if camera.record == "continuous" and camera.stream is not None and camera.stream.sub_url is None:
+            yield _warning(
+                ("cameras", index, "stream"),
+                "no sub_url",
+                "its smaller stream, for substream in storage.when_full",
+                "while room is short that step passes over this camera",
+            )
 
 
 def _self_test(parts: Parts) -> Iterator[Complaint]:

@@ -120,17 +120,19 @@ class Stream(Section):
     live_url: StreamAddress | None = Field(
         default=None, description="Its second stream, H.264, to be shown live where the first one is H.265."
     )
+    sub_url: StreamAddress | None = Field(
+        default=None, description="Its second, smaller stream, to be recorded while room is short."
+    )
     username: Name | None = Field(default=None, description="RTSP user.")
     password: Secret | None = Field(default=None, description="The RTSP user's password.")
 
     @model_validator(mode="after")
     def _one_camera(self) -> Stream:
-        if self.live_url is not None:
-            host = parse_url(self.live_url, "rtsp", "rtsps").host
-            if host != self.address.host:
-                raise refused(
-                    f"live_url on the host of url, {self.address.host}", "one camera has one address"
-                )
+        for key, url in (("live_url", self.live_url), ("sub_url", self.sub_url)):
+            if url is not None and parse_url(url, "rtsp", "rtsps").host != self.address.host:
+                raise refused(f"{key} on the host of url, {self.address.host}", "one camera has one address")
+        if self.sub_url == self.url:
+            raise refused("sub_url another address than url", "name the camera's smaller stream, or none")
         return self
 
     @property

@@ -46,12 +46,6 @@ def _storage(site: Site) -> Iterator[Complaint]:
         yield _later(
             ("storage", "database"), "PostgreSQL", "nothing could be kept: write sqlite:FILE", blocking=True
         )
-    if "when_full" in storage.model_fields_set and "substream" in storage.when_full:
-        yield _later(
-            ("storage", "when_full"),
-            "substream",
-            "a camera's second stream is never recorded: that step changes nothing, and the next one follows",
-        )
 
 
 def _later(path: Path, found: str, instead: str, *, blocking: bool = False) -> Complaint:

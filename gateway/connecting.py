@@ -225,6 +225,7 @@ def camera_spec(camera: Camera) -> CameraSpec:
         stream=StreamAddress(
             url=stream.url,
             live_url=stream.live_url,
+            sub_url=stream.sub_url,
             username=stream.username or "",
             password=stream.password.reveal() if stream.password else "",
         )

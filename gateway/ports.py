@@ -57,6 +57,8 @@ class CameraHealth:
     ``live_note`` says where that is not the camera's main stream, or why there is none. ``reached`` is false where nothing of the
     camera answers at all. ``recording`` is ``None`` for a camera that is not recorded now, empty while it is, else what keeps it
     from being; ``recorded_since`` is the first frame of the file that is being written, ``recorded_until`` the newest.
+    ``recorded_substream`` says that it is the second stream which is recorded; ``substream_missing`` why it is not, although room
+    is short and it was asked for.
     """
 
     camera: str
@@ -80,6 +82,8 @@ class CameraHealth:
     recording: str | None = None
     recorded_since: datetime | None = None
     recorded_until: datetime | None = None
+    recorded_substream: bool = False
+    substream_missing: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

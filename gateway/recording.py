@@ -76,7 +76,7 @@ class Recording:
         objects: ObjectStore,
         files: RecordedFiles,
         cameras: CameraBank,
-        give_way: Callable[[Collection[str], Collection[str]], None],
+        give_way: Callable[[Collection[str], Collection[str], Collection[str]], None],
         site: Site,
         reckoned: Callable[[], datetime],
         allowed: Callable[[str], Quality | None],
@@ -86,8 +86,9 @@ class Recording:
         passed: Callable[[str], None] = lambda _point: None,
     ) -> None:
         """``reckoned`` is now by a reckoning no wrong clock moves; ``allowed`` what may be recorded of a camera while room is
-        short, and ``give_way`` has cameras recorded no longer, or by their key frames only; ``locked_until`` says until when to
-        lock what ended at an instant; ``free_bytes`` measures the spool's disk; ``passed`` is told each of :data:`POINTS`.
+        short, and ``give_way`` has cameras recorded no longer, by their key frames only, or by their second stream;
+        ``locked_until`` says until when to lock what ended at an instant; ``free_bytes`` measures the spool's disk; ``passed`` is
+        told each of :data:`POINTS`.
         """
         self._store, self._clock, self._objects, self._files = store, clock, objects, files
         self._cameras, self._site, self._reckoned, self._allowed = cameras, site, reckoned, allowed
@@ -116,6 +117,12 @@ class Recording:
             if gap.cause is not GapCause.STORE:  # that one is told by whoever measures the room
                 found[FaultKind.CAMERA, f"{camera} recording"] = (
                     f"{self._where(camera)} has not been recorded since {gap.start:%H:%M:%S}Z ({gap.cause}): {gap.detail}"
+                )
+        for camera, known in self._cameras.health().items():
+            if known.substream_missing:
+                found[FaultKind.CAMERA, f"{camera} substream"] = (
+                    f"room is short and the second stream of {self._where(camera)} cannot be recorded in place of its main one "
+                    f"({known.substream_missing}): it is recorded in full until its next step of storage.when_full"
                 )
         if self._full:
             found[FaultKind.DISK, "recordings"] = (
@@ -312,7 +319,11 @@ class Recording:
         full = await asyncio.to_thread(self._spool_is_full)
         allowed = {camera: None if full else self._allowed(camera) for camera in self._recorded}
         self._gave_way = frozenset(camera for camera, quality in allowed.items() if quality is None)
-        self._give_way(self._gave_way, [c for c, quality in allowed.items() if quality is Quality.KEYFRAMES])
+        keys_only, substream = (
+            [camera for camera, quality in allowed.items() if quality is asked]
+            for asked in (Quality.KEYFRAMES, Quality.SUBSTREAM)
+        )
+        self._give_way(self._gave_way, keys_only, substream)
         for camera in self._recorded:
             known = health.get(camera)
             until = known.recorded_until if known is not None else None

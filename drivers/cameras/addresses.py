@@ -45,6 +45,7 @@ class Found:
     clock_offset_s: float | None
     profile: str
     live_url: str | None = None
+    sub_url: str | None = None
 
 
 @dataclass(slots=True)

@@ -28,6 +28,8 @@ from gateway.ports import CameraHealth, Clock, LivePlaylist, LiveSegment
 ANSWER_S = 10.0
 """What an answer may take beyond the instant asked for: 16 cameras' clips are written and synced well within it."""
 
+NOT_ASKED = "where its second stream is is not known yet"
+
 log = logging.getLogger(__name__)
 
 
@@ -59,6 +61,7 @@ class SubprocessCameraBank:
         self._offset_s = {id_: stagger_s(n, len(recorded)) for n, id_ in enumerate(recorded)}
         self._giving_way: frozenset[str] = frozenset()
         self._keys_only: frozenset[str] = frozenset()
+        self._substream: frozenset[str] = frozenset()
         self._specs = {spec.id: spec for spec in specs}
         self._ring_s = ring_s
         self._ring_bytes = ring_bytes_total // max(1, len(specs))
@@ -74,7 +77,11 @@ class SubprocessCameraBank:
         self._reached: dict[str, Message] = {
             spec.id: _by_stream(spec.stream)
             if spec.stream is not None
-            else {"address": None, "cause": "asking the camera by ONVIF where its stream is"}
+            else {
+                "address": None,
+                "cause": "asking the camera by ONVIF where its stream is",
+                "no_sub": NOT_ASKED,
+            }
             for spec in specs
         }
         self._found: dict[str, Found] = {}
@@ -155,12 +162,17 @@ class SubprocessCameraBank:
             "offset_s": self._offset_s[camera] * self._segment_s / SEGMENT_S,
             "segment_s": self._segment_s,
             "keys_only": camera in self._keys_only,
+            "substream": camera in self._substream,
         }
 
-    def give_way(self, stopped: Collection[str], keys_only: Collection[str] = ()) -> None:
-        """Record those no longer, of these only the key frames, and everything of all others that are to be recorded."""
-        if (self._giving_way, self._keys_only) != (frozenset(stopped), frozenset(keys_only)):
-            self._giving_way, self._keys_only = frozenset(stopped), frozenset(keys_only)
+    def give_way(
+        self, stopped: Collection[str], keys_only: Collection[str] = (), substream: Collection[str] = ()
+    ) -> None:
+        """Record those no longer, of these only the key frames, of the last their second stream where it comes, and everything of
+        all others that are to be recorded."""
+        wanted = (frozenset(stopped), frozenset(keys_only), frozenset(substream))
+        if (self._giving_way, self._keys_only, self._substream) != wanted:
+            self._giving_way, self._keys_only, self._substream = wanted
             self._link.send(self._configuration(self._specs))
 
     def _address_changed(self, camera: str, found: Found | None, cause: str) -> None:
@@ -171,11 +183,13 @@ class SubprocessCameraBank:
             self._reached[camera] = {
                 "address": {"url": found.stream_url, **login},
                 "live": {"url": found.live_url, **login} if found.live_url else None,
+                "sub": {"url": found.sub_url, **login} if found.sub_url else None,
+                "no_sub": "it has no profile of a smaller picture in H.264 or H.265 (ONVIF): set one up in the camera",
             }
             self._found[camera] = found
             log.info("camera %s: %s at %s", camera, found.profile, found.stream_url)
         elif camera not in self._found:  # else the address known so far may still be right
-            self._reached[camera] = {"address": None, "cause": cause}
+            self._reached[camera] = {"address": None, "cause": cause, "no_sub": NOT_ASKED}
         self._link.send(self._configuration([camera]))
 
     def _told(self, message: Message) -> None:
@@ -216,6 +230,8 @@ class SubprocessCameraBank:
             recording=facts["recording"],
             recorded_since=_wall(facts["recorded_since"]) if facts["recorded_since"] else None,
             recorded_until=_wall(facts["recorded_until"]) if facts["recorded_until"] else None,
+            recorded_substream=facts["recorded_substream"],
+            substream_missing=facts["substream_missing"],
         )
 
     def _process_fell(self, cause: str) -> None:
@@ -349,6 +365,8 @@ def _by_stream(stream: StreamAddress) -> Message:
     return {
         "address": {"url": stream.url, **login},
         "live": {"url": stream.live_url, **login} if stream.live_url else None,
+        "sub": {"url": stream.sub_url, **login} if stream.sub_url else None,
+        "no_sub": "the site file names no second stream of it (stream.sub_url)",
     }
 
 

@@ -49,7 +49,8 @@ def _closed(path: Path) -> Facts | None:
             os.fsync(file.fileno())
             digest = hashlib.file_digest(file, "sha256").hexdigest()
         measured = _measured(path)
-        start = int(path.stem) / 1000
+        began, _, kept = path.stem.partition(".")
+        start = int(began) / 1000
     except (Malformed, ValueError) as exc:
         log.error("what was recorded into %s cannot be read and is set aside: %s", path, exc)
         path.rename(path.with_suffix(SET_ASIDE))
@@ -61,6 +62,8 @@ def _closed(path: Path) -> Facts | None:
         "bytes": size,
         "sha256": digest,
         "clock": "arrival",
+        "keys_only": kept == "keys",
+        "substream": kept == "sub",
         "pauses": [],
         **measured,
     }

@@ -32,6 +32,10 @@ MOST_PIXELS = 1920 * 1080
 """A larger picture would take more memory and decoding for every still than 16 cameras can be given on two cores."""
 
 
+SUB_S = 2.0
+LEAST_PIXELS = 352 * 288
+"""CIF: ours; the third streams some cameras have for telephones are smaller, and show that somebody was there, not who."""
+
 PLAYABLE = "H264"
 USABLE = (PLAYABLE, "H265")
 
@@ -39,13 +43,15 @@ USABLE = (PLAYABLE, "H265")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
     """Where a camera's pictures are, as reached from here. ``clock_offset_s`` is its clock minus ours, told in whole
-    seconds by the camera. ``live_url`` is its H.264 stream besides the main one, ``None`` if there is none."""
+    seconds by the camera. ``live_url`` is its H.264 stream besides the main one, ``sub_url`` one of a smaller picture; ``None``
+    if there is none."""
 
     stream_url: str
     snapshot_url: str | None
     clock_offset_s: float | None
     profile: str
     live_url: str | None = None
+    sub_url: str | None = None
 
 
 def choose(profiles: Sequence[Profile]) -> Profile:
@@ -69,6 +75,16 @@ def choose_live(profiles: Sequence[Profile], main: Profile) -> Profile | None:
     """The profile for live pictures where the main one turns out to be H.265, as some are that call themselves H.264."""
     others = [each for each in profiles if each.encoding == PLAYABLE and each.token != main.token]
     return choose(others) if others else None
+
+
+def choose_sub(profiles: Sequence[Profile], main: Profile) -> Profile | None:
+    """The profile to be recorded while room is short: the smallest picture that still tells one person from another (CIF), else
+    the largest below it; always smaller than the main one."""
+    smaller = [p for p in profiles if p.encoding in USABLE and 0 < p.pixels < main.pixels]
+    useful = [p for p in smaller if p.pixels >= LEAST_PIXELS]
+    if useful:
+        return min(useful, key=lambda p: (p.pixels, p.frames_per_s, p.encoding == PLAYABLE))
+    return max(smaller, key=lambda p: p.pixels, default=None)
 
 
 def reach_stream(url: str, host: str) -> str:
@@ -149,7 +165,7 @@ async def _ask_media(camera: Any, media: Any, address: OnvifAddress) -> Resolved
     if not any(profile.encoding in USABLE for profile in profiles):
         second, profiles = None, [_profile(each) for each in await media.GetProfiles()]
     main = choose(profiles)
-    live = choose_live(profiles, main)
+    live, sub = choose_live(profiles, main), choose_sub(profiles, main)
 
     async def stream_url(profile: Profile) -> str:
         if second is not None:
@@ -159,12 +175,24 @@ async def _ask_media(camera: Any, media: Any, address: OnvifAddress) -> Resolved
         answer = await media.GetStreamUri({"StreamSetup": setup, "ProfileToken": profile.token})
         return reach_stream(answer.Uri, address.host)
 
+    async def sub_url(known: str | None) -> str | None:
+        if sub is None or (live is not None and live.token == sub.token):
+            return known if sub is not None else None
+        try:  # what is wanted on a full disk only must not cost the camera
+            async with asyncio.timeout(SUB_S):
+                return await stream_url(sub)
+        except (zeep.exceptions.Error, ONVIFError, aiohttp.ClientError, TimeoutError):
+            return None
+
+    main_url = await stream_url(main)
+    live_url = await stream_url(live) if live is not None else None
     return Resolved(
-        stream_url=await stream_url(main),
+        stream_url=main_url,
         snapshot_url=await _snapshot_url(media, second, main.token, address),
         clock_offset_s=None,
         profile=str(main),
-        live_url=await stream_url(live) if live is not None else None,
+        live_url=live_url,
+        sub_url=await sub_url(live_url),
     )
 
 

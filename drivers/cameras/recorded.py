@@ -7,6 +7,7 @@ import json
 import logging
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from gateway.domain.errors import Unavailable
 from gateway.domain.recording import Quality
@@ -57,13 +58,19 @@ def _read(path: Path) -> ClosedFile | None:
             bytes=int(facts["bytes"]),
             sha256=str(facts["sha256"]),
             path=path.with_suffix(".mp4"),
-            quality=Quality.KEYFRAMES if facts.get("keys_only") else Quality.FULL,
+            quality=_quality(facts),
             pauses=tuple((_wall(a), _wall(b)) for a, b in facts["pauses"]),
         )
     except (ValueError, KeyError, TypeError) as exc:
         log.error("%s is not what a recorder writes and is set aside: %s", path, exc)
         path.rename(path.with_suffix(".broken"))
         return None
+
+
+def _quality(facts: dict[str, Any]) -> Quality:
+    if facts.get("substream"):
+        return Quality.SUBSTREAM
+    return Quality.KEYFRAMES if facts.get("keys_only") else Quality.FULL
 
 
 def _wall(unix_s: float) -> datetime:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from drivers.cameras.recording import STEP_S, Facts, Recorder
+from drivers.cameras.either import EitherStream
+from drivers.cameras.recording import STEP_S, Facts
+from drivers.cameras.rtsp import Address
 
 NICE = 3
 """How much the thread stands back: evidence of an alarm goes first."""
@@ -20,7 +22,7 @@ NICE = 3
 class _Turn:
     """One camera in the thread's round. ``mend`` is called before its first step, until it succeeds."""
 
-    recorder: Recorder
+    recorder: EitherStream
     mend: Callable[[], list[Facts]] | None
     due_s: float
 
@@ -36,7 +38,7 @@ class Recorders:
         self._changed = threading.Event()
         self._begun = False
 
-    def record(self, recorder: Recorder, mend: Callable[[], list[Facts]]) -> None:
+    def record(self, recorder: EitherStream, mend: Callable[[], list[Facts]]) -> None:
         """From now on record this camera; harmless if it is recorded."""
         camera = recorder.source.id
         with self._lock:
@@ -51,12 +53,16 @@ class Recorders:
                 threading.Thread(target=self._sync, name="recording-sync", daemon=True).start()
         self._changed.set()
 
-    def keys_only(self, camera: str, only: bool) -> None:
-        """Whether only its key frames are kept; begins with the next group of pictures, and a file of its own."""
+    def keep(
+        self, camera: str, *, keys_only: bool, substream: bool, second: Address | None, no_second: str
+    ) -> None:
+        """Whether only its key frames are kept, or its second stream in place of the main one: from the next group of pictures
+        on, in a file of its own. ``second`` is where that stream is; without one ``no_second`` says why."""
         with self._lock:
             turn = self._turns.get(camera)
             if turn is not None:
-                turn.recorder.keys_only = only
+                turn.recorder.point_at(second, no_second)
+                turn.recorder.keys_only, turn.recorder.substream = keys_only, substream
 
     def stop(self, camera: str) -> None:
         """Record it no longer: its file is closed, soon."""
@@ -65,7 +71,7 @@ class Recorders:
             if turn is not None:
                 turn.recorder.ending = True
 
-    def health(self, camera: str) -> Recorder | None:
+    def health(self, camera: str) -> EitherStream | None:
         """The camera's recorder, if it is recorded."""
         turn = self._turns.get(camera)
         return None if turn is None else turn.recorder

@@ -2,9 +2,9 @@
 
 A file is fragmented MP4, its bytes never written twice, so that it is good up to its last whole fragment whenever power or
 process goes, and its SHA-256 is known as it ends. While it is written it is called ``{start}.part`` (milliseconds since 1970)
-in the camera's folder of the spool; closed, ``.mp4``; and only ``{start}.json`` beside it, written last and at once, says that
-it is closed. Whatever lies there without one is of a process that ended, and is taken up by the next
-(:mod:`drivers.cameras.mending`).
+in the camera's folder of the spool, or ``{start}.sub.part`` of its second stream, ``{start}.keys.part`` of key frames only;
+closed, ``.mp4``; and only the ``.json`` beside it, written last and at once, says that it is closed. Whatever lies there without
+one is of a process that ended, and is taken up by the next (:mod:`drivers.cameras.mending`).
 """
 
 from __future__ import annotations
@@ -144,10 +144,21 @@ class Recorder:
         offset_s: float,
         closed: Callable[[Facts], None],
         segment_s: float = SEGMENT_S,
+        camera: str = "",
+        substream: bool = False,
+        first: Group | None = None,
     ) -> None:
-        """``offset_s`` is the second of the minute at which this camera's files begin, so that not all do so at once."""
+        """``offset_s`` is the second of the minute at which this camera's files begin, so that not all do so at once. ``camera``
+        is whose files they are, where that is not the source's own name; ``substream`` that they are of its second stream;
+        ``first`` the group to begin with, if not the newest."""
         self.source = source
-        self.folder = folder / source.id
+        self.camera = camera or source.id
+        self.substream = substream
+        self.folder = folder / self.camera
+        #: What was at this moment or later is not written: it is in another recorder's file. ``reached`` once such a frame came.
+        self.upto_s = inf
+        self.reached = False
+        self._first = first
         self.cause = ""
         self.since_s: float | None = None  # the first frame of the file being written
         self.until_s: float | None = None  # the newest frame written
@@ -179,7 +190,7 @@ class Recorder:
         except (OSError, Unavailable) as exc:
             self._trouble(f"cannot be written: {getattr(exc, 'strerror', None) or exc}", now_s)
         except Exception as exc:
-            log.exception("recording camera %s failed", self.source.id)
+            log.exception("recording camera %s failed", self.camera)
             self._trouble(f"cannot be recorded: {type(exc).__name__}: {exc}", now_s)
 
     def _trouble(self, cause: str, now_s: float) -> None:
@@ -197,18 +208,26 @@ class Recorder:
             writing.file.sync()
 
     def end(self) -> None:
-        """Close what is open: this camera is no longer recorded."""
+        """Close what is open: this camera is no longer recorded. Raises ``OSError``."""
         self._close()
         self._place = None
+
+    def hand_over(self, now_s: float) -> None:
+        """Close what is open: another recorder goes on. Never raises: what the disk does not close the next process mends."""
+        try:
+            self._close(self.upto_s)
+        except (OSError, Unavailable) as exc:
+            self._trouble(f"cannot be written: {getattr(exc, 'strerror', None) or exc}", now_s)
 
     def _one_group(self) -> bool:
         """Write what is new of one group; whether there may be more in the next."""
         ring = self.source.ring
         place = self._place
         if place is None:
-            groups = ring.groups()
+            groups = [self._first] if self._first is not None else ring.groups()
             if not groups:
                 return False
+            self._first = None
             place = self._place = _Place(groups[-1], self.keys_only)
         group = place.group
         whole = group.after is not None or group is not ring.open_group()
@@ -254,6 +273,8 @@ class Recorder:
     # ------------------------------------------------------------------ files
 
     def _write(self, group: Group, frames: list[Frame], *, first: bool) -> None:
+        if self.upto_s < inf and not (frames := self._before(group, frames)):
+            return
         begins_s = group.time_of(frames[0])
         writing = self._writing
         if writing is not None and first and self._ends(writing, group, begins_s):
@@ -267,6 +288,12 @@ class Recorder:
             self._pauses.append((writing.last_s + group.run.interval_s, begins_s))
         writing.add(group, frames, float("inf"))
         self.until_s = writing.last_s
+
+    def _before(self, group: Group, frames: list[Frame]) -> list[Frame]:
+        """Those up to :attr:`upto_s`, and what they refer to."""
+        earlier = [n for n, frame in enumerate(frames) if group.time_of(frame) < self.upto_s]
+        self.reached = self.reached or len(earlier) < len(frames)
+        return frames[: earlier[-1] + 1] if earlier else []
 
     def _ends(self, writing: Recording, group: Group, begins_s: float) -> bool:
         return (
@@ -291,7 +318,9 @@ class Recorder:
         if self._lag is None or self._lag[0] != group.epoch:
             self._lag = (group.epoch, lag_of([frame.pts for frame in frames]))
         start = self._clock.to_wall(group.time_of(frames[0]))
-        self._stem = str(round(start * 1000))
+        # The name says what of the camera it is, for the process that takes it up after a crash.
+        kept = ".sub" if self.substream else ".keys" if self._place_keys_only() else ""
+        self._stem = f"{round(start * 1000)}{kept}"
         part = self.folder / f"{self._stem}.part"
         # In the stream's own ticks until it is written; the file's are TICKS.
         lag = round(self._lag[1] * group.stream.tick_s * TICKS)
@@ -312,7 +341,7 @@ class Recorder:
             end_s = max(end_s, next_s)  # as long as those within the file, a key frame stands for its group
         picture = writing.video.picture
         facts = {
-            "camera": self.source.id,
+            "camera": self.camera,
             "start": self._clock.to_wall(writing.first_s),
             "end": self._clock.to_wall(end_s),
             "frames": writing.frames,
@@ -323,6 +352,7 @@ class Recorder:
             "height": picture.height,
             "clock": writing.clock,
             "keys_only": self._keys_only,
+            "substream": self.substream,
             "pauses": [[self._clock.to_wall(a), self._clock.to_wall(b)] for a, b in self._pauses],
         }
         self._closed(seal(self.folder, self._stem, facts))

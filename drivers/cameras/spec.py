@@ -18,10 +18,12 @@ class OnvifAddress:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamAddress:
     """A bare RTSP address. ``url`` carries no credentials: they are given apart. ``live_url`` is a second stream of the
-    camera, H.264, to be shown live where the first one is H.265."""
+    camera, H.264, to be shown live where the first one is H.265; ``sub_url`` its smaller one, to be recorded while room is short
+    (both may be one)."""
 
     url: str
     live_url: str | None = None
+    sub_url: str | None = None
     username: str = ""
     password: str = field(default="", repr=False)
 

@@ -28,11 +28,12 @@ from drivers.cameras import hls
 from drivers.cameras.beside import Beside
 from drivers.cameras.channel import Message, encode, read_blocking
 from drivers.cameras.clips import Clip, Clips, Cutting
+from drivers.cameras.either import EitherStream
 from drivers.cameras.lives import Lives, needs_another
 from drivers.cameras.mending import mend
 from drivers.cameras.recorders import Recorders
 from drivers.cameras.recording import Recorder
-from drivers.cameras.ring import Ring
+from drivers.cameras.ring import Group, Ring
 from drivers.cameras.rtsp import Address, Session, numbers_from
 from drivers.cameras.spec import RingLimits
 from drivers.cameras.stills import Still, Stills, Wanted
@@ -147,26 +148,38 @@ class Worker:
             address = Address(**camera["address"]) if camera.get("address") else None
             session.point_at(address, camera.get("cause", ""))
             self._lives.point_at(session, Address(**camera["live"]) if camera.get("live") else None)
-            self._record(session, camera.get("record"))
+            self._record(session, camera.get("record"), camera)
         self._changed.set()
 
-    def _record(self, session: Session, wanted: Message | None) -> None:
+    def _record(self, session: Session, wanted: Message | None, camera: Message) -> None:
         if wanted is None:
             self._recorders.stop(session.id)
             return
         folder = Path(wanted["folder"])
-        self._recorders.record(
-            Recorder(
-                session,
+
+        def begin(stream: Session, first: Group | None, *, substream: bool) -> Recorder:
+            return Recorder(
+                stream,
                 folder,
                 self._clock,
                 offset_s=wanted["offset_s"],
                 segment_s=wanted["segment_s"],
                 closed=self._segment_closed,
-            ),
-            mend=lambda: mend(folder / session.id),
+                camera=session.id,
+                substream=substream,
+                first=first,
+            )
+
+        self._recorders.record(
+            EitherStream(session, self._beside, begin), mend=lambda: mend(folder / session.id)
         )
-        self._recorders.keys_only(session.id, wanted["keys_only"])
+        self._recorders.keep(
+            session.id,
+            keys_only=wanted["keys_only"],
+            substream=wanted["substream"],
+            second=Address(**camera["sub"]) if camera.get("sub") else None,
+            no_second=camera.get("no_sub", ""),
+        )
 
     def _segment_closed(self, facts: Message) -> None:
         self._send({"segment": facts})
@@ -328,6 +341,8 @@ class Worker:
             "recorded_until": self._clock.to_wall(recording.until_s)
             if recording and recording.until_s
             else None,
+            "recorded_substream": recording.recorded_substream if recording else False,
+            "substream_missing": recording.missing if recording else "",
             **self._lives.facts(session),
         }
 

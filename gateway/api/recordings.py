@@ -98,6 +98,7 @@ async def recordings(
                 "version": one.version,
                 "locked_until": stamp(one.locked_until) if one.locked_until else None,
                 "quality": one.quality.value,
+                "stream": one.quality.stream,
             }
             for one in segments
         ],

@@ -69,6 +69,9 @@ class HealthOut(BaseModel):
     key_frames_apart_s: float | None
     live_codec: str | None
     live_note: str
+    recorded_stream: str | None = Field(
+        description="Which of its streams is recorded now, main or sub; null if none is."
+    )
 
 
 class CameraOut(BaseModel):
@@ -345,7 +348,8 @@ class SegmentOut(BaseModel):
     sha256: str
     version: str | None
     locked_until: At | None
-    quality: str
+    quality: str = Field(description="full; substream or keyframes while room was short (storage.when_full).")
+    stream: str = Field(description="Of which of the camera's streams: main or sub.")
 
 
 class GapOut(BaseModel):

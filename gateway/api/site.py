@@ -73,7 +73,14 @@ def _health(known: CameraHealth | None, stamp: Any) -> dict[str, Any]:
         "key_frames_apart_s": known.key_frames_apart_s if known else None,
         "live_codec": known.live_codec if known else None,
         "live_note": known.live_note if known else "",
+        "recorded_stream": _recorded_stream(known),
     }
+
+
+def _recorded_stream(known: CameraHealth | None) -> str | None:
+    if known is None or known.recording != "":
+        return None
+    return "sub" if known.recorded_substream else "main"
 
 
 @router.get("/points", summary="Points with what was last seen", response_model=PointsOut, **roled(EVERYONE))

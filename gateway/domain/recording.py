@@ -34,8 +34,13 @@ class Quality(StrEnum):
     """What of the stream was kept; all but ``FULL`` is what ``storage.when_full`` allows on a full disk."""
 
     FULL = "full"
-    SUBSTREAM = "substream"
-    KEYFRAMES = "keyframes"
+    SUBSTREAM = "substream"  # all of the camera's second, smaller stream
+    KEYFRAMES = "keyframes"  # of the main stream
+
+    @property
+    def stream(self) -> str:
+        """Which of the camera's streams it is of: ``main`` or ``sub``."""
+        return "sub" if self is Quality.SUBSTREAM else "main"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

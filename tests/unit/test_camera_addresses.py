@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from drivers.cameras.onvif import Profile, choose, reach_snapshot, reach_stream
+from drivers.cameras.onvif import Profile, choose, choose_sub, reach_snapshot, reach_stream
 from drivers.cameras.rtsp import Address, scrub
 from drivers.cameras.spec import CameraSpec, OnvifAddress, StreamAddress
 from gateway.domain.errors import Unavailable
@@ -26,6 +26,25 @@ def test_largest_h264_up_to_full_hd_is_chosen() -> None:
     ]
     assert choose(offered).token == "main"
     assert choose([offered[1], profile("5mp", "H264", 2592, 1944)]).token == "5mp"
+
+
+@pytest.mark.parametrize(
+    ("others", "found"),
+    [
+        ([], None),
+        ([("twin", "H264", 1920, 1080)], None),
+        ([("larger", "H264", 2592, 1944), ("jpeg", "JPEG", 640, 360)], None),
+        ([("third", "H264", 1280, 720), ("sub", "H265", 640, 360), ("phone", "H264", 176, 144)], "sub"),
+        ([("phone", "H264", 176, 144), ("phone-2", "H264", 320, 180)], "phone-2"),
+    ],
+)
+def test_the_second_stream_is_the_smallest_that_still_shows_who(
+    others: list[tuple[str, str, int, int]], found: str | None
+) -> None:
+    """Smaller than the main one, of a codec that can be recorded, and not below CIF where there is anything else."""
+    main = profile("main", "H264", 1920, 1080)
+    chosen = choose_sub([main, *(profile(*each) for each in others)], main)
+    assert (chosen.token if chosen else None) == found
 
 
 def test_lack_of_h264_names_what_there_is() -> None:

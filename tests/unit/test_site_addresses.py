@@ -23,6 +23,24 @@ CASES = {
         "cameras[1].stream.url",
         "use the keys username",
     ),
+    "second stream is the first": (
+        "url: rtsp://192.168.1.12/cam2",
+        "url: rtsp://192.168.1.12/cam2\n      sub_url: rtsp://192.168.1.12/cam2",
+        "cameras[1].stream",
+        "another address than url",
+    ),
+    "second stream elsewhere": (
+        "url: rtsp://192.168.1.12/cam2",
+        "url: rtsp://192.168.1.12/cam2\n      sub_url: rtsp://192.168.1.13/sub",
+        "cameras[1].stream",
+        "on the host of url",
+    ),
+    "password in second stream": (
+        "url: rtsp://192.168.1.12/cam2",
+        "url: rtsp://192.168.1.12/cam2\n      sub_url: rtsp://u:hunter2@192.168.1.12/sub # HERE",
+        "cameras[1].stream.sub_url",
+        "use the keys username and password",
+    ),
     "http stream": (
         "url: rtsp://192.168.1.12/cam2",
         "url: http://192.168.1.12/cam2 # HERE",

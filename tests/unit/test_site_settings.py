@@ -234,14 +234,12 @@ def test_what_is_not_built_is_said_with_its_line(tmp_path: Path) -> None:
             "  webhook:",
             "  media: push\n  media_url: https://m.example\n  media_token: {env: MEDIA_TOKEN}\n  webhook:",
         ),
-        ("  retention_days: 30", "  when_full: [substream, stop]"),
     )
     loaded = load(tmp_path, text)
     findings = unbuilt(loaded.site, loaded.places)
     assert {finding.key for finding in findings} == {
         "points[0].mqtt.format",
         "points[1].onvif_input",
-        "storage.when_full",
     }
     lines = text.splitlines()
     for finding in findings:
@@ -249,6 +247,27 @@ def test_what_is_not_built_is_said_with_its_line(tmp_path: Path) -> None:
         assert finding.key.rpartition(".")[2] in lines[finding.line - 1]
     silent = [finding for finding in findings if finding.key.startswith("points")]
     assert all("RAISES AN ALARM" in finding.advice for finding in silent)
+
+
+def test_a_recorded_bare_stream_without_a_second_one_is_told_where_the_file_asks_for_it(
+    tmp_path: Path,
+) -> None:
+    """A warning at the camera's stream, so that nobody learns on a full disk that the step passes over it."""
+    asks = ("  retention_days: 30", "  when_full: [substream, stop]")
+    bare = ("    zone: corridor-3\n    stream:", "    zone: corridor-3\n    record: continuous\n    stream:")
+    (warning,) = load(tmp_path, changed(asks, bare)).warnings
+    assert warning.key == "cameras[1].stream"
+    assert "passes over this camera" in str(warning)
+    second = (
+        "url: rtsp://192.168.1.12/cam2",
+        "url: rtsp://192.168.1.12/cam2\n      sub_url: rtsp://192.168.1.12/sub",
+    )
+    loaded = load(tmp_path, changed(asks, bare, second))
+    assert loaded.warnings == []
+    assert loaded.site.cameras[1].stream is not None
+    assert loaded.site.cameras[1].stream.sub_url == "rtsp://192.168.1.12/sub"
+    assert load(tmp_path, changed(bare)).warnings == [], "it is the default, nobody asked for it"
+    assert load(tmp_path, changed(asks)).warnings == [], "nothing of it is recorded"
 
 
 def test_stores_that_are_not_built_stop_the_start(tmp_path: Path) -> None:
