@@ -44,7 +44,7 @@ osd_pool_default_pg_num = 8
 osd_pool_default_pg_autoscale_mode = off
 osd_crush_chooseleaf_type = 0
 osd_objectstore = memstore
-memstore_device_bytes = 2147483648
+memstore_device_bytes = {bytes}
 run_dir = {folder}/run
 admin_socket = {folder}/run/$name.asok
 log_file = {folder}/$name.log
@@ -66,23 +66,26 @@ rgw_data = {folder}/rgw
 
 
 @contextmanager
-def running_ceph() -> Iterator[S3Store]:
-    """Start it, and end every process of it by its id. Skips (or fails, strictly) where it is not installed."""
+def running_ceph(room_bytes: int = 2 << 30) -> Iterator[S3Store]:
+    """Start it with room in memory for so much, and end every process of it by its id. Skips (or fails, strictly) where it is not
+    installed."""
     for program, package in PACKAGES.items():
         tool(program, package)
     # A short path: its sockets have names of at most 108 bytes.
     with tempfile.TemporaryDirectory(prefix="ceph-") as name, ExitStack() as ended:
         store = S3Store(free_port())
-        _start(Path(name), store, ended)
+        _start(Path(name), store, ended, room_bytes)
         yield store
 
 
-def _start(folder: Path, store: S3Store, ended: ExitStack) -> None:
+def _start(folder: Path, store: S3Store, ended: ExitStack, room_bytes: int) -> None:
     for part in ("mon", "osd", "mgr", "rgw", "run"):
         (folder / part).mkdir()
     config, keyring, monmap = folder / "ceph.conf", folder / "keyring", folder / "monmap"
     fsid, v2, v1 = str(uuid.uuid4()), free_port(), free_port()
-    config.write_text(_CONFIG.format(fsid=fsid, folder=folder, v2=v2, v1=v1, port=store.port), "utf-8")
+    config.write_text(
+        _CONFIG.format(fsid=fsid, folder=folder, v2=v2, v1=v1, port=store.port, bytes=room_bytes), "utf-8"
+    )
 
     def run(program: str, *words: object, within_s: float = 60.0) -> bool:
         done = subprocess.run(
