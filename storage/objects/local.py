@@ -1,4 +1,4 @@
-"""Objects as files: temporary name, fsync, rename, fsync of the directory. A crash leaves the whole object or none."""
+"""Objects as files: temporary name, fsync, link, fsync of the directory. A crash leaves the whole object or none."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ TEMPORARY = ".part-"
 STREAM_PIECE_BYTES = 1 << 20
 LISTED_AT_ONCE = 1000
 READ_ONLY = 0o444
+#: The named points of a put, in their order: what a test ends the process at.
+POINTS = ("object.part", "object.linked")
 CANNOT_LOCK = (
     "files cannot be locked against whoever runs this box: they are read-only and their digests are on record, so that an "
     "alteration shows, and nothing prevents it"
@@ -33,8 +35,10 @@ class LocalObjects:
 
     on_this_box = True
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, passed: Callable[[str], None] = lambda _point: None) -> None:
+        """``passed`` is told each of :data:`POINTS` as a file's put passes it."""
         self.root = root
+        self._passed = passed
 
     async def start(self) -> None:
         """Create the directory and remove what a crash left half-written."""
@@ -192,18 +196,18 @@ class LocalObjects:
             part = self._part(key)
             try:
                 try:
-                    source.rename(part)
+                    # A second name and not another one: until the object is whole its bytes stay where they were, whatever
+                    # dies, and what a crash leaves under the temporary name is never the only copy.
+                    os.link(source, part)
                 except OSError as exc:
                     if exc.errno != errno.EXDEV:
                         raise
                     shutil.copyfile(source, part)  # the spool is on another file system
                 with part.open("rb") as file:
                     os.fsync(file.fileno())
+                self._passed(POINTS[0])
                 self._place(key, part, sha256)
-            except BaseException:
-                if part.exists() and not source.exists():
-                    part.rename(source)  # nothing is lost by a failure: the caller may try again
-                raise
+                self._passed(POINTS[1])
             finally:
                 part.unlink(missing_ok=True)
             source.unlink(missing_ok=True)

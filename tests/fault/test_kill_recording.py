@@ -13,6 +13,7 @@ import pytest
 from gateway.checking import Finding, objects_against_ledger, sums, unexplained
 from gateway.domain.recording import GapCause
 from gateway.recording import POINTS
+from storage.objects import local
 from tests.support.builders import site
 from tests.support.processes import ROOT
 from tests.support.recorder import recording, simulated, stream_of
@@ -22,10 +23,11 @@ STARTS_WITHIN_S = 12.0  # of two processes, a session and a key frame, on a busy
 
 
 @pytest.mark.parametrize("nth", [1, 3])
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", [*POINTS, *local.POINTS])
 def test_a_kill_at_any_point_of_a_files_way_loses_nothing_of_it(tmp_path: Path, point: str, nth: int) -> None:
-    """Closed, stored, registered: the next process goes on from there. Each file is there once, what was being written is
-    there but for 2 s at the most, the time between is a gap, and all checks are content."""
+    """Closed, under a temporary name in the store, whole there, stored, registered: the next process goes on from there. Each
+    file is there once, what was being written is there but for 2 s at the most, the time between is a gap, and all checks are
+    content."""
 
     async def story() -> None:
         async with simulated() as camera:

@@ -1,6 +1,6 @@
 """Recording at work on one camera: the camera process, the stage, and what is behind them.
 
-Run as a program it does the same and ends itself by SIGKILL at a named point:
+Run as a program it does the same and ends itself by SIGKILL at a named point, the stage's or its file store's:
 ``python -m tests.support.recorder FOLDER RTSP_URL USERNAME PASSWORD POINT NTH``.
 """
 
@@ -111,7 +111,7 @@ async def recording(
     filmed = Camera(id="cam", name="南门枪机", zone="gate", continuous=True)
     plan = site(zones={"gate": gate}, cameras=())
     plan = replace(plan, cameras={"cam": filmed})
-    objects = MovableObjects(folder / "objects")
+    objects = MovableObjects(folder / "objects", passed)
     objects.away = away
     await objects.start()
     allowed: dict[str, Quality | None] = {}
