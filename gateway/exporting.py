@@ -195,10 +195,10 @@ class Exporting:
         """Bring a recording here. ``Malformed`` if it is not what the ledger has, ``Unavailable`` if the store is away."""
         digest = hashlib.sha256()
         try:
-            if await self._objects.size(one.key) is None:
+            if await self._objects.size(one.key, one.version) is None:
                 raise Malformed(f"{one.key} is not in the store")
             with copy.open("wb") as file:
-                async with self._objects.read(one.key) as piece:
+                async with self._objects.read(one.key, version=one.version) as piece:
                     while data := await piece(PIECE_BYTES):
                         digest.update(data)
                         await asyncio.to_thread(file.write, data)

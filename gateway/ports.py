@@ -212,19 +212,22 @@ class ObjectStore(Protocol):
     async def put_bytes(self, key: str, data: bytes, *, locked_until: datetime | None = None) -> Kept:
         """The same, for what is small enough to be in memory."""
 
-    async def put_stream(self, key: str, read: Callable[[int], Awaitable[bytes]]) -> tuple[int, str]:
+    async def put_stream(
+        self, key: str, read: Callable[[int], Awaitable[bytes]], *, locked_until: datetime | None = None
+    ) -> tuple[int, str, Kept]:
         """The same, for what has no known length yet: ``read`` is called with a number of bytes and returns ``b""`` at the
-        end. Returns bytes and SHA-256. Holds a bounded part of it in memory; if it fails, nothing is left under ``key``
-        and what was read is gone with it."""
+        end. Returns bytes, SHA-256 and how it is kept. Holds a bounded part of it in memory; if it fails before it is whole,
+        nothing is left under ``key`` and what was read is gone with it."""
 
-    async def size(self, key: str) -> int | None:
-        """Bytes stored under ``key``, or ``None`` if there is nothing."""
+    async def size(self, key: str, version: str | None = None) -> int | None:
+        """Bytes stored under ``key``, of the version (or the newest), or ``None`` if there is nothing."""
 
     def read(
-        self, key: str, start: int = 0, end: int | None = None
+        self, key: str, start: int = 0, end: int | None = None, *, version: str | None = None
     ) -> AbstractAsyncContextManager[Callable[[int], Awaitable[bytes]]]:
-        """Open bytes ``start`` to ``end`` (exclusive) for reading piece by piece: the context's value is called with a
-        number of bytes and returns ``b""`` at the end. Raises ``Unavailable`` if there is no such object."""
+        """Open bytes ``start`` to ``end`` (exclusive) of the version (or the newest) for reading piece by piece: the context's
+        value is called with a number of bytes and returns ``b""`` at the end. Raises ``Unavailable`` if there is no such
+        object."""
 
     async def delete(self, key: str) -> None:
         """Remove the object, every version of it; not being there is success. ``Refused`` while it is locked."""
@@ -236,7 +239,8 @@ class ObjectStore(Protocol):
         """All keys that begin with ``prefix``, sorted."""
 
     def versions(self, prefix: str) -> AsyncIterator[list[ObjectVersion]]:
-        """Everything that lies under keys that begin with ``prefix``, hidden versions included, in pages, by key: for audits."""
+        """Everything that lies under keys that begin with ``prefix``, hidden versions and marks of deletion included, in pages,
+        in the order of the keys' bytes: for audits. Holds a page of it in memory."""
 
     async def prove_lock(self) -> LockProof:
         """Lock an object for an hour and really try to delete it; costs a few requests. Raises where the store lets nobody in."""
@@ -247,6 +251,10 @@ class ObjectStore(Protocol):
 
     async def kept(self, key: str, version: str | None = None) -> Kept | None:
         """How the version (or the newest) is kept; ``None`` if there is no such object."""
+
+    async def said(self, key: str, version: str | None = None) -> Kept | None:
+        """The same with the lock that the store *says* it has, proved or not: for audits of locks that are on record. Changes
+        nothing, and tries nothing."""
 
     async def check(self) -> None:
         """Prove that the store takes a byte and gives it back; raises like ``put``."""

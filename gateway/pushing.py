@@ -267,7 +267,7 @@ class Pushing:
                 bytes=item.bytes or 0,
                 sha256=item.sha256 or "",
             ),
-            lambda start, end: self._objects.read(key, start, end),
+            lambda start, end: self._objects.read(key, start, end, version=item.version),
             resume=waiting.broke_off,
             give_way=self.give_way if item.kind is Kind.CLIP else self._no_waiting,
         )

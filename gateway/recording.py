@@ -229,12 +229,13 @@ class Recording:
     async def _stored(self, file: ClosedFile, key: str) -> Kept | None:
         """Put its bytes; how they are kept, ``None`` if they are lost. A put consumes the file: after a crash only the store
         knows."""
+        until = self._locked_until(max(file.end, self._reckoned_end(file)))
         if await asyncio.to_thread(file.path.exists):
-            until = self._locked_until(max(file.end, self._reckoned_end(file)))
             return await self._objects.put(key, file.path, sha256=file.sha256, locked_until=until)
         if await self._objects.size(key) != file.bytes:
             return None
-        return await self._objects.kept(key)
+        # The earlier run may have put it while the store had not proved its lock.
+        return await self._objects.kept(key) if until is None else await self._objects.lock(key, until)
 
     def _reckoned_end(self, file: ClosedFile) -> datetime:
         return self._reckoned() - max(timedelta(), self._clock.now() - file.end)

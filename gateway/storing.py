@@ -160,7 +160,7 @@ class Storing:
         while True:  # the put consumed it; only the store can tell
             try:
                 if await self._objects.size(item.key or "") == item.bytes:
-                    return self._done(item)
+                    return self._done(item, await self._locked(item, item.key or ""))
                 log.error("spool.lost", evidence_id=item.id, key=item.key)
                 return item.failed("it was captured, and is neither on this box nor in the store any more")
             except (Unavailable, Refused) as exc:
@@ -179,8 +179,15 @@ class Storing:
                     size += len(data)
         except (Unavailable, Refused):
             return None
+        try:
+            kept = await self._locked(item, key)
+        except (Unavailable, Refused) as exc:
+            log.warning(
+                "storing.not_locked_yet", key=key, cause=exc.reason
+            )  # it is there; locking sees to it
+            kept = Kept()
         return replace(
-            self._done(item),
+            self._done(item, kept),
             wanted_start=item.start,
             wanted_end=item.end,
             media_type=MEDIA_TYPES[item.kind],
@@ -189,6 +196,12 @@ class Storing:
             key=key,
             reason="kept over a restart of the gateway, which lost the exact instants; the picture's own clock tells them",
         )
+
+    async def _locked(self, item: Evidence, key: str) -> Kept:
+        """Lock what an earlier run had put, which may have ended between the two."""
+        until = self._locked_until(item.end)
+        kept = await self._objects.kept(key) if until is None else await self._objects.lock(key, until)
+        return kept or Kept()
 
     async def _spooled(self, item: Evidence, data: bytes) -> bool:
         if self._full():
@@ -220,10 +233,8 @@ class Storing:
                 f"other bytes ({size}) are stored under its key {item.key}; an object is never altered"
             )
 
-    def _done(self, item: Evidence, kept: Kept | None = None) -> Evidence:
-        """``kept`` is not known where an earlier run put it: locking sees to that."""
+    def _done(self, item: Evidence, kept: Kept) -> Evidence:
         self._store_cause = self._watched_cause = ""
-        kept = kept or Kept()
         return replace(
             item,
             state=EvidenceState.STORED,

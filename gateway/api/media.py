@@ -78,7 +78,7 @@ async def media(request: Request, key: str) -> Response:
 async def _size(parts: ApiParts, item: Evidence, key: str) -> int:
     """The object's size, which has to be that of the record: what is missing or altered is not handed out as evidence."""
     try:
-        size = await parts.objects.size(key)
+        size = await parts.objects.size(key, item.version)
     except (Refused, Unavailable) as error:
         log.warning("media.store_unavailable", key=key, reason=error.reason)
         again_s = error.retry_after_s if isinstance(error, Unavailable) else None
@@ -131,7 +131,8 @@ class Sending(Response):
 
     async def _send(self, scope: Scope, receive: Receive, send: Send) -> None:
         start, end = self._span
-        async with self._parts.objects.read(self._item.key or "", start, end) as read:
+        item = self._item  # its version: whoever has the store's keys can put another one over it
+        async with self._parts.objects.read(item.key or "", start, end, version=item.version) as read:
             await send(
                 {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
             )

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -55,7 +56,9 @@ class LocalObjects:
         await asyncio.to_thread(self._put_bytes, checked(key), data)
         return Kept()
 
-    async def put_stream(self, key: str, read: Callable[[int], Awaitable[bytes]]) -> tuple[int, str]:
+    async def put_stream(
+        self, key: str, read: Callable[[int], Awaitable[bytes]], *, locked_until: datetime | None = None
+    ) -> tuple[int, str, Kept]:
         digest, size = hashlib.sha256(), 0
         with _mapped(f"storing {checked(key)}"):
             part = await asyncio.to_thread(self._part, key)
@@ -69,10 +72,12 @@ class LocalObjects:
                 await asyncio.to_thread(self._place, key, part, digest.hexdigest())
             finally:
                 part.unlink(missing_ok=True)
-        return size, digest.hexdigest()
+        return size, digest.hexdigest(), Kept()
 
-    async def size(self, key: str) -> int | None:
+    async def size(self, key: str, version: str | None = None) -> int | None:
         path = self.root / checked(key)
+        if version is not None:
+            return None  # files have none: it is another store's
         with _mapped(f"looking for {key}"):
             try:
                 return (await asyncio.to_thread(path.stat)).st_size
@@ -81,9 +86,11 @@ class LocalObjects:
 
     @asynccontextmanager
     async def read(
-        self, key: str, start: int = 0, end: int | None = None
+        self, key: str, start: int = 0, end: int | None = None, *, version: str | None = None
     ) -> AsyncIterator[Callable[[int], Awaitable[bytes]]]:
         path = self.root / checked(key)
+        if version is not None:
+            raise Unavailable(f"reading {key}: files have no versions, and {version} was asked for")
         with _mapped(f"reading {key}"):
             file = await asyncio.to_thread(path.open, "rb")
         left = None if end is None else end - start
@@ -121,13 +128,20 @@ class LocalObjects:
 
     async def keys(self, prefix: str) -> list[str]:
         folder = self.root / prefix.rpartition("/")[0]  # no other can hold a key with that beginning
-        return await asyncio.to_thread(lambda: sorted(k for k in self._all(folder) if k.startswith(prefix)))
+        with _mapped("listing"):
+            return await asyncio.to_thread(lambda: [k for k in self._all(folder) if k.startswith(prefix)])
 
     async def versions(self, prefix: str) -> AsyncIterator[list[ObjectVersion]]:
-        keys = await self.keys(prefix)
-        for at in range(0, len(keys), LISTED_AT_ONCE):
+        folder = self.root / prefix.rpartition("/")[0]
+        keys = (key for key in self._all(folder) if key.startswith(prefix))
+        while True:  # never all keys at once: a month of many cameras is more than a million
             with _mapped("listing"):
-                yield await asyncio.to_thread(self._listed, keys[at : at + LISTED_AT_ONCE])
+                page = await asyncio.to_thread(lambda: list(islice(keys, LISTED_AT_ONCE)))
+                listed = await asyncio.to_thread(self._listed, page)
+            if not page:
+                return
+            if listed:
+                yield listed
 
     async def prove_lock(self) -> LockProof:
         return LockProof(holds=False, cause=CANNOT_LOCK)
@@ -139,6 +153,31 @@ class LocalObjects:
 
     async def kept(self, key: str, version: str | None = None) -> Kept | None:
         return None if version is not None or await self.size(key) is None else Kept()
+
+    async def said(self, key: str, version: str | None = None) -> Kept | None:
+        return await self.kept(key, version)
+
+    async def leftovers(self) -> list[str]:
+        """What puts that died left under temporary names, by path below the root; while a gateway runs, also what it is putting
+        now. Nothing of it is the only copy of anything."""
+
+        def look() -> list[str]:
+            return sorted(
+                part.relative_to(self.root).as_posix()
+                for part in self.root.rglob(TEMPORARY + "*")
+                if part.is_file()
+            )
+
+        with _mapped("listing"):
+            return await asyncio.to_thread(look)
+
+    async def discard(self, leftover: str) -> None:
+        """Remove one of :meth:`leftovers`; not being there is success."""
+        path = self.root / leftover
+        if not path.name.startswith(TEMPORARY):
+            raise Refused(f"{leftover} is no leftover of a put")
+        with _mapped(f"removing {leftover}"):
+            await asyncio.to_thread(path.unlink, missing_ok=True)
 
     async def check(self) -> None:
         probe = f"probe-{secrets.token_hex(8)}"
@@ -157,11 +196,20 @@ class LocalObjects:
                 left.unlink()
 
     def _all(self, below: Path) -> Iterator[str]:
-        for folder, _, names in os.walk(below):
-            place = Path(folder).relative_to(self.root)
-            for name in names:
-                if not name.startswith(TEMPORARY):
-                    yield (place / name).as_posix()
+        """The keys below a folder, by key, a folder at a time. A folder that is not there has none; one that may not be looked
+        into raises, for its objects would else be taken for missing."""
+        try:
+            with os.scandir(below) as entries:
+                # With its slash a folder stands where its keys do: "a-1" before "a/x" before "ab".
+                names = sorted(e.name + ("/" if e.is_dir(follow_symlinks=False) else "") for e in entries)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        place = below.relative_to(self.root).as_posix()
+        for name in names:
+            if name.endswith("/"):
+                yield from self._all(below / name)
+            elif not name.startswith(TEMPORARY):
+                yield name if place == "." else f"{place}/{name}"
 
     def _listed(self, keys: list[str]) -> list[ObjectVersion]:
         found = []

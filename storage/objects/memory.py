@@ -38,23 +38,25 @@ class MemoryObjects:
             raise Refused(f"{key} is stored already with other bytes; an object is never altered")
         return Kept()
 
-    async def put_stream(self, key: str, read: Callable[[int], Awaitable[bytes]]) -> tuple[int, str]:
+    async def put_stream(
+        self, key: str, read: Callable[[int], Awaitable[bytes]], *, locked_until: datetime | None = None
+    ) -> tuple[int, str, Kept]:
         checked(key)
         data = b""
         while piece := await read(1 << 20):
             data += piece
-        await self.put_bytes(key, data)
-        return len(data), hashlib.sha256(data).hexdigest()
+        kept = await self.put_bytes(key, data, locked_until=locked_until)
+        return len(data), hashlib.sha256(data).hexdigest(), kept
 
-    async def size(self, key: str) -> int | None:
-        data = self._objects.get(checked(key))
+    async def size(self, key: str, version: str | None = None) -> int | None:
+        data = self._objects.get(checked(key)) if version is None else None
         return None if data is None else len(data)
 
     @asynccontextmanager
     async def read(
-        self, key: str, start: int = 0, end: int | None = None
+        self, key: str, start: int = 0, end: int | None = None, *, version: str | None = None
     ) -> AsyncIterator[Callable[[int], Awaitable[bytes]]]:
-        if checked(key) not in self._objects:
+        if checked(key) not in self._objects or version is not None:
             raise Unavailable(f"reading {key}: no such object")
         left = self._objects[key][start:end]
 
@@ -101,6 +103,9 @@ class MemoryObjects:
 
     async def kept(self, key: str, version: str | None = None) -> Kept | None:
         return Kept() if checked(key) in self._objects and version is None else None
+
+    async def said(self, key: str, version: str | None = None) -> Kept | None:
+        return await self.kept(key, version)
 
     async def check(self) -> None:
         return

@@ -24,7 +24,7 @@ from typing import Any
 import urllib3
 from minio import Minio
 from minio.commonconfig import COMPLIANCE
-from minio.datatypes import Part
+from minio.datatypes import Part, parse_list_objects
 from minio.retention import Retention
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -218,7 +218,9 @@ class S3Calls:
             if one.object_name and one.upload_id
         ]
 
-    def open(self, key: str, start: int, end: int | None, etag: str | None) -> BaseHTTPResponse:
+    def open(
+        self, key: str, start: int, end: int | None, etag: str | None, version: str | None = None
+    ) -> BaseHTTPResponse:
         """Bytes ``start`` to ``end`` (exclusive), not read yet; with ``etag`` only if the object is still that one."""
         headers: dict[str, Any] = {}
         if start or end is not None:
@@ -226,7 +228,7 @@ class S3Calls:
         if etag:
             headers["If-Match"] = f'"{etag}"'
         with translated(f"reading {key}", self._address):
-            return self._client.get_object(self._bucket, key, request_headers=headers)
+            return self._client.get_object(self._bucket, key, request_headers=headers, version_id=version)
 
     def read(self, key: str, response: BaseHTTPResponse, size: int) -> bytes:
         """The next bytes of an opened object; ``b""`` only at its end."""
@@ -290,23 +292,46 @@ class S3Calls:
             answer.close()
 
     def pages(self, prefix: str) -> Iterator[list[ObjectVersion]]:
-        """Everything under keys that begin so, hidden versions and marks of deletion included, in pages."""
-        for versions in (True, False):
+        """Everything under keys that begin so, hidden versions and marks of deletion included, in pages, by key."""
+        marker: tuple[str | None, str | None] = (None, None)
+        going = True
+        while going:
             try:
                 with translated("listing versions", self._address):
-                    found = self._client.list_objects(
-                        self._bucket, prefix=prefix or None, recursive=True, include_version=versions
-                    )
-                    page = [_listed(one) for one in islice(found, LISTED_AT_ONCE)]
+                    found, going, *marker_found = self._versions_after(prefix, marker)
             except Said as exc:
-                if not versions or exc.code not in ("NotImplemented", "MethodNotAllowed"):
+                if marker != (None, None) or exc.code not in ("NotImplemented", "MethodNotAllowed"):
                     raise
-                continue  # a store that knows no versions
-            while page:
-                yield page
-                with translated("listing versions", self._address):
-                    page = [_listed(one) for one in islice(found, LISTED_AT_ONCE)]
-            return
+                yield from self._unversioned(prefix)
+                return
+            marker = (marker_found[0], marker_found[1])
+            if found:
+                # The answer has marks of deletion after all versions; sorting keeps the order of those of one key.
+                yield sorted((_listed(one) for one in found), key=lambda one: one.key)
+
+    def _versions_after(
+        self, prefix: str, marker: tuple[str | None, str | None]
+    ) -> tuple[list[Any], bool, str | None, str | None]:
+        """One answer's versions, whether there are more, and after what. The SDK's own listing flattens its answers, so that
+        nobody could tell where one ends."""
+        key, version = marker
+        words = {"versions": "", "delimiter": "", "max-keys": str(LISTED_AT_ONCE), "prefix": prefix}
+        if key:
+            words["key-marker"] = key
+        if version:
+            words["version-id-marker"] = version
+        answer = self._client._execute("GET", self._bucket, query_params=words)  # type: ignore[arg-type]
+        return parse_list_objects(answer)
+
+    def _unversioned(self, prefix: str) -> Iterator[list[ObjectVersion]]:
+        with translated("listing", self._address):
+            found = self._client.list_objects(self._bucket, prefix=prefix or None, recursive=True)
+        while True:
+            with translated("listing", self._address):
+                page = [_listed(one) for one in islice(found, LISTED_AT_ONCE)]
+            if not page:
+                return
+            yield page
 
     def _versions(self, key: str) -> list[str | None]:
         try:

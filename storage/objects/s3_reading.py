@@ -23,7 +23,7 @@ RESUMES = 4  # of one reading, without a byte between
 class Bucket(Protocol):
     """What a reading needs of the store."""
 
-    async def size(self, key: str) -> int | None:
+    async def size(self, key: str, version: str | None) -> int | None:
         """Bytes stored under ``key``, or ``None``."""
 
     async def ask(self, call: Callable[[S3Calls], T]) -> T:
@@ -39,8 +39,10 @@ class Bucket(Protocol):
 class Reading:
     """One reading of a range. A connection that is cut is taken up where it ended, if the object is still the same."""
 
-    def __init__(self, store: Bucket, key: str, start: int, end: int | None) -> None:
-        self._store, self._key, self._at, self._end = store, key, start, end
+    def __init__(
+        self, store: Bucket, key: str, start: int, end: int | None, version: str | None = None
+    ) -> None:
+        self._store, self._key, self._at, self._end, self._version = store, key, start, end, version
         self._response: Any = None
         self._etag: str | None = None
         self._resumed = 0
@@ -52,13 +54,13 @@ class Reading:
             return
         try:
             self._response = await self._store.ask(
-                lambda s3: s3.open(self._key, self._at, self._end, self._etag)
+                lambda s3: s3.open(self._key, self._at, self._end, self._etag, self._version)
             )
         except Refused as exc:
             code = getattr(exc, "code", "")
             if code == "InvalidRange":
                 await self._must_be_there()
-            elif code == "NoSuchKey":
+            elif code in ("NoSuchKey", "NoSuchVersion"):
                 raise Unavailable(f"reading {self._key}: no such object") from exc
             elif code == "PreconditionFailed":
                 raise Unavailable(f"reading {self._key}: it was replaced while it was read") from exc
@@ -74,7 +76,7 @@ class Reading:
         self._etag = (self._response.headers.get("etag") or "").strip('"') or None
 
     async def _must_be_there(self) -> None:
-        if await self._store.size(self._key) is None:
+        if await self._store.size(self._key, self._version) is None:
             raise Unavailable(f"reading {self._key}: no such object")
 
     async def piece(self, size: int) -> bytes:

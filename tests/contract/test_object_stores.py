@@ -97,6 +97,28 @@ def test_what_a_crash_left_half_written_is_removed_and_never_listed(tmp_path: Pa
     run(story())
 
 
+def test_leftovers_of_puts_that_died_are_told_and_removed_by_name(tmp_path: Path) -> None:
+    """Nothing else can be removed that way, and an object of a similar name is none."""
+    root = tmp_path / "objects"
+    store = LocalObjects(root)
+    torn = Path(KEY).parent / ".part-0123456789abcdef"
+
+    async def story() -> None:
+        await store.start()
+        await store.put_bytes(KEY, b"whole")
+        assert await store.leftovers() == []
+        (root / torn).write_bytes(b"ha")
+        assert await store.leftovers() == [torn.as_posix()]
+        with pytest.raises(Refused):
+            await store.discard(KEY)
+        for _ in range(2):
+            await store.discard(torn.as_posix())
+        assert await store.leftovers() == []
+        assert await store.keys("") == [KEY]
+
+    run(story())
+
+
 def test_a_put_that_fails_leaves_its_source_and_no_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

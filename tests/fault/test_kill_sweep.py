@@ -133,7 +133,7 @@ def test_a_hold_placed_after_a_kill_keeps_what_is_still_there(tmp_path: Path) ->
 class HiddenObjects(LocalObjects):
     """A store that keeps versions: what was deleted by key alone is hidden and there."""
 
-    async def size(self, key: str) -> int | None:
+    async def size(self, key: str, version: str | None = None) -> int | None:
         return None
 
     async def versions(self, prefix: str) -> AsyncIterator[list[ObjectVersion]]:

@@ -21,7 +21,7 @@ from gateway.clock import SystemClock
 from gateway.domain.errors import Refused, Unavailable
 from gateway.ports import ObjectVersion
 from storage.objects.s3 import S3Objects
-from tests.contract.object_store import KEY, digest, whole
+from tests.contract.object_store import KEY, digest, stream_of, whole
 from tests.support.clock import run
 from tests.support.s3_stores import Rclone, S3Store, any_s3
 
@@ -123,6 +123,53 @@ def test_a_lock_is_made_longer_and_never_shorter(ceph: S3Store) -> None:
         assert await store.lock(KEY, first) == longer
         assert await store.put_bytes(KEY, b"data", locked_until=first) == longer
         assert len(await _versions(store, KEY)) == 1
+
+    run(story())
+
+
+@pytest.mark.parametrize("data", [b"a still", LARGE], ids=["one put", "parts"])
+def test_a_stream_is_locked_like_a_file(ceph: S3Store, data: bytes) -> None:
+    """Of a length nobody knew, in parts whose lock the store forgets: it is locked when the put returns, and says so."""
+    store, until = ceph.objects(locking_bucket(ceph)), now() + timedelta(hours=1)
+
+    async def story() -> None:
+        size, sha256, kept = await store.put_stream(KEY, stream_of(data), locked_until=until)
+        assert (size, sha256) == (len(data), digest(data))
+        assert kept.locked_until is not None
+        assert kept.locked_until >= until
+        assert await store.kept(KEY) == kept
+        with pytest.raises(Refused, match="locked there until"):
+            await store.delete(KEY)
+
+    run(story())
+
+
+def test_what_is_on_record_is_read_although_another_version_lies_over_it(ceph: S3Store) -> None:
+    """Whoever has the keys can put other bytes over a locked object or a mark of deletion: a reader who names the version gets
+    what was stored, and the audit lists everything by its key."""
+    bucket = locking_bucket(ceph)
+    store, client = ceph.objects(bucket), ceph.client()
+
+    async def story() -> None:
+        kept = await store.put_bytes(KEY, b"what was stored", locked_until=now() + timedelta(hours=1))
+        await store.put_bytes(KEY + "x", b"a neighbour")
+        client._put_object(bucket, KEY, b"something else", {})
+        client.remove_object(bucket, KEY + "x")
+        client._put_object(bucket, KEY + "y", b"another", {})
+        assert await whole(store, KEY) == b"something else"
+        async with store.read(KEY, 5, version=kept.version) as piece:
+            assert await piece(100) == b"was stored"
+        assert await store.size(KEY, kept.version) == len(b"what was stored")
+        assert await store.said(KEY, kept.version) == kept
+        found = [(v.key, v.hides, v.newest) for v in await _versions(store, KEY)]
+        assert found == sorted(found, key=lambda one: one[0])
+        assert len(found) == 5
+        client.remove_object(bucket, KEY)
+        async with store.read(KEY, version=kept.version) as piece:
+            assert await piece(100) == b"what was stored"
+        with pytest.raises(Unavailable, match="no such object"):
+            async with store.read(KEY, version="n" + (kept.version or "")[1:]):
+                pass
 
     run(story())
 

@@ -205,7 +205,7 @@ async def test_a_store_that_is_away_is_said_without_its_secrets(face: Face) -> N
     """503 with Retry-After; where the store lies is nobody's business."""
     link = await prepared(face)
 
-    async def away(key: str) -> int | None:
+    async def away(key: str, version: str | None = None) -> int | None:
         raise Unavailable("secret endpoint refused", retry_after_s=9)
 
     face.objects.size = away  # type: ignore[method-assign]
@@ -219,11 +219,13 @@ async def test_a_store_that_lets_nobody_in_is_said_without_its_secrets(face: Fac
     """Refused when the item is looked for, or only when it is read: the caller is to try again, and learns no more."""
     link = await prepared(face)
 
-    async def refused(key: str) -> int | None:
+    async def refused(key: str, version: str | None = None) -> int | None:
         raise Refused("secret endpoint: AccessDenied")
 
     @asynccontextmanager
-    async def refusing(key: str, start: int = 0, end: int | None = None) -> AsyncIterator[object]:
+    async def refusing(
+        key: str, start: int = 0, end: int | None = None, *, version: str | None = None
+    ) -> AsyncIterator[object]:
         raise Refused("secret endpoint: AccessDenied")
         yield
 

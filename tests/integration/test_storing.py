@@ -41,10 +41,10 @@ class StrictStore(MovableStore):
             raise Refused(self.refusing)
         return await super().put_bytes(key, data, locked_until=locked_until)
 
-    async def size(self, key: str) -> int | None:
+    async def size(self, key: str, version: str | None = None) -> int | None:
         if self.refusing:
             raise Refused(self.refusing)
-        return await super().size(key)
+        return await super().size(key, version)
 
 
 def _content(path: Path) -> bytes:

@@ -28,7 +28,7 @@ from gateway.clock import SystemClock
 from gateway.domain.errors import Unavailable
 from gateway.domain.plan import Camera, Zone
 from gateway.domain.recording import SEAM, Gap, Quality, Segment, holes
-from gateway.ports import Kept
+from gateway.ports import Kept, ObjectStore
 from gateway.recording import Recording
 from simulators.camera.simulated import SimulatedCamera
 from storage.objects.local import LocalObjects
@@ -58,6 +58,7 @@ class School:
     folder: Path
     store: WatchedStore
     objects: MovableObjects
+    kept_in: ObjectStore
     bank: SubprocessCameraBank
     stage: Recording
     allowed: dict[str, Quality | None] = field(default_factory=dict)
@@ -91,7 +92,10 @@ class School:
             both = min(one.end, following.end) - following.start
             assert both <= twice, f"two segments show one moment: {both}"
         for one in segments:
-            data = (self.folder / "objects" / one.key).read_bytes()
+            data = b""
+            async with self.kept_in.read(one.key, version=one.version) as piece:
+                while more := await piece(1 << 20):
+                    data += more
             assert (len(data), hashlib.sha256(data).hexdigest()) == (one.bytes, one.sha256)
             assert one.frames == pytest.approx((one.end - one.start).total_seconds() * FPS, rel=0.2, abs=3)
         return segments, gaps
@@ -104,8 +108,11 @@ async def recording(
     *,
     passed: Callable[[str], None] = lambda _: None,
     away: str = "",
+    kept_in: ObjectStore | None = None,
+    locked_until: Callable[[datetime], datetime | None] = lambda _end: None,
 ) -> AsyncIterator[School]:
-    """The camera process, the stage and what is behind it, on the data in ``folder``; entering again is a restart."""
+    """The camera process, the stage and what is behind it, on the data in ``folder``; entering again is a restart. Objects go
+    into the folder, or into ``kept_in``."""
     clock = SystemClock()
     gate = Zone(id="gate", name="南门", kind="gate", building="门卫室")
     filmed = Camera(id="cam", name="南门枪机", zone="gate", continuous=True)
@@ -131,20 +138,21 @@ async def recording(
         stage = Recording(
             store=store,
             clock=clock,
-            objects=objects,
+            objects=kept_in or objects,
             files=SpooledRecordings(folder / "recording"),
             cameras=bank,
             give_way=bank.give_way,
             site=plan,
             reckoned=clock.now,
             allowed=lambda camera: allowed.get(camera, Quality.FULL),
+            locked_until=locked_until,
             free_bytes=lambda: free[0],
             passed=passed,
         )
         await bank.start()
         tasks = [asyncio.create_task(bank.run()), asyncio.create_task(stage.run())]
         try:
-            yield School(folder, store, objects, bank, stage, allowed, free)
+            yield School(folder, store, objects, kept_in or objects, bank, stage, allowed, free)
         finally:
             tasks[1].cancel()
             await bank.stop()
