@@ -1,61 +1,63 @@
-"""Checking: whether ledger, objects, register and the record of deletions say the same, and keep floor and ceiling.
+"""Checking: whether ledger, register and the record of deletions say the same, and keep floor and ceiling.
 
-Functions that look and change nothing; each yields what it finds, the worst cases first in :class:`Grade`. They read in pages, so
-that a month of many cameras is looked at in little memory.
+Functions that look and change nothing; each yields what it finds. They read in pages, so that a month of many cameras is looked
+at in little memory. The object store is held against all this by :mod:`gateway.auditing`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from enum import IntEnum
+from types import MappingProxyType
 
-from gateway.domain.errors import Refused, Unavailable
+from gateway.domain.finding import Finding, Grade, Recount
 from gateway.domain.holding import held, kept_until, overdue_before
 from gateway.domain.merkle import root_of
 from gateway.domain.recording import SEGMENT_S, Segment, hour_shares
 from gateway.domain.recording import holes as holes_of
-from gateway.ports import ObjectStore, Store, Transaction
+from gateway.ports import Store, Transaction
 
 PAGE = 1000
 AT_ONCE = timedelta(days=5)  # of one camera: some 7,000 minutes
 #: Ours: a camera's newest footage may still be in the segment being written, or on its way to the store.
 ON_ITS_WAY = timedelta(seconds=2 * SEGMENT_S)
+EVER = datetime.min.replace(tzinfo=UTC)
 
 
-class Grade(IntEnum):
-    """How bad a finding is: the exit code that it alone makes."""
+async def unexplained(
+    store: Store,
+    now: datetime,
+    retention_days: int,
+    *,
+    waiting: Mapping[str, Sequence[tuple[datetime, datetime]]] = MappingProxyType({}),
+    running: bool = True,
+) -> AsyncIterator[Finding]:
+    """Spans within the period in which a camera was to be recorded, with neither a segment nor a gap.
 
-    SUSPICIOUS = 1
-    LOST = 2  # footage or evidence is missing or altered, or went before its time
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One thing that is not as it should be: ``about`` names the camera, object or record."""
-
-    grade: Grade
-    what: str
-    about: str
-    detail: str = ""
-
-
-async def unexplained(store: Store, now: datetime, retention_days: int) -> AsyncIterator[Finding]:
-    """Spans within the period in which a camera was to be recorded, with neither a segment nor a gap."""
+    ``waiting`` are spans by camera that are on their way to the ledger. While no gateway is ``running``, what comes after all
+    that is known of a camera is no finding: the next start notes it as a gap.
+    """
     for camera, (since, until) in (await store.read(lambda tx: tx.recordings.bounds())).items():
         begin = max(since, now - timedelta(days=retention_days))
-        end = min(until or now, now - ON_ITS_WAY)
+        end = min(until or now, now - ON_ITS_WAY) if running else min(until or now, now)
+        mine = waiting.get(camera, ())
+        if not running and until is None:
+            known = await store.read(lambda tx, camera=camera: _known_until(tx, camera, now))  # type: ignore[misc]
+            end = min(end, max([known or begin, *(stop for _, stop in mine)]))
         at = begin
         while at < end:
             stop = min(at + AT_ONCE, end)
 
             def look(
-                tx: Transaction, camera: str = camera, at: datetime = at, stop: datetime = stop
+                tx: Transaction,
+                camera: str = camera,
+                at: datetime = at,
+                stop: datetime = stop,
+                mine: Sequence[tuple[datetime, datetime]] = mine,
             ) -> list[Finding]:
-                spans = [(s.start, s.end) for s in tx.recordings.segments(camera, at, stop)]
+                spans = [*mine, *((s.start, s.end) for s in tx.recordings.segments(camera, at, stop))]
                 spans += [(g.start, g.end or now) for g in tx.recordings.gaps(camera, at, stop)]
                 return [
                     Finding(
@@ -72,34 +74,11 @@ async def unexplained(store: Store, now: datetime, retention_days: int) -> Async
             at = stop
 
 
-async def objects_against_ledger(
-    store: Store, objects: ObjectStore, site: str, *, sizes: bool = True
-) -> AsyncIterator[Finding]:
-    """Segments without their object or, with ``sizes``, with one of another size; and objects of recordings that nobody knows of.
-
-    What a pending deletion names may be there or not. Sizes only: hashing a month of video takes a day of its own.
-    """
-    pending = {
-        str(item["key"]) for one in await store.read(lambda tx: tx.deletions.pending()) for item in one.items
-    }
-    for camera in await store.read(lambda tx: tx.recordings.cameras()):
-        prefix = f"{site}/recordings/{camera}/"
-        left = set(await objects.keys(prefix))
-        async for page in _segments(store, camera):
-            for segment in page:
-                there = segment.key in left
-                left.discard(segment.key)
-                if segment.key in pending:
-                    continue
-                if not there:
-                    yield Finding(grade=Grade.LOST, what="the object is missing", about=segment.key)
-                elif sizes and (size := await objects.size(segment.key)) != segment.bytes:
-                    detail = f"{size} bytes, {segment.bytes} in the ledger"
-                    yield Finding(
-                        grade=Grade.LOST, what="the object is altered", about=segment.key, detail=detail
-                    )
-        for key in sorted(left - pending):
-            yield Finding(grade=Grade.SUSPICIOUS, what="an object that is in no ledger", about=key)
+def _known_until(tx: Transaction, camera: str, now: datetime) -> datetime | None:
+    """Up to where the ledger tells of a camera."""
+    last = tx.recordings.last(camera)
+    ends = [g.end or now for g in tx.recordings.gaps(camera, last.end if last else EVER, now)]
+    return max([*ends, *([last.end] if last else [])], default=None)
 
 
 async def ceiling(store: Store, now: datetime, retention_days: int) -> AsyncIterator[Finding]:
@@ -141,22 +120,52 @@ async def deletions(store: Store, retention_days: int, after: int = 0) -> AsyncI
 
 
 async def sums(store: Store) -> AsyncIterator[Finding]:
-    """Hours whose kept sums (of bytes, all cameras together) are not those of their segments."""
-    hours: dict[datetime, int] = {}
+    """Hours of a camera whose kept sums are not those of its segments. Each day is looked at in one read, which a gateway at work
+    cannot come between."""
     for camera in await store.read(lambda tx: tx.recordings.cameras()):
-        async for page in _segments(store, camera):
-            for share in (share for one in page for share in hour_shares(one)):
-                hours[share.hour] = hours.get(share.hour, 0) + share.bytes
-    always = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-    kept = await store.read(lambda tx: tx.recordings.hourly_bytes(*always))
-    for hour in sorted(hours.keys() | kept.keys()):
-        if hours.get(hour, 0) != kept.get(hour, 0):
-            yield Finding(
-                grade=Grade.SUSPICIOUS,
-                what="an hour's sum is wrong",
-                about=hour.isoformat(),
-                detail=f"{kept.get(hour, 0)} bytes kept, {hours.get(hour, 0)} in segments",
-            )
+        day = await store.read(lambda tx, camera=camera: _first_day(tx, camera))  # type: ignore[misc]
+        while day is not None:
+            wrong, day = await store.read(lambda tx, camera=camera, day=day: _day(tx, camera, day))  # type: ignore[misc]
+            for finding in wrong:
+                yield finding
+
+
+def _first_day(tx: Transaction, camera: str) -> datetime | None:
+    starts = [
+        at for at in (tx.recordings.first(camera), *(s.hour for s in tx.recordings.hours(camera))) if at
+    ]
+    return min(starts).replace(hour=0, minute=0, second=0, microsecond=0) if starts else None
+
+
+def _day(tx: Transaction, camera: str, day: datetime) -> tuple[list[Finding], datetime | None]:
+    """What is wrong with a day's sums, and the next day of which anything is kept."""
+    end = day + timedelta(days=1)
+    counted: dict[datetime, list[int]] = {}
+    for one in tx.recordings.segments(camera, day, end):
+        for share in hour_shares(one):
+            total = counted.setdefault(share.hour, [0, 0, 0])
+            for at, value in enumerate((share.covered_ms, share.frames, share.bytes)):
+                total[at] += value
+    hours = tx.recordings.hours(camera)
+    kept = {s.hour: [s.covered_ms, s.frames, s.bytes] for s in hours if day <= s.hour < end}
+    found = [
+        Finding(
+            grade=Grade.SUSPICIOUS,
+            what="an hour's sum is wrong",
+            about=f"{camera} {hour.isoformat()}",
+            detail=f"{_sum(kept.get(hour))} kept, {_sum(counted.get(hour))} in segments",
+            repair=Recount(camera=camera, hour=hour),
+        )
+        for hour in sorted(counted.keys() | kept.keys())
+        if day <= hour < end and counted.get(hour) != kept.get(hour)
+    ]
+    last = tx.recordings.last(camera)
+    goes_on = (last is not None and last.end > end) or any(s.hour >= end for s in hours)
+    return found, end if goes_on else None
+
+
+def _sum(of: list[int] | None) -> str:
+    return "nothing" if of is None else f"{of[0]} ms, {of[1]} frames, {of[2]} bytes"
 
 
 async def _segments(
@@ -198,52 +207,3 @@ async def register(store: Store) -> AsyncIterator[Finding]:
         yield Finding(
             grade=Grade.LOST, what="the register is not the one whose head was signed", about="the whole"
         )
-
-
-async def evidence(store: Store, objects: ObjectStore, site: str) -> AsyncIterator[Finding]:
-    """Stills and clips without their object, or with one of another size; and objects of alarms that nobody knows of."""
-    left = {key for plane in ("alarms", "drills") for key in await objects.keys(f"{site}/{plane}/")}
-    after = 0
-    while page := await store.read(lambda tx, after=after: tx.evidence.kept(after, PAGE)):  # type: ignore[misc]
-        after = page[-1][0]
-        for _, item in page:
-            there, key = item.key in left, item.key or ""
-            left.discard(key)
-            if not there:
-                yield Finding(
-                    grade=Grade.LOST, what="the object is missing", about=key, detail=f"evidence {item.id}"
-                )
-            elif (size := await objects.size(key)) != item.bytes:
-                detail = f"{size} bytes, {item.bytes} on record"
-                yield Finding(grade=Grade.LOST, what="the object is altered", about=key, detail=detail)
-    for key in sorted(left):
-        yield Finding(grade=Grade.SUSPICIOUS, what="an object that is on no record", about=key)
-
-
-async def hashes(
-    store: Store, objects: ObjectStore, told: Callable[[int, int], None]
-) -> AsyncIterator[Finding]:
-    """Objects whose bytes are not those on record: reads everything that is kept. ``told`` hears how much of how much."""
-    wanted: list[tuple[str, str, int]] = []
-    for camera in await store.read(lambda tx: tx.recordings.cameras()):
-        async for page in _segments(store, camera):
-            wanted += [(one.key, one.sha256, one.bytes) for one in page]
-    after = 0
-    while items := await store.read(lambda tx, after=after: tx.evidence.kept(after, PAGE)):  # type: ignore[misc]
-        after = items[-1][0]
-        wanted += [(i.key or "", i.sha256 or "", i.bytes or 0) for _, i in items]
-    whole, done = sum(size for _, _, size in wanted), 0
-    for key, sha256, size in wanted:
-        digest = hashlib.sha256()
-        try:
-            async with objects.read(key) as piece:
-                while data := await piece(1 << 20):
-                    digest.update(data)
-        except (Unavailable, Refused) as exc:
-            yield Finding(grade=Grade.LOST, what="the object cannot be read", about=key, detail=exc.reason)
-        else:
-            if digest.hexdigest() != sha256:
-                detail = f"SHA-256 {digest.hexdigest()}, {sha256} on record"
-                yield Finding(grade=Grade.LOST, what="the object is altered", about=key, detail=detail)
-        done += size
-        told(done, whole)

@@ -40,7 +40,12 @@ _FSCK = """\
 Checks what is kept and what is on record against each other: every minute since a camera is recorded is a segment or a gap with
 its cause; every segment and every item of evidence has its object, and every object its row; nothing unheld is beyond its
 ceiling; every deletion has its record, after its floor, vouched for by the register; no line of the register was altered or
-taken out. With --hashes the bytes of every object too, which reads all of it. Changes nothing; may run beside the gateway.
+taken out. In a store that keeps versions the one on record is there, and neither another one nor a mark of deletion lies over
+it. With --locks the lock of every object too (one request each), with --hashes the bytes of every object, which reads all of it.
+
+Beside a running gateway it only reads. Where none runs it repairs what is safe, and says so: sums are counted anew, locks made
+as long as the record says, marks of deletion over what is kept and rests of puts that died are removed. What is missing or
+altered, what is in no ledger, and further versions are never touched.
 """
 
 
@@ -120,12 +125,19 @@ def _parser() -> argparse.ArgumentParser:
         "fsck",
         help="hold ledger, objects, register and deletions against each other",
         description=_FSCK,
-        epilog="exit code: 0 all is well; 1 something is suspicious; 2 something is lost or altered; 3 it could not be checked",
+        epilog="exit code: 0 all is well; 1 something is suspicious or was repaired; 2 something is lost or altered; "
+        "3 it could not be checked",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _site_arguments(check_all)
     check_all.add_argument(
         "--hashes", action="store_true", help="read every object and hold its SHA-256 against the record"
+    )
+    check_all.add_argument(
+        "--locks", action="store_true", help="ask the store for the lock of every object, one request each"
+    )
+    check_all.add_argument(
+        "--read-only", "--no-repair", action="store_true", help="repair nothing, also where no gateway runs"
     )
     check_all.add_argument(
         "--json", action="store_true", help="one JSON line for each finding, and one for the end"
@@ -313,6 +325,7 @@ def _drill(args: argparse.Namespace) -> int:
 def _fsck(args: argparse.Namespace) -> int:
     from gateway import fsck
 
+    set_up_logging("warning")  # what the store logs would stand between the findings
     try:
         settings = resolve(load_site(args.config, os.environ), args.data_dir)
     except SiteRefused as refused:

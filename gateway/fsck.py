@@ -1,6 +1,8 @@
-"""``campus-gateway fsck``: holds ledger, objects, register and record of deletions against each other, and says the worst.
+"""``campus-gateway fsck``: holds ledger, objects, versions, locks, register and record of deletions against each other, repairs
+what is safe, and says the worst it found.
 
-It changes nothing, and may run beside the gateway: it reads the database as it is at each look.
+It reads, beside a running gateway too. What may be repaired is, where none runs and unless it is told not to, each thing under a
+claim of its own (:mod:`gateway.claiming`).
 """
 
 from __future__ import annotations
@@ -11,94 +13,183 @@ import json
 import sys
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import datetime
 
 from config.settings import Settings
-from gateway import checking
-from gateway.checking import Finding
+from drivers.cameras.recorded import SpooledRecordings
+from gateway import auditing, checking
+from gateway.auditing import OnRecord
+from gateway.claiming import is_claimed
 from gateway.clock import SystemClock
 from gateway.connecting import object_store
 from gateway.domain.errors import Refused, Unavailable
-from gateway.ports import ObjectStore
+from gateway.domain.finding import Discard, Finding, Grade
+from gateway.domain.recording import segment_key
+from gateway.repairing import Repairing
+from storage.objects.local import LocalObjects
+from storage.objects.s3 import S3Objects
 from storage.sql.store import SqlStore
 
 EXIT_CANNOT = 3
+SAME_SECOND_LIKELY = 4  # files of a camera that begin within one second, of which the store may have any
+
+SAID = {0: "all is well 全部一致", 1: "SUSPICIOUS 有疑点", 2: "LOST OR ALTERED 有缺失或被改动"}
+REPAIRED = "REPAIRED 已修复"
 
 
 def run(settings: Settings, args: argparse.Namespace) -> int:
-    """Check, print, return the exit code."""
+    """Check, repair, print, return the exit code."""
     try:
-        return asyncio.run(_run(settings, hashes=args.hashes, as_json=args.json))
+        return asyncio.run(_Check(settings, args).run())
     except (Unavailable, Refused) as exc:
         print(f"campus-gateway fsck: cannot be checked: {exc.reason}", file=sys.stderr)
         return EXIT_CANNOT
 
 
-async def _run(settings: Settings, *, hashes: bool, as_json: bool) -> int:
-    database = settings.database_file
-    if database is None or not database.exists():
-        raise Refused(f"there is no database at {database}; is --data-dir the gateway's?")
-    store = SqlStore(database)
-    objects = object_store(settings, SystemClock())
-    await store.start()
-    await objects.start()
-    try:
-        worst, count = 0, Counter[str]()
-        async for name, finding in _findings(settings, store, objects, hashes=hashes):
-            worst = max(worst, finding.grade)
-            count[name] += 1
-            if as_json:
-                print(
-                    json.dumps(
-                        {
-                            "check": name,
-                            "grade": finding.grade.name.lower(),
-                            "what": finding.what,
-                            "about": finding.about,
-                            "detail": finding.detail,
-                        },
-                        ensure_ascii=False,
-                    ),
-                    flush=True,
-                )
-            else:
-                print(
-                    f"{finding.grade.name:<10} {finding.what}: {finding.about} {finding.detail}".rstrip(),
-                    flush=True,
-                )
-    finally:
-        await objects.stop()
-        await store.stop()
-    if as_json:
-        print(json.dumps({"findings": sum(count.values()), "exit": int(worst)}))
-    else:
-        print(
-            {0: "all is well 全部一致", 1: "SUSPICIOUS 有疑点", 2: "LOST OR ALTERED 有缺失或被改动"}[
-                int(worst)
-            ]
+@dataclass(slots=True)
+class _Waiting:
+    """Finished recordings that the spool has and the ledger may not have yet."""
+
+    keys: set[str] = field(default_factory=set)
+    spans: dict[str, list[tuple[datetime, datetime]]] = field(default_factory=dict)
+
+
+class _Check:
+    """One run of the command."""
+
+    def __init__(self, settings: Settings, args: argparse.Namespace) -> None:
+        database = settings.database_file
+        if database is None or not database.exists():
+            raise Refused(f"there is no database at {database}; is --data-dir the gateway's?")
+        self._settings, self._args = settings, args
+        self._clock = SystemClock()
+        self._store = SqlStore(database, only_reading=True)
+        self._for_writing: SqlStore | None = None
+        self._database = database
+        # Not started: a store of files clears at its start what puts have left, and the puts may be a running gateway's.
+        self._objects = object_store(settings, self._clock)
+        self._grades: Counter[Grade] = Counter()
+
+    async def run(self) -> int:
+        """The exit code."""
+        repairing = Repairing(
+            data_dir=self._settings.data_dir,
+            store=self._writable,
+            objects=self._objects,
+            discard=self._discard,
         )
-    return int(worst)
+        await self._store.start()
+        try:
+            async for name, found in self._findings():
+                finding = found if self._args.read_only else await repairing.repair(found)
+                self._grades[finding.grade] += 1
+                self._tell(name, finding)
+        finally:
+            await self._objects.stop()
+            await self._store.stop()
+            if self._for_writing is not None:
+                await self._for_writing.stop()
+        code = max((grade.exit_code for grade in self._grades), default=0)
+        if self._args.json:
+            print(json.dumps({"findings": self._grades.total(), "exit": code}))
+        else:
+            print(REPAIRED if set(self._grades) == {Grade.REPAIRED} else SAID[code])
+        return code
+
+    async def _findings(self) -> AsyncIterator[tuple[str, Finding]]:
+        settings, store, objects = self._settings, self._store, self._objects
+        site, days, now = settings.site.site.id, settings.site.storage.retention_days, self._clock.now()
+        running = is_claimed(settings.data_dir)
+        # Before the ledger is read: what is registered meanwhile is found in both.
+        waiting = await self._waiting()
+        self._note(
+            "beside a running gateway: nothing is repaired" if running else "no gateway runs here",
+            *(
+                [f"{len(waiting.keys) // SAME_SECOND_LIKELY} finished recording(s) wait in the spool"]
+                if waiting.keys
+                else []
+            ),
+        )
+        checks = {
+            "register": checking.register(store),
+            "deletions": checking.deletions(store, days),
+            "minutes": checking.unexplained(store, now, days, waiting=waiting.spans, running=running),
+            "recordings": auditing.objects(
+                OnRecord.RECORDINGS, store, objects, site, now, awaited=waiting.keys, running=running
+            ),
+            "evidence": auditing.objects(OnRecord.EVIDENCE, store, objects, site, now, running=running),
+            "locks": self._locks(now, days),
+            "ceiling": checking.ceiling(store, now, days),
+            "sums": checking.sums(store),
+            **({"leftovers": _leftovers(objects)} if not running else {}),
+            **({"hashes": auditing.hashes(store, objects, _told)} if self._args.hashes else {}),
+        }
+        for name, check in checks.items():
+            self._note(name)
+            async for finding in check:
+                yield name, finding
+
+    async def _locks(self, now: datetime, days: int) -> AsyncIterator[Finding]:
+        for kind in OnRecord:
+            async for finding in auditing.locks(
+                kind, self._store, self._objects, now, days, ask=self._args.locks
+            ):
+                yield finding
+
+    async def _waiting(self) -> _Waiting:
+        found = _Waiting()
+        spool = SpooledRecordings(self._settings.data_dir / "recording", set_aside=False)
+        for file in await spool.closed():
+            found.spans.setdefault(file.camera, []).append((file.start, file.end))
+            for number in range(SAME_SECOND_LIKELY):
+                found.keys.add(segment_key(self._settings.site.site.id, file.camera, file.start, number))
+        return found
+
+    async def _writable(self) -> SqlStore:
+        if self._for_writing is None:
+            store = SqlStore(self._database)
+            await store.start()
+            self._for_writing = store
+        return self._for_writing
+
+    async def _discard(self, leftover: str) -> None:
+        assert isinstance(self._objects, LocalObjects)
+        await self._objects.discard(leftover)
+
+    def _tell(self, name: str, finding: Finding) -> None:
+        if self._args.json:
+            said = {
+                "check": name,
+                "grade": finding.grade.value,
+                "what": finding.what,
+                "about": finding.about,
+                "detail": finding.detail,
+            }
+            print(json.dumps(said, ensure_ascii=False), flush=True)
+        else:
+            grade = finding.grade.name
+            print(f"{grade:<10} {finding.what}: {finding.about} {finding.detail}".rstrip(), flush=True)
+
+    @staticmethod
+    def _note(*lines: str) -> None:
+        for line in lines:
+            print(f"… {line}", file=sys.stderr)
 
 
-async def _findings(
-    settings: Settings, store: SqlStore, objects: ObjectStore, *, hashes: bool
-) -> AsyncIterator[tuple[str, Finding]]:
-    site, days, now = settings.site.site.id, settings.site.storage.retention_days, SystemClock().now()
+async def _leftovers(objects: LocalObjects | S3Objects) -> AsyncIterator[Finding]:
+    """What puts that died left in a store of files. (A store in S3 forgets unfinished uploads after the gateway's next put.)"""
+    if not isinstance(objects, LocalObjects):
+        return
+    for leftover in await objects.leftovers():
+        yield Finding(
+            grade=Grade.SUSPICIOUS,
+            what="a rest of a put that died",
+            about=leftover,
+            repair=Discard(leftover=leftover),
+        )
 
-    def told(done: int, whole: int) -> None:
-        if sys.stderr.isatty():
-            print(f"\r{done / 1e9:.1f} of {whole / 1e9:.1f} GB read", end="", file=sys.stderr)
 
-    checks = {
-        "register": checking.register(store),
-        "deletions": checking.deletions(store, days),
-        "minutes": checking.unexplained(store, now, days),
-        "recordings": checking.objects_against_ledger(store, objects, site),
-        "evidence": checking.evidence(store, objects, site),
-        "ceiling": checking.ceiling(store, now, days),
-        "sums": checking.sums(store),
-        **({"hashes": checking.hashes(store, objects, told)} if hashes else {}),
-    }
-    for name, check in checks.items():
-        print(f"… {name}", file=sys.stderr)
-        async for finding in check:
-            yield name, finding
+def _told(done: int, whole: int) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{done / 1e9:.1f} of {whole / 1e9:.1f} GB read", end="", file=sys.stderr)

@@ -23,7 +23,7 @@ from gateway.domain.fault import Fault
 from gateway.domain.holding import Hold
 from gateway.domain.liveness import Seen
 from gateway.domain.message import Answer, Message, Outcome
-from gateway.domain.recording import Gap, Quality, Segment
+from gateway.domain.recording import Gap, HourShare, Quality, Segment
 from gateway.domain.register import Act, Head, RegisterLine, WrittenLine
 from gateway.domain.trust import TrustedTime
 from gateway.domain.upload import Put, Upload
@@ -563,6 +563,12 @@ class EvidenceRows(Protocol):
     def kept(self, after: int, limit: int) -> list[tuple[int, Evidence]]:
         """Items stored and not deleted whose number is above ``after``, by number."""
 
+    def by_key(self, after: str, limit: int) -> list[Evidence]:
+        """What is stored under keys that come after ``after`` by their bytes, by key."""
+
+    def any_locked(self, now: datetime) -> bool:
+        """Whether any is locked beyond ``now``, by the record: then the store has proved that it locks."""
+
     def due(self, before: datetime, after: int, limit: int) -> list[tuple[int, Evidence]]:
         """Items stored whose span ended before then and whose number is above ``after``, by number: of drills, and of alarms
         all holds of which were released."""
@@ -841,6 +847,12 @@ class Recordings(Protocol):
     def at_key(self, key: str) -> Segment | None:
         """The segment whose object has that key."""
 
+    def by_key(self, after: str, limit: int) -> list[Segment]:
+        """Segments of any camera whose key comes after ``after`` by its bytes, by key."""
+
+    def any_locked(self, now: datetime) -> bool:
+        """Whether any is locked beyond ``now``, by the record: then the store has proved that it locks."""
+
     def segments(self, camera: str, start: datetime, end: datetime) -> list[Segment]:
         """What touches the span, by start."""
 
@@ -884,6 +896,12 @@ class Recordings(Protocol):
 
     def forget(self, camera: str, gone: Sequence[Segment]) -> None:
         """Remove the rows of a camera's segments whose objects are gone, and take them out of its hours."""
+
+    def hours(self, camera: str) -> list[HourShare]:
+        """The sums kept of a camera, by hour."""
+
+    def recount(self, camera: str, hour: datetime) -> None:
+        """Make the sums of a camera's hour anew from its segments."""
 
     def hourly_bytes(self, start: datetime, end: datetime) -> dict[datetime, int]:
         """What is kept of all cameras together, by the hour it was recorded in."""

@@ -13,7 +13,6 @@ All of it in one file, since the order of start and end is the point of it.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import hashlib
 import random
 import shutil
@@ -25,7 +24,7 @@ from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import structlog
 
@@ -43,6 +42,7 @@ from gateway.api.items import read_item
 from gateway.api.opening import Opening
 from gateway.api.parts import ApiParts, Caller
 from gateway.certifying import Certifying, Peer
+from gateway.claiming import Claim, claim_for_gateway
 from gateway.clock import SystemClock
 from gateway.confirming import Confirming
 from gateway.connecting import (
@@ -119,7 +119,7 @@ class Gateway:
         self.standing = Standing({(FaultKind.SITE, subject): cause for subject, cause in standing})
         self._tasks: list[asyncio.Task[None]] = []
         self._ended: asyncio.Future[None] | None = None
-        self._lock: IO[str] | None = None
+        self._claim: Claim | None = None
         self._broker: Any = None
         self.media: MediaPush | None = None
         self._server: Any = None
@@ -135,7 +135,7 @@ class Gateway:
         self._ended = asyncio.get_running_loop().create_future()
         settings, site = self._settings, self._settings.site
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        self._take_lock(settings.data_dir / "lock")
+        self._claim = await claim_for_gateway(settings.data_dir, self.clock)
         database = settings.database_file
         if database is None:
             raise Refused("storage: this version keeps its database in sqlite: only")
@@ -198,9 +198,9 @@ class Gateway:
             await self.store.stop()
         if self._socket is not None:
             self._socket.close()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(None)
 
@@ -470,13 +470,6 @@ class Gateway:
         scheme = "https" if self._settings.site.http.tls else "http"
         shown = f"[{taken[0]}]" if ":" in taken[0] else taken[0]
         return f"{scheme}://{shown}:{taken[1]}"
-
-    def _take_lock(self, path: Path) -> None:
-        self._lock = path.open("a")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
-            raise Refused(f"another gateway runs on {path.parent}; stop it first") from exc
 
     # Starting.
 

@@ -20,8 +20,9 @@ class SpooledRecordings:
     """:class:`gateway.ports.RecordedFiles` in the folder that ``recording.py`` writes: a folder for each camera, facts in
     ``{start}.json`` beside ``{start}.mp4``."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, *, set_aside: bool = True) -> None:
+        """Without ``set_aside`` nothing is changed: facts that cannot be read are passed over."""
+        self._folder, self._set_aside = folder, set_aside
 
     async def closed(self) -> list[ClosedFile]:
         return await asyncio.to_thread(self._closed)
@@ -32,7 +33,7 @@ class SpooledRecordings:
     def _closed(self) -> list[ClosedFile]:
         try:
             facts = [path for path in self._folder.glob("*/*.json") if path.is_file()]
-            found = [each for path in facts if (each := _read(path)) is not None]
+            found = [each for path in facts if (each := _read(path, self._set_aside)) is not None]
         except OSError as exc:
             raise Unavailable(f"the spool of recordings cannot be read: {exc.strerror or exc}") from exc
         return sorted(found, key=lambda file: file.start)
@@ -47,7 +48,7 @@ class SpooledRecordings:
             raise Unavailable(f"{file.path} cannot be removed: {exc.strerror or exc}") from exc
 
 
-def _read(path: Path) -> ClosedFile | None:
+def _read(path: Path, set_aside: bool) -> ClosedFile | None:
     try:
         facts = json.loads(path.read_text("utf-8"))
         return ClosedFile(
@@ -62,8 +63,9 @@ def _read(path: Path) -> ClosedFile | None:
             pauses=tuple((_wall(a), _wall(b)) for a, b in facts["pauses"]),
         )
     except (ValueError, KeyError, TypeError) as exc:
-        log.error("%s is not what a recorder writes and is set aside: %s", path, exc)
-        path.rename(path.with_suffix(".broken"))
+        if set_aside:
+            log.error("%s is not what a recorder writes and is set aside: %s", path, exc)
+            path.rename(path.with_suffix(".broken"))
         return None
 
 

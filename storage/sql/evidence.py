@@ -96,6 +96,17 @@ class SqlEvidence:
         query = select(table).where(table.c.state == EvidenceState.STORED.value, table.c.n > after)
         return [(row.n, _evidence(row)) for row in self._c.execute(query.order_by(table.c.n).limit(limit))]
 
+    def by_key(self, after: str, limit: int) -> list[Evidence]:
+        # "|| ''": by state, which is that of nearly all, they would be sorted anew for each page.
+        stored = table.c.state.concat("") == EvidenceState.STORED.value
+        query = select(table).where(stored, table.c.key > after).order_by(table.c.key).limit(limit)
+        return [_evidence(row) for row in self._c.execute(query)]
+
+    def any_locked(self, now: datetime) -> bool:
+        return (
+            self._c.execute(select(table.c.n).where(table.c.locked_until > now).limit(1)).first() is not None
+        )
+
     def due(self, before: datetime, after: int, limit: int) -> list[tuple[int, Evidence]]:
         query = select(table).where(
             table.c.state == EvidenceState.STORED.value,

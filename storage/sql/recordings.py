@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, delete, func, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from gateway.domain.recording import Gap, GapCause, HourShare, Quality, Segment, hour_shares
+from gateway.domain.recording import HOUR, Gap, GapCause, HourShare, Quality, Segment, hour_shares
 from gateway.ports import CameraCoverage, LockDue
 from storage.sql.locks import to_lock
 from storage.sql.tables import coverage, gap, recorded, segment
@@ -69,6 +69,16 @@ class SqlRecordings:
     def at_key(self, key: str) -> Segment | None:
         row = self._c.execute(select(segment).where(segment.c.key == key)).first()
         return None if row is None else _segment(row)
+
+    def by_key(self, after: str, limit: int) -> list[Segment]:
+        query = select(segment).where(segment.c.key > after).order_by(segment.c.key).limit(limit)
+        return [_segment(row) for row in self._c.execute(query)]
+
+    def any_locked(self, now: datetime) -> bool:
+        return (
+            self._c.execute(select(segment.c.n).where(segment.c.locked_until > now).limit(1)).first()
+            is not None
+        )
 
     def segments(self, camera: str, start: datetime, end: datetime) -> list[Segment]:
         query = select(segment).where(
@@ -174,6 +184,20 @@ class SqlRecordings:
                 coverage.c.camera == camera, coverage.c.hour.in_(less), coverage.c.covered_ms <= 0
             )
         )
+
+    def hours(self, camera: str) -> list[HourShare]:
+        query = select(coverage).where(coverage.c.camera == camera).order_by(coverage.c.hour)
+        return [
+            HourShare(hour=row.hour, covered_ms=row.covered_ms, frames=row.frames, bytes=row.bytes)
+            for row in self._c.execute(query)
+        ]
+
+    def recount(self, camera: str, hour: datetime) -> None:
+        self._c.execute(delete(coverage).where(coverage.c.camera == camera, coverage.c.hour == hour))
+        for one in self.segments(camera, hour, hour + HOUR):
+            for share in hour_shares(one):
+                if share.hour == hour:
+                    self._c.execute(_ADD_COVERAGE, {"camera": camera, **_share(share)})
 
     def hourly_bytes(self, start: datetime, end: datetime) -> dict[datetime, int]:
         query = (

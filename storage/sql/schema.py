@@ -32,15 +32,18 @@ def bring_up_to_date(path: Path) -> None:
         raise Unavailable(f"{path}: cannot be opened for writing: {exc}") from exc
 
 
+def must_be_newest(path: Path) -> None:
+    """Look whether the database has the schema of this program, and change nothing. Raises :class:`Unavailable` if not."""
+    version, _ = _version(path)
+    if version != head():
+        raise Unavailable(
+            f"{path}: has schema {version}, this program reads {head()}: use the version of the gateway that runs on it, or "
+            "start this one first"
+        )
+
+
 def _make(path: Path) -> None:
-    try:
-        with closing(sqlite3.connect(path, timeout=5)) as database:
-            known = database.execute("SELECT name FROM sqlite_master WHERE name='alembic_version'").fetchone()
-            row = database.execute("SELECT version_num FROM alembic_version").fetchone() if known else None
-            version = row[0] if row else None
-            foreign = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] > 0
-    except sqlite3.Error as exc:
-        raise Unavailable(f"{path}: not a database this program can open: {exc}") from exc
+    version, foreign = _version(path)
     if version == head():
         return
     if version is not None and version > head():
@@ -50,6 +53,23 @@ def _make(path: Path) -> None:
     if version is None and not foreign:
         _create(path)
         return
+    _migrate(path)
+
+
+def _version(path: Path) -> tuple[str | None, bool]:
+    """The schema that was written last, and whether anything is in there at all."""
+    try:
+        with closing(sqlite3.connect(path, timeout=5)) as database:
+            known = database.execute("SELECT name FROM sqlite_master WHERE name='alembic_version'").fetchone()
+            row = database.execute("SELECT version_num FROM alembic_version").fetchone() if known else None
+            version = row[0] if row else None
+            foreign = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] > 0
+    except sqlite3.Error as exc:
+        raise Unavailable(f"{path}: not a database this program can open: {exc}") from exc
+    return version, foreign
+
+
+def _migrate(path: Path) -> None:
     from alembic import command
     from alembic.config import Config
     from alembic.util.exc import CommandError

@@ -33,7 +33,7 @@ from storage.sql.inbox import SqlInbox
 from storage.sql.messages import SqlMessages
 from storage.sql.recordings import SqlRecordings
 from storage.sql.register import SqlRegister
-from storage.sql.schema import bring_up_to_date
+from storage.sql.schema import bring_up_to_date, must_be_newest
 
 T = TypeVar("T")
 
@@ -74,8 +74,10 @@ class _Job:
 class SqlStore:
     """:class:`gateway.ports.Store` on SQLite. Start it before use; stopping twice is harmless."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, only_reading: bool = False) -> None:
+        """With ``only_reading`` the database is opened as it is, beside a gateway that may run on it, and nothing is written."""
         self.path = path
+        self._only_reading = only_reading
         self._ballast = path.with_name(path.name + ".ballast")
         self._writes: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -93,13 +95,17 @@ class SqlStore:
         Raises :class:`Unavailable` if the file cannot be opened or is newer than this program.
         """
         self._loop = asyncio.get_running_loop()
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(bring_up_to_date, self.path)
-        await asyncio.to_thread(self.fill_ballast)
-        for name, jobs, target in (
+        if self._only_reading:
+            await asyncio.to_thread(must_be_newest, self.path)
+        else:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            await asyncio.to_thread(bring_up_to_date, self.path)
+            await asyncio.to_thread(self.fill_ballast)
+        both = (
             ("store-write", self._writes, self._write_loop),
             ("store-read", self._reads, self._read_loop),
-        ):
+        )
+        for name, jobs, target in both[1:] if self._only_reading else both:
             thread = threading.Thread(target=target, args=(jobs,), name=name, daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -125,8 +131,8 @@ class SqlStore:
         self._writes.put(_Job(work, None))
 
     async def _ask(self, jobs: queue.SimpleQueue[_Job | None], work: Callable[[SqlTransaction], T]) -> T:
-        if not self._threads:
-            raise Unavailable("the database is closed")
+        if not self._threads or (self._only_reading and jobs is self._writes):
+            raise Unavailable("the database is closed, or open for reading only")
         assert self._loop is not None
         future: asyncio.Future[T] = self._loop.create_future()
         jobs.put(_Job(work, future))

@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.checking import Finding, objects_against_ledger, sums, unexplained
+from gateway.auditing import OnRecord
+from gateway.auditing import objects as audited
+from gateway.checking import sums, unexplained
+from gateway.domain.finding import Finding
 from gateway.domain.recording import GapCause
 from gateway.recording import POINTS
 from storage.objects import local
@@ -55,7 +58,7 @@ def test_a_kill_at_any_point_of_a_files_way_loses_nothing_of_it(tmp_path: Path, 
                 found: list[Finding] = []
                 for check in (
                     unexplained(store, segments[-1].end, 30),
-                    objects_against_ledger(store, objects, site().id),
+                    audited(OnRecord.RECORDINGS, store, objects, site().id, datetime.now(UTC)),
                     sums(store),
                 ):
                     found += [finding async for finding in check]

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.checking import Finding, Grade, ceiling, deletions, objects_against_ledger, sums
+from gateway.auditing import OnRecord
+from gateway.auditing import objects as audited
+from gateway.checking import ceiling, deletions, sums
+from gateway.domain.finding import Finding, Grade
 from gateway.domain.holding import Hold
 from gateway.ports import ObjectVersion, Store
 from gateway.sweeping import BATCH, POINTS, Sweeping, Swept
@@ -41,7 +44,7 @@ HOLD = Hold(
 
 async def findings(store: Store, objects: LocalObjects) -> list[Finding]:
     checks = (
-        objects_against_ledger(store, objects, SITE),
+        audited(OnRecord.RECORDINGS, store, objects, SITE, SWEPT_AT, running=False),
         deletions(store, 30),
         sums(store),
     )

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from gateway.auditing import OnRecord
+from gateway.auditing import objects as audited
 from gateway.checking import (
-    Finding,
-    Grade,
     ceiling,
     deletions,
-    objects_against_ledger,
     sums,
     unexplained,
 )
+from gateway.domain.finding import Finding, Grade
 from gateway.domain.recording import Gap, GapCause, Segment
 from gateway.ports import Store
 from gateway.sweeping import Sweeping
@@ -34,7 +34,7 @@ YOUNG = LATER - timedelta(minutes=10)
 async def findings(store: Store, objects: LocalObjects) -> list[Finding]:
     checks = (
         unexplained(store, LATER, 30),
-        objects_against_ledger(store, objects, SITE),
+        audited(OnRecord.RECORDINGS, store, objects, SITE, LATER, running=False),
         ceiling(store, LATER, 30),
         deletions(store, 30),
         sums(store),

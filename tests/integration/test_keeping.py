@@ -14,11 +14,14 @@ from typing import Any
 
 import pytest
 
-from gateway.checking import Finding, ceiling, deletions, objects_against_ledger, sums
+from gateway.auditing import OnRecord
+from gateway.auditing import objects as audited
+from gateway.checking import ceiling, deletions, sums
 from gateway.domain.alarm import Drill, State
 from gateway.domain.errors import NotFound, Refused, Unavailable
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.fault import FaultKind
+from gateway.domain.finding import Finding
 from gateway.domain.plan import Camera, Zone
 from gateway.domain.recording import Quality
 from gateway.domain.register import Act, Who
@@ -75,7 +78,7 @@ class Kept:
     async def findings(self) -> list[Finding]:
         now, days = self.clock.now(), PLAN.retention_days
         checks = (
-            objects_against_ledger(self.store, self.objects, SITE),
+            audited(OnRecord.RECORDINGS, self.store, self.objects, SITE, now, running=False),
             ceiling(self.store, now, days),
             deletions(self.store, days),
             sums(self.store),

@@ -15,7 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.checking import ceiling, deletions, objects_against_ledger, sums, unexplained
+from gateway.auditing import OnRecord
+from gateway.auditing import objects as audited
+from gateway.checking import ceiling, deletions, sums, unexplained
 from gateway.domain.alarm import Drill, State
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
@@ -173,11 +175,11 @@ class School:
             del self.spool[0]
 
     async def evening(self, *, whole: bool) -> None:
-        """Everything is as it should be, by the gateway's own checks and by the model; ``whole`` looks at sizes and sums too."""
+        """Everything is as it should be, by the gateway's own checks and by the model; ``whole`` looks at sums too."""
         now = self.clock.now()
         for check in (
             unexplained(self.store, now, 30),
-            objects_against_ledger(self.store, self.objects, SITE, sizes=whole),
+            audited(OnRecord.RECORDINGS, self.store, self.objects, SITE, now, running=False),
             ceiling(self.store, now, 30),
             deletions(self.store, 30, self.looked_at),
             *((sums(self.store),) if whole else ()),
