@@ -40,9 +40,11 @@ class LocalObjects:
         """``passed`` is told each of :data:`POINTS` as a file's put passes it."""
         self.root = root
         self._passed = passed
+        self._mine = f"{TEMPORARY}{secrets.token_hex(4)}-"  # what begins so is being written by this run
 
     async def start(self) -> None:
-        """Create the directory and remove what a crash left half-written."""
+        """Create the directory and remove what a crash left half-written. For the one process that writes here, again too:
+        another's puts would fail, and be tried again."""
         await asyncio.to_thread(self._prepare)
 
     async def stop(self) -> None:
@@ -193,7 +195,8 @@ class LocalObjects:
         with _mapped("preparing the object store"):
             self.root.mkdir(parents=True, exist_ok=True)
             for left in self.root.rglob(TEMPORARY + "*"):
-                left.unlink()
+                if not left.name.startswith(self._mine):
+                    left.unlink(missing_ok=True)
 
     def _all(self, below: Path) -> Iterator[str]:
         """The keys below a folder, by key, a folder at a time. A folder that is not there has none; one that may not be looked
@@ -263,7 +266,7 @@ class LocalObjects:
     def _part(self, key: str) -> Path:
         target = self.root / key
         target.parent.mkdir(parents=True, exist_ok=True)
-        return target.parent / f"{TEMPORARY}{secrets.token_hex(8)}"
+        return target.parent / f"{self._mine}{secrets.token_hex(8)}"
 
     def _place(self, key: str, part: Path, sha256: str) -> None:
         target = self.root / key
