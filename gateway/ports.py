@@ -856,8 +856,8 @@ class Recordings(Protocol):
     def segments(self, camera: str, start: datetime, end: datetime) -> list[Segment]:
         """What touches the span, by start."""
 
-    def last(self, camera: str) -> Segment | None:
-        """The camera's newest segment."""
+    def last(self, camera: str, before: datetime | None = None) -> Segment | None:
+        """The camera's newest segment, of those that begin before that instant."""
 
     def ended_before(self, at: datetime, after: int, limit: int) -> list[tuple[int, Segment]]:
         """Segments of any camera that ended before ``at`` and whose number is above ``after``, by number."""
@@ -874,7 +874,7 @@ class Recordings(Protocol):
         """Keep a gap; one that lasts (``end`` is ``None``) is refused, with false, while another of its camera lasts."""
 
     def close_gap(self, camera: str, end: datetime) -> None:
-        """The camera's lasting gap, if any, ended then."""
+        """The camera's lasting gap, if any, ended then, or as it began if that is later."""
 
     def gaps(self, camera: str, start: datetime, end: datetime) -> list[Gap]:
         """What touches the span, by start."""

@@ -22,7 +22,7 @@ from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.ids import new_id
 from gateway.domain.plan import Site
-from gateway.domain.recording import SEAM, Gap, GapCause, Quality, Segment, segment_key
+from gateway.domain.recording import SEAM, Gap, GapCause, Quality, Segment, holes, segment_key
 from gateway.pausing import pause
 from gateway.ports import (
     CameraBank,
@@ -157,7 +157,7 @@ class Recording:
             for camera in self._recorded:
                 tx.recordings.begin(camera, now)
                 since, _ = tx.recordings.bounds()[camera]
-                last = tx.recordings.last(camera)
+                last = tx.recordings.last(camera, now)
                 ends[camera] = max(since, last.end) if last is not None else since
                 for gap in tx.recordings.gaps(camera, ends[camera] - SEAM, now):
                     if gap.end is None:  # of before; it ends with what is recorded next
@@ -266,30 +266,37 @@ class Recording:
             reckoned_end=self._reckoned_end(file),
         )
 
+        lasting = self._open.get(file.camera)
+        ended = (
+            lasting is not None and lasting.start <= file.start
+        )  # a file that waited is older: that gap lasts
+
         def work(tx: Transaction) -> None:
-            last = tx.recordings.last(file.camera)
+            last = tx.recordings.last(file.camera, file.start)
             tx.recordings.add(segment)
-            tx.recordings.close_gap(file.camera, file.start)
-            reaches = self._ends.get(file.camera, file.start)
-            if last is not None:
-                reaches = max(reaches, last.end)
+            if ended:
+                tx.recordings.close_gap(file.camera, file.start)
+            reaches = min(self._ends.get(file.camera, file.start), file.start) if last is None else last.end
             for gap in (*self._before(tx, file, reaches), *self._within(file)):
                 tx.recordings.open_gap(gap)
 
         await self._store.write(work)
-        self._open.pop(file.camera, None)
+        if ended:
+            self._open.pop(file.camera, None)
         self._ends[file.camera] = max(file.end, self._ends.get(file.camera, file.end))
 
     def _before(self, tx: Transaction, file: ClosedFile, reaches: datetime) -> Sequence[Gap]:
-        """The hole between what the ledger reaches and this file, as far as no gap tells of it."""
-        for gap in tx.recordings.gaps(file.camera, reaches - SEAM, file.start + SEAM):
-            reaches = max(reaches, gap.end or file.start)
-        if file.start - reaches <= SEAM:
-            return ()
-        why = self._why.get(file.camera)
-        if reaches < self._began_at or why is None:
-            why = _Why(GapCause.GATEWAY, "the gateway or its camera process was not running, or only just")
-        return [self._gap(file.camera, reaches, file.start, why)]
+        """The holes between the recording before this one and it, as far as no gap tells of them."""
+        known = tx.recordings.gaps(file.camera, reaches - SEAM, file.start + SEAM)
+        found = []
+        for start, end in holes([(gap.start, gap.end or file.start) for gap in known], reaches, file.start):
+            why = self._why.get(file.camera)
+            if start < self._began_at or why is None:
+                why = _Why(
+                    GapCause.GATEWAY, "the gateway or its camera process was not running, or only just"
+                )
+            found.append(self._gap(file.camera, start, end, why))
+        return found
 
     def _within(self, file: ClosedFile) -> Sequence[Gap]:
         why = _Why(GapCause.CAMERA, "no frames came for a moment")
@@ -325,9 +332,12 @@ class Recording:
             for asked in (Quality.KEYFRAMES, Quality.SUBSTREAM)
         )
         self._give_way(self._gave_way, keys_only, substream)
+        await self._follow_clock(now)
         for camera in self._recorded:
             known = health.get(camera)
             until = known.recorded_until if known is not None else None
+            if until is not None and until - now >= GAP_AFTER:
+                until = None  # of before the clock was set back
             reaches = max(until or self._ends[camera], self._ends[camera])
             why = self._what_is_wrong(camera, known)
             if why is not None:
@@ -344,9 +354,17 @@ class Recording:
                     await self._end_gap(camera, since)
             elif now - reaches >= GAP_AFTER and now - self._began_at >= GAP_AFTER:
                 why = why or _Why(GapCause.CAMERA, "no frames come")
-                if until is None or until < self._began_at:
-                    why = _Why(GapCause.GATEWAY, why.detail) if why.cause is GapCause.GATEWAY else why
                 await self._open_gap(camera, reaches, why)
+
+    async def _follow_clock(self, now: datetime) -> None:
+        """Where the clock was set back, what the ledger reaches lies in the future, and would hide every gap until then."""
+        for camera, lasting in list(self._open.items()):
+            if lasting.start - now >= GAP_AFTER:
+                await self._end_gap(camera, lasting.start)
+        for camera, reaches in self._ends.items():
+            if reaches - now >= GAP_AFTER:
+                self._ends[camera] = now
+        self._began_at = min(self._began_at, now)
 
     def _spool_is_full(self) -> bool:
         """Whether the disk of the spool is so full that alarms would suffer; not at once well again, or cameras would flap."""

@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from gateway.domain.recording import HOUR, Gap, GapCause, HourShare, Quality, Segment, hour_shares
@@ -86,8 +86,10 @@ class SqlRecordings:
         )
         return [_segment(row) for row in self._c.execute(query.order_by(segment.c.start))]
 
-    def last(self, camera: str) -> Segment | None:
+    def last(self, camera: str, before: datetime | None = None) -> Segment | None:
         query = select(segment).where(segment.c.camera == camera).order_by(segment.c.start.desc()).limit(1)
+        if before is not None:
+            query = query.where(segment.c.start < before)
         row = self._c.execute(query).first()
         return None if row is None else _segment(row)
 
@@ -110,7 +112,11 @@ class SqlRecordings:
         return self._c.execute(upsert(gap).values(**values).on_conflict_do_nothing()).rowcount == 1
 
     def close_gap(self, camera: str, end: datetime) -> None:
-        self._c.execute(update(gap).where(gap.c.camera == camera, gap.c.end.is_(None)).values(end=end))
+        self._c.execute(
+            update(gap)
+            .where(gap.c.camera == camera, gap.c.end.is_(None))
+            .values(end=func.max(gap.c.start, literal(end, gap.c.end.type)))
+        )
 
     def gaps(self, camera: str, start: datetime, end: datetime) -> list[Gap]:
         query = select(gap).where(

@@ -1,0 +1,255 @@
+"""The ledger while things come late and clocks are set: the stage on a real database, spool and store, with time in the hand."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from drivers.cameras.recorded import SpooledRecordings
+from gateway.domain.fault import FaultKind
+from gateway.domain.plan import Camera
+from gateway.domain.recording import Gap, GapCause, Quality, Segment
+from gateway.ports import CameraHealth
+from gateway.recording import Recording
+from tests.support import builders
+from tests.support.clock import MORNING, ManualClock, run
+from tests.support.recorder import MovableObjects
+from tests.support.stores import WatchedStore, opened
+
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
+ALWAYS = (MORNING - 4000 * DAY, MORNING + 4000 * DAY)
+PLAN = replace(
+    builders.site(),
+    cameras={c: Camera(id=c, name=c, zone="b1-301", continuous=True) for c in ("cam", "cam-b")},
+)
+
+
+class ToldCameras:
+    """What the camera process would say of its cameras: those in ``since`` are recorded since then and up to now."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
+        self.since: dict[str, datetime] = {}
+        self.silent: dict[str, datetime] = {}
+
+    def health(self) -> dict[str, CameraHealth]:
+        return {
+            camera: CameraHealth(
+                camera=camera,
+                healthy=camera not in self.silent,
+                cause="no frames come" if camera in self.silent else "",
+                since=MORNING,
+                recording="",
+                recorded_since=since,
+                recorded_until=self.silent.get(camera, self._clock.now()),
+            )
+            for camera, since in self.since.items()
+        }
+
+
+class CountedThreads(ThreadPoolExecutor):
+    """The loop's threads, counting what is under way there: a hand-driven clock waits for it."""
+
+    under_way = 0
+
+    def submit(self, *args: Any, **kwargs: Any) -> Future[Any]:
+        self.under_way += 1
+        future = super().submit(*args, **kwargs)
+        future.add_done_callback(self._done)
+        return future
+
+    def _done(self, _: Future[Any]) -> None:
+        self.under_way -= 1
+
+
+@dataclass
+class Ledger:
+    """The stage at work on the data in ``folder``."""
+
+    folder: Path
+    clock: ManualClock
+    store: WatchedStore
+    objects: MovableObjects
+    cameras: ToldCameras
+    stage: Recording
+
+    def recorded(self, camera: str = "cam") -> None:
+        """The camera is recorded, from now on."""
+        self.cameras.silent.pop(camera, None)
+        self.cameras.since[camera] = self.clock.now()
+
+    def silent(self, camera: str = "cam") -> datetime:
+        """Nothing comes from it any more, from now on."""
+        self.cameras.silent[camera] = self.clock.now()
+        return self.clock.now()
+
+    def file(self, start: datetime, length: timedelta = timedelta(minutes=1), camera: str = "cam") -> Path:
+        """A finished file in the spool."""
+        stem = round(start.timestamp() * 1000)
+        path = self.folder / "recording" / camera / f"{stem}.mp4"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(f"{camera} {stem}".encode())
+        facts = {
+            "camera": camera,
+            "start": start.timestamp(),
+            "end": (start + length).timestamp(),
+            "frames": 600,
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "pauses": [],
+        }
+        path.with_suffix(".json").write_text(json.dumps(facts))
+        self.stage.wake()
+        return path
+
+    async def ledger(self, camera: str = "cam") -> tuple[list[Segment], list[Gap]]:
+        return await self.store.read(
+            lambda tx: (tx.recordings.segments(camera, *ALWAYS), tx.recordings.gaps(camera, *ALWAYS))
+        )
+
+    async def until(self, holds: Callable[[list[Segment], list[Gap]], bool], camera: str = "cam") -> None:
+        """Let time go by, second by second, until the ledger of a camera is so: within a minute of it."""
+        for _ in range(60):
+            await self.clock.advance(1)
+            if holds(*await self.ledger(camera)):
+                return
+        raise AssertionError(f"not within a minute: {await self.ledger(camera)} {self.stage.causes}")
+
+
+@asynccontextmanager
+async def ledger(folder: Path, clock: ManualClock, away: str = "") -> AsyncIterator[Ledger]:
+    """The stage; entering again on the same folder is a restart."""
+    objects = MovableObjects(folder / "objects")
+    objects.away = away
+    await objects.start()
+    cameras = ToldCameras(clock)
+    threads = CountedThreads()
+    asyncio.get_running_loop().set_default_executor(threads)
+    async with opened(folder) as store:
+        clock.busy = lambda: store.busy() or threads.under_way > 0
+        stage = Recording(
+            store=store,
+            clock=clock,
+            objects=objects,
+            files=SpooledRecordings(folder / "recording"),
+            cameras=cameras,  # type: ignore[arg-type]
+            give_way=lambda _nothing, _keys: None,
+            site=PLAN,
+            reckoned=clock.now,
+            allowed=lambda _camera: Quality.FULL,
+            free_bytes=lambda: 10**12,
+        )
+        at_work = Ledger(folder, clock, store, objects, cameras, stage)
+        for camera in PLAN.cameras:
+            at_work.recorded(camera)
+        running = asyncio.create_task(stage.run())
+        try:
+            await clock.settle()
+            yield at_work
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+def lasting(gaps: list[Gap]) -> list[Gap]:
+    return [gap for gap in gaps if gap.end is None]
+
+
+def test_a_file_that_comes_late_leaves_a_gap_that_lasts_as_it_is(tmp_path: Path) -> None:
+    """The store was away, meanwhile the camera failed: what waited is registered, and the camera has still not been recorded."""
+
+    async def story() -> None:
+        clock = ManualClock()
+        async with ledger(tmp_path, clock, away="no route to it") as at:
+            begun = clock.now()
+            await clock.advance(180)
+            for n in range(3):
+                at.file(begun + n * MINUTE)
+            failed_at = at.silent()
+            await at.until(lambda _, gaps: bool(lasting(gaps)))
+            assert (FaultKind.CAMERA, "cam recording") in at.stage.causes
+            at.objects.away = ""
+            await at.until(lambda segments, _: len(segments) == 3)
+            _, gaps = await at.ledger()
+            assert [(gap.start, gap.end, gap.cause) for gap in gaps] == [(failed_at, None, GapCause.CAMERA)]
+            assert (FaultKind.CAMERA, "cam recording") in at.stage.causes
+
+    run(story())
+
+
+def test_after_the_clock_was_set_back_a_gap_is_still_told_within_ten_seconds(tmp_path: Path) -> None:
+    """It stood a day ahead and was put right: what the ledger then reaches lies in the future, and hides no gap."""
+
+    async def story() -> None:
+        clock = ManualClock()
+        async with ledger(tmp_path, clock) as at:
+            clock.step_wall(DAY.total_seconds())
+            at.recorded()
+            at.file(clock.now() - MINUTE)
+            await at.until(lambda segments, _: len(segments) == 1)
+            clock.step_wall(-DAY.total_seconds())
+            await clock.advance(2)
+            stopped_at = at.silent()
+            await clock.advance(9)
+            (gap,) = lasting((await at.ledger())[1])
+            assert gap.cause is GapCause.CAMERA
+            assert abs(gap.start - stopped_at) <= timedelta(seconds=2)
+            assert (FaultKind.CAMERA, "cam recording") in at.stage.causes
+
+    run(story())
+
+
+def test_a_gap_noted_by_a_clock_that_was_ahead_ends_when_it_is_over(tmp_path: Path) -> None:
+    """It was set back while the gap lasted: the fault goes with the first frame, not when the old date comes round."""
+
+    async def story() -> None:
+        clock = ManualClock()
+        async with ledger(tmp_path, clock) as at:
+            clock.step_wall(DAY.total_seconds())
+            at.recorded()
+            await clock.advance(2)
+            at.silent()
+            await at.until(lambda _, gaps: bool(lasting(gaps)))
+            clock.step_wall(-DAY.total_seconds())
+            await clock.advance(10)
+            back_at = clock.now()
+            at.recorded()
+            await at.until(lambda _, gaps: not lasting(gaps))
+            assert clock.now() - back_at < timedelta(seconds=5)
+            assert at.stage.causes == {}
+            assert all(gap.end is not None and gap.start <= gap.end for gap in (await at.ledger())[1])
+
+    run(story())
+
+
+def test_a_short_hole_among_files_that_waited_is_a_gap(tmp_path: Path) -> None:
+    """Though the ledger had gone on by then, since a gap after them was noted as it lasted and has ended."""
+
+    async def story() -> None:
+        clock = ManualClock()
+        async with ledger(tmp_path, clock, away="no route to it") as at:
+            begun = clock.now()
+            at.file(begun)
+            hole = begun + MINUTE
+            at.file(hole + timedelta(seconds=3))
+            await clock.advance(123)
+            failed_at = at.silent()
+            await at.until(lambda _, gaps: bool(lasting(gaps)))
+            back_at = clock.now()
+            at.recorded()
+            await at.until(lambda _, gaps: not lasting(gaps))
+            at.objects.away = ""
+            await at.until(lambda segments, _: len(segments) == 2)
+            _, gaps = await at.ledger()
+            told = [(gap.start, gap.end) for gap in gaps]
+            assert told == [(hole, hole + timedelta(seconds=3)), (failed_at, back_at)]
+
+    run(story())
