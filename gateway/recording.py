@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,10 +22,10 @@ from gateway.domain.fault import FaultKind
 from gateway.domain.ids import new_id
 from gateway.domain.plan import Site
 from gateway.domain.recording import SEAM, Gap, GapCause, Quality, Segment, holes, segment_key
+from gateway.explaining import Why, why_not_recorded
 from gateway.pausing import pause
 from gateway.ports import (
     CameraBank,
-    CameraHealth,
     Clock,
     ClosedFile,
     Kept,
@@ -47,6 +46,8 @@ SAME_SECOND_MOST = (
     60  # files of one camera that begin within one second: a stream that is opened again and again
 )
 
+CAMERAS_TRIED = 3  # whose next file cannot be taken: then it is the store that takes nothing
+
 #: The named points of a file's way, in their order: what a test ends the process at.
 POINTS = ("segment.closed", "segment.stored", "segment.registered")
 
@@ -55,14 +56,6 @@ LEFT_FREE_BYTES = 500_000_000
 WELL_AGAIN_BYTES = 1_000_000_000
 
 Found = tuple[FaultKind, str]
-
-
-@dataclass(slots=True)
-class _Why:
-    """What kept a camera from being recorded when that was last so."""
-
-    cause: GapCause
-    detail: str
 
 
 class Recording:
@@ -97,7 +90,7 @@ class Recording:
         self._free_bytes, self._reserve_bytes, self._full = free_bytes, reserve_bytes, False
         self._changed = asyncio.Event()
         self._began_at = clock.now()
-        self._why: dict[str, _Why] = {}
+        self._why: dict[str, Why] = {}
         self._ends: dict[str, datetime] = {}  # up to where each camera's ledger reaches
         self._open: dict[str, Gap] = {}
         self._gave_way: frozenset[str] = frozenset()
@@ -182,20 +175,36 @@ class Recording:
     async def _take_files(self) -> None:
         while True:
             self._changed.clear()
+            cause = ""
             try:
                 files = await self._files.closed()
-                self.waiting = len(files)
-                for file in files:
-                    await self._take(file)
-                    self.waiting -= 1
-                self.store_cause = ""
+                cause = await self._take_each(files)
             except (Unavailable, Refused) as exc:
-                if exc.reason != self.store_cause:
-                    log.error("recording.waits", files=self.waiting, cause=exc.reason)
-                self.store_cause = exc.reason
+                cause = exc.reason
+            if cause and cause != self.store_cause:
+                log.error("recording.waits", files=self.waiting, cause=cause)
+            self.store_cause = cause
+            if cause:
                 await self._clock.sleep(RETRY_S)
+            else:
+                await pause(self._clock, AGAIN_S, self._changed)
+
+    async def _take_each(self, files: Sequence[ClosedFile]) -> str:
+        """Bring all of them away; what the first trouble was. Behind a file that cannot be taken its own camera's wait, in their
+        order, and no other's, unless so many cannot that it is the store."""
+        self.waiting = len(files)
+        waits: dict[str, str] = {}
+        for file in files:
+            if file.camera in waits:
                 continue
-            await pause(self._clock, AGAIN_S, self._changed)
+            try:
+                await self._take(file)
+                self.waiting -= 1
+            except (Unavailable, Refused) as exc:
+                waits[file.camera] = exc.reason
+                if len(waits) == CAMERAS_TRIED:
+                    break
+        return next(iter(waits.values()), "")
 
     async def _take(self, file: ClosedFile) -> None:
         """Bring one file to where it belongs. Raises ``Unavailable`` while store, disk or database cannot take it."""
@@ -244,7 +253,7 @@ class Recording:
         """Neither here nor in the store: what was to be kept is a gap, by name."""
         detail = f"{file.path.name} was recorded, and is neither on this box nor in the store any more"
         log.error("recording.lost", camera=file.camera, file=file.path.name)
-        gap = self._gap(file.camera, file.start, file.end, _Why(GapCause.STORE, detail))
+        gap = self._gap(file.camera, file.start, file.end, Why(GapCause.STORE, detail))
         await self._store.write(lambda tx: tx.recordings.open_gap(gap))
         await self._files.forget(file)
 
@@ -292,17 +301,15 @@ class Recording:
         for start, end in holes([(gap.start, gap.end or file.start) for gap in known], reaches, file.start):
             why = self._why.get(file.camera)
             if start < self._began_at or why is None:
-                why = _Why(
-                    GapCause.GATEWAY, "the gateway or its camera process was not running, or only just"
-                )
+                why = Why(GapCause.GATEWAY, "the gateway or its camera process was not running, or only just")
             found.append(self._gap(file.camera, start, end, why))
         return found
 
     def _within(self, file: ClosedFile) -> Sequence[Gap]:
-        why = _Why(GapCause.CAMERA, "no frames came for a moment")
+        why = Why(GapCause.CAMERA, "no frames came for a moment")
         return [self._gap(file.camera, start, end, why) for start, end in file.pauses]
 
-    def _gap(self, camera: str, start: datetime, end: datetime | None, why: _Why) -> Gap:
+    def _gap(self, camera: str, start: datetime, end: datetime | None, why: Why) -> Gap:
         return Gap(
             id=new_id("gap", self._clock.now()),
             camera=camera,
@@ -339,7 +346,7 @@ class Recording:
             if until is not None and until - now >= GAP_AFTER:
                 until = None  # of before the clock was set back
             reaches = max(until or self._ends[camera], self._ends[camera])
-            why = self._what_is_wrong(camera, known)
+            why = why_not_recorded(known, gave_way=camera in self._gave_way)
             if why is not None:
                 self._why[camera] = why
             lasting = self._open.get(camera)
@@ -353,7 +360,7 @@ class Recording:
                 ):
                     await self._end_gap(camera, since)
             elif now - reaches >= GAP_AFTER and now - self._began_at >= GAP_AFTER:
-                why = why or _Why(GapCause.CAMERA, "no frames come")
+                why = why or Why(GapCause.CAMERA, "no frames come")
                 await self._open_gap(camera, reaches, why)
 
     async def _follow_clock(self, now: datetime) -> None:
@@ -375,7 +382,7 @@ class Recording:
             log.error("recording.spool_not_measured", cause=exc.strerror or str(exc))
         return self._full
 
-    async def _open_gap(self, camera: str, start: datetime, why: _Why) -> None:
+    async def _open_gap(self, camera: str, start: datetime, why: Why) -> None:
         gap = self._gap(camera, start, None, why)
         await self._store.write(lambda tx: tx.recordings.open_gap(gap))
         self._open[camera] = gap
@@ -385,20 +392,6 @@ class Recording:
         await self._store.write(lambda tx: tx.recordings.close_gap(camera, end))
         self._open.pop(camera, None)
         self._ends[camera] = max(end, self._ends[camera])
-
-    def _what_is_wrong(self, camera: str, known: CameraHealth | None) -> _Why | None:
-        if camera in self._gave_way:
-            return _Why(GapCause.STORE, "the room is nearly used up, and this camera's new footage gives way")
-        if known is None:
-            return _Why(GapCause.GATEWAY, "the camera process does not know it")
-        if not known.reached:
-            return _Why(GapCause.NETWORK, known.cause)
-        if known.recording:
-            cause = GapCause.GATEWAY if known.recording == known.cause else GapCause.STORE
-            return _Why(cause, known.recording)
-        if not known.healthy:
-            return _Why(GapCause.CAMERA, known.cause)
-        return None
 
     def _where(self, camera: str) -> str:
         """The camera by name and place, for a person who has to go there."""

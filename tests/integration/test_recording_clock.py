@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from drivers.cameras.recorded import SpooledRecordings
+from gateway.domain.errors import Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.plan import Camera
 from gateway.domain.recording import Gap, GapCause, Quality, Segment
-from gateway.ports import CameraHealth
+from gateway.ports import CameraHealth, Kept
 from gateway.recording import Recording
 from tests.support import builders
 from tests.support.clock import MORNING, ManualClock, run
@@ -30,6 +32,17 @@ PLAN = replace(
     builders.site(),
     cameras={c: Camera(id=c, name=c, zone="b1-301", continuous=True) for c in ("cam", "cam-b")},
 )
+
+
+class BadPlaces(MovableObjects):
+    """A real store that cannot take some files, since they cannot be read."""
+
+    refused: Mapping[str, str] = MappingProxyType({})
+
+    async def put(self, key: str, source: Path, *, sha256: str, locked_until: datetime | None = None) -> Kept:
+        if cause := self.refused.get(source.name):
+            raise Unavailable(cause)
+        return await super().put(key, source, sha256=sha256, locked_until=locked_until)
 
 
 class ToldCameras:
@@ -77,7 +90,7 @@ class Ledger:
     folder: Path
     clock: ManualClock
     store: WatchedStore
-    objects: MovableObjects
+    objects: BadPlaces
     cameras: ToldCameras
     stage: Recording
 
@@ -127,7 +140,7 @@ class Ledger:
 @asynccontextmanager
 async def ledger(folder: Path, clock: ManualClock, away: str = "") -> AsyncIterator[Ledger]:
     """The stage; entering again on the same folder is a restart."""
-    objects = MovableObjects(folder / "objects")
+    objects = BadPlaces(folder / "objects")
     objects.away = away
     await objects.start()
     cameras = ToldCameras(clock)
@@ -251,5 +264,27 @@ def test_a_short_hole_among_files_that_waited_is_a_gap(tmp_path: Path) -> None:
             _, gaps = await at.ledger()
             told = [(gap.start, gap.end) for gap in gaps]
             assert told == [(hole, hole + timedelta(seconds=3)), (failed_at, back_at)]
+
+    run(story())
+
+
+def test_a_file_that_cannot_be_taken_holds_up_no_other_camera(tmp_path: Path) -> None:
+    """One bad place on the disk: the others' recordings go their way, its own wait behind it in order, and a fault names it."""
+
+    async def story() -> None:
+        clock = ManualClock()
+        async with ledger(tmp_path, clock) as at:
+            begun = clock.now()
+            await clock.advance(180)
+            bad = at.file(begun)
+            at.objects.refused = {bad.name: "Input/output error"}
+            at.file(begun + MINUTE)
+            at.file(begun + MINUTE, camera="cam-b")
+            await at.until(lambda segments, _: len(segments) == 1, "cam-b")
+            assert (await at.ledger())[0] == []
+            assert "Input/output error" in at.stage.causes[FaultKind.STORE, "recordings"]
+            at.objects.refused = {}
+            await at.until(lambda segments, _: len(segments) == 2)
+            await at.until(lambda _segments, _gaps: at.stage.causes == {})
 
     run(story())
