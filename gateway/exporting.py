@@ -73,14 +73,22 @@ class Exporting:
         self._site, self._signer, self._joiner, self._folder = site, signer, joiner, folder
         self._software, self._free_bytes = software, free_bytes
         self._one = asyncio.Lock()
+        self._made: set[str] = set()  # by this run
 
-    def clear(self) -> None:
-        """Remove what a run that ended left behind. Blocks."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+    async def clear(self) -> None:
+        """Remove what a run that ended left behind."""
+
+        def remove() -> None:
+            left = self._folder.iterdir() if self._folder.is_dir() else ()
+            for folder in [each for each in left if each.name not in self._made]:
+                shutil.rmtree(folder, ignore_errors=True)
+
+        await asyncio.to_thread(remove)
 
     async def remove(self, bundle: Bundle) -> None:
         """The export was given out, or nobody wants it any more."""
         await asyncio.to_thread(shutil.rmtree, bundle.folder, True)
+        self._made.discard(bundle.id)
 
     async def export(self, camera: str, start: datetime, end: datetime, who: Who, reason: str) -> Bundle:
         """Make an export and register it.
@@ -114,6 +122,7 @@ class Exporting:
         reason: str,
     ) -> Bundle:
         bundle = new_id("exp", self._clock.now())
+        self._made.add(bundle)
         folder = self._folder / bundle
         try:
             await asyncio.to_thread(self._make_room, folder, segments)

@@ -59,7 +59,8 @@ Found = tuple[FaultKind, str]
 
 
 class Recording:
-    """The stage. ``wake`` says that a file may be finished; ``run`` works until cancelled."""
+    """The stage. ``wake`` says that a file may be finished; ``run`` works until cancelled, also where no camera is recorded any
+    more: what waits of earlier ones is taken, and their ledger ends."""
 
     def __init__(
         self,
@@ -96,11 +97,6 @@ class Recording:
         self._gave_way: frozenset[str] = frozenset()
         self.store_cause = ""
         self.waiting = 0  # finished files that the store does not have yet
-
-    @property
-    def wanted(self) -> bool:
-        """Whether any camera is to be recorded."""
-        return bool(self._recorded)
 
     @property
     def causes(self) -> Mapping[Found, str]:

@@ -517,8 +517,8 @@ class Gateway:
         self._restarted("keeping", self.keeping.run)
         if self.locking is not None:
             self._restarted("locking", self.locking.run)
-        if self.recording.wanted:
-            self._restarted("recording", self.recording.run)
+        self._restarted("recording", self.recording.run)
+        self._restarted("exports", self.exporting.clear, once=True)
         self._restarted("drilling", self.drilling.run)
         self._restarted("operator", OperatorDoor(self._settings.data_dir, self.drilling, self.clock).run)
         self._restarted("plan", self._announce_plan, once=True)

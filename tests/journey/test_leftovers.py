@@ -1,0 +1,61 @@
+"""What earlier runs left behind is taken up at a start, also by a site file that records nothing any more."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from tests.support.clock import run
+from tests.support.processes import Gateway, site_yaml, wait_for
+from tests.support.stores import opened
+
+CAMERA = "cam-old"
+
+
+def test_what_waited_of_a_camera_that_left_the_plan_is_kept_and_its_ledger_ends(tmp_path: Path) -> None:
+    """The store was away as the camera was taken out of the site file, or set to alarms only: its last minutes are registered
+    and get their ceiling, and from now on nothing of it is expected."""
+    data = tmp_path / "data"
+    start = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=5)
+    stem = f"{start.timestamp() * 1000:.0f}"
+    spooled = data / "recording" / CAMERA / f"{stem}.mp4"
+    spooled.parent.mkdir(parents=True)
+    spooled.write_bytes(b"its last minute")
+    facts = {
+        "camera": CAMERA,
+        "start": start.timestamp(),
+        "end": start.timestamp() + 60,
+        "frames": 1500,
+        "bytes": spooled.stat().st_size,
+        "sha256": hashlib.sha256(spooled.read_bytes()).hexdigest(),
+        "pauses": [],
+    }
+    spooled.with_suffix(".json").write_text(json.dumps(facts))
+
+    async def begin() -> None:
+        async with opened(data) as store:
+            await store.write(lambda tx: tx.recordings.begin(CAMERA, start))
+
+    run(begin())
+    site = site_yaml(broker="embedded", centre="http://127.0.0.1:1/campus")
+    with Gateway(tmp_path, site) as gateway:
+        found = wait_for(
+            lambda: [c for c in gateway.get("/api/v1/retention")["cameras"] if c["bytes"]],
+            within_s=20,
+            what="its last minute is in the ledger",
+        )
+        assert [(c["id"], c["in_plan"]) for c in found] == [(CAMERA, False)]
+        assert found[0]["recorded_until"] is not None
+        wait_for(lambda: not list(spooled.parent.iterdir()), within_s=10, what="the spool forgets it")
+
+
+def test_an_export_that_nobody_fetched_to_its_end_is_gone_after_a_start(tmp_path: Path) -> None:
+    """Its films can be as large as hours of recordings, and they are copies that no ledger has."""
+    left = tmp_path / "data" / "exports" / "exp_1" / "export-1.mp4"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"hours of it")
+    site = site_yaml(broker="embedded", centre="http://127.0.0.1:1/campus")
+    with Gateway(tmp_path, site):
+        wait_for(lambda: not left.parent.exists(), within_s=20, what="it is removed")
