@@ -28,7 +28,7 @@ from gateway.domain.room import (
     rungs,
     taken,
 )
-from gateway.domain.trust import AGREE_WITHIN, TrustedTime
+from gateway.domain.trust import AGREE_WITHIN, Correction, TrustedTime
 from gateway.holding import Holding
 from gateway.ports import Clock, ObjectStore, Store, Transaction
 from gateway.sweeping import Sweeping
@@ -75,6 +75,7 @@ class Keeping:
         self._allowed: Mapping[str, Quality | None] = {}
         self._level = 0
         self._trusted: TrustedTime | None = None
+        self._corrections: list[Correction] = []  # of recordings' reckoned ends, not carried out yet
         self._looked_s = clock.monotonic()
         self._swept_s: float | None = None
         self._centre_apart = ""
@@ -165,12 +166,17 @@ class Keeping:
         trusted = self._trusted
         if trusted is None:
             kept = await self._store.read(lambda tx: tx.trusted.get())
-            trusted = TrustedTime(at=wall, reckoned=wall) if kept is None else kept.resumed(wall)
+            trusted = TrustedTime.begun(wall) if kept is None else kept.resumed(wall)
             self._looked_s = now_s
         trusted = trusted.advanced(now_s - self._looked_s, wall)
         self._trusted, self._looked_s = trusted, now_s
         self._note_clock(wall)
-        self._store.write_later(lambda tx: tx.trusted.keep(trusted))
+        if not self._corrections:
+            self._store.write_later(lambda tx: tx.trusted.keep(trusted))
+            return trusted
+        corrections = tuple(self._corrections)  # before anything is deleted by the time they come from
+        await self._store.write(lambda tx: _put_right(tx, corrections, trusted))
+        del self._corrections[: len(corrections)]
         return trusted
 
     def heard_time(self, said: datetime, by: str) -> None:
@@ -185,6 +191,7 @@ class Keeping:
                 f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the clock of {by}"
             )
         else:
+            self._corrections += self._trusted.correction(agreed)
             self._trusted, self._looked_s = agreed, self._clock.monotonic()
             self._centre_apart = ""
         self._note_clock(wall)
@@ -212,7 +219,7 @@ class Keeping:
         )
 
         def work(tx: Transaction) -> None:
-            tx.trusted.keep(agreed)
+            _put_right(tx, before.correction(agreed), agreed)
             tx.register.append(line)
 
         await self._store.write(work)
@@ -280,3 +287,11 @@ class Keeping:
                 f"new footage gives way, nothing that is kept does (storage.when_full): {said}"
             )
         return found
+
+
+def _put_right(tx: Transaction, corrections: Sequence[Correction], trusted: TrustedTime) -> None:
+    """One commit: the time that another clock has said, and what was reckoned before that."""
+    for each in corrections:
+        changed = tx.recordings.correct(each)
+        log.warning("clock.reckoned_anew", recordings=changed, hours=each.by.total_seconds() / 3600)
+    tx.trusted.keep(trusted)

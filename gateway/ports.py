@@ -25,7 +25,7 @@ from gateway.domain.liveness import Seen
 from gateway.domain.message import Answer, Message, Outcome
 from gateway.domain.recording import Gap, HourShare, Quality, Segment
 from gateway.domain.register import Act, Head, RegisterLine, WrittenLine
-from gateway.domain.trust import TrustedTime
+from gateway.domain.trust import Correction, TrustedTime
 from gateway.domain.upload import Put, Upload
 
 T = TypeVar("T")
@@ -893,6 +893,9 @@ class Recordings(Protocol):
     ) -> list[Segment]:
         """A camera's segments that ended before ``before``, also as reckoned, begin after ``after`` and are not locked ``now``,
         by start."""
+
+    def correct(self, reckoned: Correction) -> int:
+        """Put right the reckoned ends that were too early; how many there were."""
 
     def forget(self, camera: str, gone: Sequence[Segment]) -> None:
         """Remove the rows of a camera's segments whose objects are gone, and take them out of its hours."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -89,6 +90,9 @@ class Recording:
         self._passed, self._give_way, self._locked_until = passed, give_way, locked_until
         self._recorded = [camera.id for camera in site.cameras.values() if camera.continuous]
         self._free_bytes, self._reserve_bytes, self._full = free_bytes, reserve_bytes, False
+        self._found_s: dict[Path, float | None] | None = (
+            None  # when each file was; nothing of what lay there at first
+        )
         self._changed = asyncio.Event()
         self._began_at = clock.now()
         self._why: dict[str, Why] = {}
@@ -174,6 +178,8 @@ class Recording:
             cause = ""
             try:
                 files = await self._files.closed()
+                now_s = None if self._found_s is None else self._clock.monotonic()
+                self._found_s = {file.path: (self._found_s or {}).get(file.path, now_s) for file in files}
                 cause = await self._take_each(files)
             except (Unavailable, Refused) as exc:
                 cause = exc.reason
@@ -243,7 +249,11 @@ class Recording:
         return await self._objects.kept(key) if until is None else await self._objects.lock(key, until)
 
     def _reckoned_end(self, file: ClosedFile) -> datetime:
-        return self._reckoned() - max(timedelta(), self._clock.now() - file.end)
+        """Its age by the clock that never jumps, if this run saw it finished: the other may have been set since."""
+        found_s = (self._found_s or {}).get(file.path)
+        if found_s is None:
+            return self._reckoned() - max(timedelta(), self._clock.now() - file.end)
+        return self._reckoned() - timedelta(seconds=self._clock.monotonic() - found_s)
 
     async def _lost(self, file: ClosedFile) -> None:
         """Neither here nor in the store: what was to be kept is a gap, by name."""

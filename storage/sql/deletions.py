@@ -65,6 +65,7 @@ class SqlTrustedTime:
             granted=timedelta(seconds=row.granted_s),
             confirmed_at=row.confirmed_at,
             confirmed_by=row.confirmed_by,
+            unsure_since=row.unsure_since,
         )
 
     def keep(self, trusted: TrustedTime) -> None:
@@ -74,6 +75,7 @@ class SqlTrustedTime:
             "granted_s": trusted.granted.total_seconds(),
             "confirmed_at": trusted.confirmed_at,
             "confirmed_by": trusted.confirmed_by,
+            "unsure_since": trusted.unsure_since,
         }
         self._c.execute(
             upsert(trusted_time)

@@ -7,13 +7,14 @@ from dataclasses import fields
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, literal, or_, select, update
+from sqlalchemy import BigInteger, Connection, Row, bindparam, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from gateway.domain.recording import HOUR, Gap, GapCause, HourShare, Quality, Segment, hour_shares
+from gateway.domain.trust import Correction
 from gateway.ports import CameraCoverage, LockDue
 from storage.sql.locks import to_lock
-from storage.sql.tables import coverage, gap, recorded, segment
+from storage.sql.tables import MICROSECOND, coverage, gap, recorded, segment
 
 _SEGMENT = tuple(f.name for f in fields(Segment))
 _GAP = tuple(f.name for f in fields(Gap))
@@ -168,6 +169,14 @@ class SqlRecordings:
         if after is not None:
             query = query.where(segment.c.start > after)
         return [_segment(row) for row in self._c.execute(query.order_by(segment.c.start).limit(limit))]
+
+    def correct(self, reckoned: Correction) -> int:
+        changed = self._c.execute(
+            update(segment)
+            .where(segment.c.reckoned_end.between(reckoned.since, reckoned.until))
+            .values(reckoned_end=segment.c.reckoned_end + literal(reckoned.by // MICROSECOND, BigInteger))
+        )
+        return changed.rowcount
 
     def forget(self, camera: str, gone: Sequence[Segment]) -> None:
         if not gone:

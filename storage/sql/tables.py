@@ -23,7 +23,7 @@ from sqlalchemy.engine import Dialect
 
 metadata = MetaData()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
+MICROSECOND = timedelta(microseconds=1)
 
 
 class Instant(TypeDecorator[datetime]):
@@ -33,7 +33,7 @@ class Instant(TypeDecorator[datetime]):
     cache_ok = True
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
-        return None if value is None else (value - _EPOCH) // _MICROSECOND
+        return None if value is None else (value - _EPOCH) // MICROSECOND
 
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         return None if value is None else _EPOCH + timedelta(microseconds=value)
@@ -281,6 +281,7 @@ trusted_time = Table(
     Column("granted_s", Float, nullable=False),
     Column("confirmed_at", Instant),
     Column("confirmed_by", Text, nullable=False),
+    Column("unsure_since", Instant),  # the first reading of `reckoned` that a start made uncertain
 )
 
 timeline = Table(

@@ -288,3 +288,21 @@ def test_a_file_that_cannot_be_taken_holds_up_no_other_camera(tmp_path: Path) ->
             await at.until(lambda _segments, _gaps: at.stage.causes == {})
 
     run(story())
+
+
+def test_a_file_that_waited_while_the_clock_was_set_is_as_old_as_it_is(tmp_path: Path) -> None:
+    """Its dates are of forty days ago; it was finished two minutes ago, and its period begins there."""
+
+    async def story() -> None:
+        clock = ManualClock()
+        async with ledger(tmp_path, clock, away="no route to it") as at:
+            at.file(clock.now() - MINUTE)
+            await clock.advance(120)
+            clock.step_wall(40 * DAY.total_seconds())
+            at.objects.away = ""
+            await at.until(lambda segments, _: len(segments) == 1)
+            ((one,), _) = await at.ledger()
+            assert one.reckoned_end is not None
+            assert abs(one.reckoned_end - (clock.now() - 2 * MINUTE)) < MINUTE
+
+    run(story())

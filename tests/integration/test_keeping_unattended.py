@@ -1,0 +1,52 @@
+"""Keeping on a box nobody looks after: clocks without a battery, disks that go and come back, objects that will not go."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_keeping import DAY, HOUR, kept
+from tests.support.clock import MORNING, ManualClock, run
+from tests.support.footage import recorded
+
+MINUTE = timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("clock_says", ["when it was switched off", "1970"])
+def test_what_is_recorded_before_a_dead_clock_is_set_right_keeps_its_period(
+    tmp_path: Path, clock_says: str
+) -> None:
+    """Forty days without current and no battery: its first minutes bear the date of before, or of 1970. NTP comes, the centre
+    confirms: none of them goes before it is thirty days old."""
+
+    async def story() -> None:
+        clock = ManualClock()
+        async with kept(tmp_path, clock) as k:
+            k.keeping.heard_time(clock.now(), "110")
+            await k.keeping.look()
+        away = 40 * DAY
+        off = (
+            timedelta(0)
+            if clock_says.startswith("when")
+            else MORNING - datetime(1970, 1, 1, tzinfo=MORNING.tzinfo)
+        )
+        clock.step_wall(-off.total_seconds())
+        async with kept(tmp_path, clock) as k:
+            begun, made = clock.now(), []
+            for n in range(30):
+                await clock.advance(60)
+                await k.keeping.look()
+                made += await recorded(
+                    k.store, k.objects, "cam-a", begun + n * MINUTE, 1, reckoned_end=k.keeping.reckoned()
+                )
+            clock.step_wall((away + off).total_seconds())
+            await k.later(MINUTE)
+            assert await k.keys() == sorted(one.key for one in made), "minutes old, and gone"
+            await k.later(30 * DAY - HOUR)
+            assert await k.keys() == sorted(one.key for one in made)
+            await k.later(3 * HOUR)
+            assert await k.keys() == []
+
+    run(story())
