@@ -99,7 +99,7 @@ def object_store(settings: Settings, clock: Clock) -> LocalObjects | S3Objects:
     """Where evidence is kept, not started. Raises ``Refused`` for a CA that cannot be used."""
     storage = settings.site.storage
     if settings.objects_dir is not None:
-        return LocalObjects(settings.objects_dir)
+        return LocalObjects(settings.objects_dir, known=settings.data_dir / "objects.mark")
     assert storage.object_store is not None
     url, bucket = storage.object_store
     # The rules of the site file have seen to both keys.

@@ -95,6 +95,7 @@ RING_MARGIN_S = 15
 RINGS_BYTES = 1024 * 1024 * 1024
 RESTART_PAUSE_S = 1.0
 HTTP_UP_WITHIN_S = 2.0
+OBJECTS_AGAIN_S = 5.0  # a disk that is not mounted yet
 BALLAST_EVERY_S = 5.0  # how soon after room was made evidence goes on
 STOP_WITHIN_S = 4.0  # SIGTERM ends everything within 5 s
 
@@ -505,7 +506,8 @@ class Gateway:
             await asyncio.wait_for(self._http_up.wait(), HTTP_UP_WITHIN_S)
         self._vital("delivering", self._run_delivering())
         self._restarted("cameras", self._run_cameras)
-        self._restarted("gathering", self._run_gathering)
+        self._restarted("store", self._start_objects, once=True)
+        self._restarted("gathering", self.gathering.run)
         self._restarted("watching", self.watching.run)
         if self.confirming.wanted:
             self._restarted("confirming", self.confirming.run)
@@ -576,9 +578,15 @@ class Gateway:
             await asyncio.to_thread(self.store.fill_ballast)
             await self.clock.sleep(BALLAST_EVERY_S)
 
-    async def _run_gathering(self) -> None:
-        await self.objects.start()
-        await self.gathering.run()
+    async def _start_objects(self) -> None:
+        """Until it is there: what is captured waits meanwhile, and whoever needs the store says that it is away."""
+        while True:
+            try:
+                await self.objects.start()
+                return
+            except Unavailable as exc:
+                log.error("store.not_started", cause=exc.reason)
+                await self.clock.sleep(OBJECTS_AGAIN_S)
 
     def _vital(self, name: str, work: Awaitable[None]) -> None:
         async def guarded() -> None:

@@ -20,6 +20,7 @@ from gateway.ports import Kept, LockProof, ObjectVersion
 from storage.objects.keys import checked
 
 TEMPORARY = ".part-"
+MARK = ".campus-gateway-store"  # in the folder: which store this is
 STREAM_PIECE_BYTES = 1 << 20
 LISTED_AT_ONCE = 1000
 READ_ONLY = 0o444
@@ -36,9 +37,14 @@ class LocalObjects:
 
     on_this_box = True
 
-    def __init__(self, root: Path, passed: Callable[[str], None] = lambda _point: None) -> None:
-        """``passed`` is told each of :data:`POINTS` as a file's put passes it."""
+    def __init__(
+        self, root: Path, known: Path | None = None, *, passed: Callable[[str], None] = lambda _point: None
+    ) -> None:
+        """``known`` is a file elsewhere that remembers the store's own mark: where that is missing the disk is not there, and
+        an empty mount point is not taken for a store whose objects are gone. ``passed`` is told each of :data:`POINTS` as a
+        file's put passes it."""
         self.root = root
+        self._known = known
         self._passed = passed
         self._mine = f"{TEMPORARY}{secrets.token_hex(4)}-"  # what begins so is being written by this run
 
@@ -63,6 +69,7 @@ class LocalObjects:
     ) -> tuple[int, str, Kept]:
         digest, size = hashlib.sha256(), 0
         with _mapped(f"storing {checked(key)}"):
+            await asyncio.to_thread(self._is_here)
             part = await asyncio.to_thread(self._part, key)
             try:
                 with part.open("xb") as file:
@@ -84,6 +91,7 @@ class LocalObjects:
             try:
                 return (await asyncio.to_thread(path.stat)).st_size
             except (FileNotFoundError, NotADirectoryError):
+                await asyncio.to_thread(self._is_here)
                 return None
 
     @asynccontextmanager
@@ -117,6 +125,7 @@ class LocalObjects:
 
         def remove() -> None:
             with _mapped(f"deleting {key}"):
+                self._is_here()
                 path.unlink(missing_ok=True)
                 if path.parent.exists():
                     sync_directory(path.parent)
@@ -130,10 +139,17 @@ class LocalObjects:
 
     async def keys(self, prefix: str) -> list[str]:
         folder = self.root / prefix.rpartition("/")[0]  # no other can hold a key with that beginning
-        with _mapped("listing"):
-            return await asyncio.to_thread(lambda: [k for k in self._all(folder) if k.startswith(prefix)])
+
+        def found() -> list[str]:
+            with _mapped("listing"):
+                self._is_here()
+                return [k for k in self._all(folder) if k.startswith(prefix)]
+
+        return await asyncio.to_thread(found)
 
     async def versions(self, prefix: str) -> AsyncIterator[list[ObjectVersion]]:
+        with _mapped("listing"):
+            await asyncio.to_thread(self._is_here)
         folder = self.root / prefix.rpartition("/")[0]
         keys = (key for key in self._all(folder) if key.startswith(prefix))
         while True:  # never all keys at once: a month of many cameras is more than a million
@@ -194,9 +210,39 @@ class LocalObjects:
     def _prepare(self) -> None:
         with _mapped("preparing the object store"):
             self.root.mkdir(parents=True, exist_ok=True)
+            if self._known is not None and not self._known.exists():
+                self._remember(self._known)
+            self._is_here()
             for left in self.root.rglob(TEMPORARY + "*"):
                 if not left.name.startswith(self._mine):
                     left.unlink(missing_ok=True)
+
+    def _remember(self, known: Path) -> None:
+        """Mark the store, or take up the mark it has, and remember it: the mark first, so that none is missed that never was."""
+        mark = self.root / MARK
+        if not mark.exists():
+            self._write(mark, secrets.token_hex(16).encode())
+        self._write(known, mark.read_bytes())
+
+    @staticmethod
+    def _write(path: Path, data: bytes) -> None:
+        fresh = path.with_name(f"{path.name}.new")
+        with fresh.open("wb") as file:
+            file.write(data)
+            flushed(file)
+        fresh.replace(path)
+        sync_directory(path.parent)
+
+    def _is_here(self) -> None:
+        """Raises ``Unavailable`` where the folder is not the store that was used so far. Blocks."""
+        if self._known is None or not self._known.exists():
+            return
+        mark = self.root / MARK
+        if not mark.exists() or mark.read_bytes() != self._known.read_bytes():
+            raise Unavailable(
+                f"{self.root} is not the store that was used so far ({MARK} in it is not as {self._known} has it): is its disk "
+                "mounted? Where it is another one on purpose, bring all objects over, with that file"
+            )
 
     def _all(self, below: Path) -> Iterator[str]:
         """The keys below a folder, by key, a folder at a time. A folder that is not there has none; one that may not be looked
@@ -211,7 +257,7 @@ class LocalObjects:
         for name in names:
             if name.endswith("/"):
                 yield from self._all(below / name)
-            elif not name.startswith(TEMPORARY):
+            elif not name.startswith((TEMPORARY, MARK)):
                 yield name if place == "." else f"{place}/{name}"
 
     def _listed(self, keys: list[str]) -> list[ObjectVersion]:
@@ -231,6 +277,7 @@ class LocalObjects:
 
     def _put_bytes(self, key: str, data: bytes) -> None:
         with _mapped(f"storing {key}"):
+            self._is_here()
             part = self._part(key)
             try:
                 with part.open("xb") as file:
@@ -244,6 +291,7 @@ class LocalObjects:
         if not source.exists():  # trying again brings it no nearer
             raise Refused(f"storing {key}: {source} is not there")
         with _mapped(f"storing {key}"):
+            self._is_here()
             part = self._part(key)
             try:
                 try:

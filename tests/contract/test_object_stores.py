@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -187,5 +187,44 @@ def test_a_store_that_cannot_be_written_says_so(tmp_path: Path) -> None:
         with pytest.raises(Unavailable):
             await store.check()
         assert await store.size(KEY) is None
+
+    run(story())
+
+
+def test_an_empty_mount_point_is_no_store_that_lost_its_objects(tmp_path: Path) -> None:
+    """While the disk is away nothing is missing, deleted, listed as none, or written below; back again all is as it was."""
+    root, away, source = tmp_path / "objects", tmp_path / "away", tmp_path / "spooled"
+    source.write_bytes(b"waits")
+
+    async def story() -> None:
+        store = LocalObjects(root, known=tmp_path / "objects.mark")
+        await store.start()
+        await store.put_bytes(KEY, b"kept")
+        assert await store.keys("") == [KEY]
+        root.rename(away)
+        for gone in ("nothing", "an empty folder"):
+            if gone != "nothing":
+                root.mkdir()
+            again = LocalObjects(root, known=tmp_path / "objects.mark")
+            refused: tuple[Callable[[], Awaitable[object]], ...] = (
+                lambda: store.size(KEY),
+                lambda: store.delete(KEY),
+                lambda: store.keys(""),
+                lambda: store.put_bytes("other", b"x"),
+                lambda: store.put("other", source, sha256=digest(b"waits")),
+            )
+            for call in refused:
+                with pytest.raises(Unavailable, match="mounted"):
+                    await call()
+            assert not root.exists() or list(root.iterdir()) == []
+        with pytest.raises(Unavailable, match="mounted"):
+            await again.start()
+        root.rmdir()
+        away.rename(root)
+        await again.start()
+        assert await whole(again, KEY) == b"kept"
+        assert source.read_bytes() == b"waits"
+        await again.delete(KEY)
+        assert await again.keys("") == []
 
     run(story())

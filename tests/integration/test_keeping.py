@@ -99,7 +99,7 @@ async def kept(folder: Path, clock: ManualClock | None = None) -> AsyncIterator[
     clock = clock or ManualClock()
     async with opened(folder) as store:
         clock.busy = store.busy
-        objects = StubbornObjects(folder / "objects")
+        objects = StubbornObjects(folder / "objects", known=folder / "objects.mark")
         await objects.start()
         room: list[Room | None] = [PLENTY]
         keeping = Keeping(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.domain.fault import FaultKind
 from tests.integration.test_keeping import DAY, HOUR, kept
 from tests.support.clock import MORNING, ManualClock, run
 from tests.support.footage import recorded
@@ -48,5 +49,28 @@ def test_what_is_recorded_before_a_dead_clock_is_set_right_keeps_its_period(
             assert await k.keys() == sorted(one.key for one in made)
             await k.later(3 * HOUR)
             assert await k.keys() == []
+
+    run(story())
+
+
+def test_a_disk_that_is_not_there_deletes_nothing_and_is_said(tmp_path: Path) -> None:
+    """Its mount point is empty when the sweep comes: nothing is put on record as deleted; it comes back, and all goes its way."""
+
+    async def story() -> None:
+        async with kept(tmp_path) as k:
+            made = await recorded(k.store, k.objects, "cam-a", MORNING, 5)
+            away = tmp_path / "elsewhere"
+            k.objects.root.rename(away)
+            k.objects.root.mkdir()
+            await k.later(31 * DAY)
+            assert await k.store.read(lambda tx: tx.deletions.listed(MORNING - DAY, MORNING + DAY)) == []
+            assert (FaultKind.STORE, "retention") in k.keeping.causes
+            k.objects.root.rmdir()
+            away.rename(k.objects.root)
+            assert await k.keys() == [one.key for one in made]
+            await k.later(HOUR)
+            assert await k.keys() == []
+            (record,) = await k.store.read(lambda tx: tx.deletions.listed(MORNING - DAY, MORNING + DAY))
+            assert len(record.items) == 5
 
     run(story())

@@ -51,6 +51,24 @@ def test_what_waited_of_a_camera_that_left_the_plan_is_kept_and_its_ledger_ends(
         wait_for(lambda: not list(spooled.parent.iterdir()), within_s=10, what="the spool forgets it")
 
 
+def test_a_disk_that_is_not_mounted_at_a_start_is_waited_for(tmp_path: Path) -> None:
+    """The gateway is armed all the same, says what is missing, and writes nothing below the mount point."""
+    site = site_yaml(broker="embedded", centre="http://127.0.0.1:1/campus")
+    gateway, root = Gateway(tmp_path, site), tmp_path / "data" / "objects"
+    with gateway:
+        wait_for(lambda: list(root.iterdir()), within_s=20, what="the store is marked")
+    root.rename(tmp_path / "disk")
+    root.mkdir()
+    with gateway:
+        cause = wait_for(
+            lambda: gateway.faults().get(("store", "objects")),
+            within_s=20,
+            what="the missing disk is a fault",
+        )
+        assert "mounted" in cause
+        assert list(root.iterdir()) == []
+
+
 def test_an_export_that_nobody_fetched_to_its_end_is_gone_after_a_start(tmp_path: Path) -> None:
     """Its films can be as large as hours of recordings, and they are copies that no ledger has."""
     left = tmp_path / "data" / "exports" / "exp_1" / "export-1.mp4"
