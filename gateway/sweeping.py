@@ -20,7 +20,7 @@ import structlog
 
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.evidence import Evidence
-from gateway.domain.holding import due_before, evidence_held, held, overdue_before
+from gateway.domain.holding import Hold, due_before, evidence_held, held, overdue_before
 from gateway.domain.ids import is_drill, new_id
 from gateway.domain.recording import Segment
 from gateway.domain.register import GATEWAY, Act, RegisterLine
@@ -33,7 +33,8 @@ AT_ONCE = 8  # objects deleted side by side
 ALARM_FRESH = timedelta(seconds=60)  # while its stills and first clips are on their way, a batch waits
 GIVE_WAY_S = 1.0
 GIVE_WAY_MOST_S = 600.0  # in one sweep: an alarm pressed on and on does not break the ceiling
-OVERDUE_READ = 1000  # rows looked at for the first of a camera that is not held
+OVERDUE_READ = 1000  # rows read at once in looking for the first of a camera that is not held
+REFUSED_MOST = 200  # objects of one camera: then the store refuses all, and to ask for each helps nobody
 
 #: The named points of a deletion, in their order: what a test ends the process at.
 POINTS = ("deletion.intended", "deletion.objects-gone", "deletion.registered")
@@ -90,8 +91,7 @@ class Sweeping:
         def look(tx: Transaction) -> list[str]:
             holds, found = tx.holds.of_spans(), []
             for camera in tx.recordings.cameras():
-                due = tx.recordings.due(camera, before, None, datetime.max.replace(tzinfo=UTC), OVERDUE_READ)
-                left = next((s for s in due if not held(holds, camera, s.start, s.end)), None)
+                left = _first_unheld(tx, camera, before, holds)
                 if left is not None:
                     found.append(f"{camera}: recordings since {left.start:%Y-%m-%d %H:%M}Z")
             for _, item in tx.evidence.due(before, 0, OVERDUE_READ):
@@ -106,7 +106,8 @@ class Sweeping:
 
     async def _segments(self, camera: str, before: datetime, now: datetime, swept: Swept) -> None:
         after: datetime | None = None
-        while True:
+        refused = len(swept.refused)
+        while len(swept.refused) - refused < REFUSED_MOST:
             due = await self._store.read(
                 lambda tx, after=after: tx.recordings.due(camera, before, after, now, BATCH)  # type: ignore[misc]
             )
@@ -209,7 +210,10 @@ class Sweeping:
                 except Refused as exc:
                     swept.refused.append(f"{key}: {exc.reason}")
                 except Unavailable as exc:
-                    away.append(exc)
+                    if await self._answers(key):
+                        swept.refused.append(f"{key}: {exc.reason}")
+                    else:
+                        away.append(exc)
                 if away:
                     return
 
@@ -220,6 +224,13 @@ class Sweeping:
         await self._done(intended, gone, swept)
         if away:
             raise away[0]
+
+    async def _answers(self, key: str) -> bool:
+        """Whether the store says that it still has an object: then it is the object that will not go, and nothing else waits."""
+        try:
+            return await self._objects.size(key) is not None
+        except (Refused, Unavailable):
+            return False
 
     async def _finish_pending(self, swept: Swept) -> None:
         """What an earlier run had intended when it ended: on record goes what is really gone of it, the rest is forgotten."""
@@ -310,6 +321,17 @@ class Sweeping:
                 return
             self._waited_s += GIVE_WAY_S
             await self._clock.sleep(GIVE_WAY_S)
+
+
+def _first_unheld(tx: Transaction, camera: str, before: datetime, holds: Sequence[Hold]) -> Segment | None:
+    """The first recording of a camera that is due, locked or not, and not held."""
+    after: datetime | None = None
+    while due := tx.recordings.due(camera, before, after, datetime.max.replace(tzinfo=UTC), OVERDUE_READ):
+        left = next((one for one in due if not held(holds, camera, one.start, one.end)), None)
+        if left is not None:
+            return left
+        after = due[-1].start
+    return None
 
 
 def _item(one: Segment | Evidence) -> dict[str, Any]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from gateway.domain.errors import Unavailable
 from gateway.domain.fault import FaultKind
-from tests.integration.test_keeping import DAY, HOUR, kept
+from gateway.sweeping import BATCH
+from tests.integration.test_keeping import DAY, HOUR, LI, kept
 from tests.support.clock import MORNING, ManualClock, run
 from tests.support.footage import recorded
 
@@ -53,6 +57,28 @@ def test_what_is_recorded_before_a_dead_clock_is_set_right_keeps_its_period(
     run(story())
 
 
+def test_one_object_that_will_not_go_holds_up_no_other(tmp_path: Path) -> None:
+    """A bad place on the disk refuses one deletion for years: everything else goes as it is due, and a fault names the one."""
+
+    async def story() -> None:
+        async with kept(tmp_path) as k:
+            (stuck, *_) = await recorded(k.store, k.objects, "cam-a", MORNING, BATCH + 5)
+            await recorded(k.store, k.objects, "cam-g", MORNING, 5)
+            delete = type(k.objects).delete
+
+            async def stubborn(self: object, key: str) -> None:
+                if key == stuck.key:
+                    raise Unavailable(f"deleting {key}: {os.strerror(errno.EIO)}")
+                await delete(k.objects, key)
+
+            k.objects.delete = stubborn.__get__(k.objects)  # type: ignore[method-assign]
+            await k.later(31 * DAY)
+            assert await k.keys() == [stuck.key]
+            assert stuck.key in k.keeping.causes[FaultKind.STORE, "retention"]
+
+    run(story())
+
+
 def test_a_disk_that_is_not_there_deletes_nothing_and_is_said(tmp_path: Path) -> None:
     """Its mount point is empty when the sweep comes: nothing is put on record as deleted; it comes back, and all goes its way."""
 
@@ -72,5 +98,21 @@ def test_a_disk_that_is_not_there_deletes_nothing_and_is_said(tmp_path: Path) ->
             assert await k.keys() == []
             (record,) = await k.store.read(lambda tx: tx.deletions.listed(MORNING - DAY, MORNING + DAY))
             assert len(record.items) == 5
+
+    run(story())
+
+
+def test_what_is_overdue_is_told_also_behind_what_is_held(tmp_path: Path) -> None:
+    """A day held for a court hides nothing that follows it."""
+
+    async def story() -> None:
+        async with kept(tmp_path) as k:
+            made = await recorded(k.store, k.objects, "cam-a", MORNING, 1100)
+            await k.keeping.holding.place(
+                camera="cam-a", start=MORNING, end=MORNING + 1090 * MINUTE, who=LI, reason="案件 2026-17"
+            )
+            k.objects.refuses = frozenset(one.key for one in made[1090:])
+            await k.later(32 * DAY)
+            assert (FaultKind.STORE, "retention-ceiling") in k.keeping.causes
 
     run(story())
