@@ -71,7 +71,7 @@ class Keeping:
             store=store, clock=clock, objects=objects, retention_days=site.retention_days, passed=passed
         )
         self.holding = Holding(store=store, clock=clock, site=site, lock=self._sweeping.lock)
-        self._ranks = {camera: importance(site, camera) for camera in site.cameras}
+        self._ranks = {c: importance(site, c) for c, camera in site.cameras.items() if camera.continuous}
         self._allowed: Mapping[str, Quality | None] = {}
         self._level = 0
         self._trusted: TrustedTime | None = None
@@ -260,11 +260,16 @@ class Keeping:
         first = min(recent, default=None)
         hours = 0 if first is None else round((hour - first) / HOUR)
         self.hourly_bytes = sum(recent.values()) / hours if hours else 0.0
-        if room is None or not hours:
+        if room is None:
             self.full_in_hours, self._level, self._allowed = None, 0, {}
             self._by_part.pop("room", None)
             return
         headroom = room.free - self.reserve_bytes
+        if not hours:  # no rate to forecast by; the reserve is kept all the same
+            self.full_in_hours = None
+            self._level, self._allowed = 0, allowed(self._ranks, self._steps, 0, headroom)
+            self._by_part["room"] = self._told_of_room(headroom)
+            return
         freed = [going.get(hour - period + n * HOUR, 0) for n in range(HORIZON_HOURS)]
         self.full_in_hours = full_in_hours(headroom, self.hourly_bytes, freed)
         count = len(rungs(list(self._ranks.values()), self._steps))

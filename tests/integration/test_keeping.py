@@ -40,7 +40,7 @@ PLENTY = Room(total=10**13, free=10**13)
 PLAN = replace(
     builders.site(),
     zones={z: Zone(id=z, name=z, kind=kind) for z, kind in (("g", "gate"), ("c", "classroom"))},
-    cameras={c: Camera(id=c, name=c, zone=z) for c, z in (("cam-a", "c"), ("cam-g", "g"))},
+    cameras={c: Camera(id=c, name=c, zone=z, continuous=True) for c, z in (("cam-a", "c"), ("cam-g", "g"))},
 )
 
 
@@ -524,14 +524,17 @@ def test_the_room_is_forecast_from_what_was_really_recorded(tmp_path: Path) -> N
     run(story())
 
 
-def test_a_store_elsewhere_and_a_box_that_records_nothing_forecast_nothing(tmp_path: Path) -> None:
-    """Nothing is said that nobody can know."""
+def test_a_store_elsewhere_and_a_box_that_has_recorded_nothing_forecast_nothing(tmp_path: Path) -> None:
+    """Nothing is said that nobody can know; that nothing may be recorded on a full disk is known."""
 
     async def story() -> None:
         async with kept(tmp_path) as k:
             k.room[0] = Room(total=10, free=0)
             await k.keeping.look()
-            assert (k.keeping.causes, k.keeping.full_in_hours) == ({}, None)
+            assert (list(k.keeping.causes), k.keeping.full_in_hours) == (
+                [(FaultKind.DISK, "when-full")],
+                None,
+            )
             await recorded(k.store, k.objects, "cam-a", MORNING, 5)
             k.room[0] = None
             await k.clock.advance(3600)

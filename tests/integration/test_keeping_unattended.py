@@ -11,6 +11,7 @@ import pytest
 
 from gateway.domain.errors import Unavailable
 from gateway.domain.fault import FaultKind
+from gateway.domain.room import Room
 from gateway.sweeping import BATCH
 from tests.integration.test_keeping import DAY, HOUR, LI, kept
 from tests.support.clock import MORNING, ManualClock, run
@@ -98,6 +99,24 @@ def test_a_disk_that_is_not_there_deletes_nothing_and_is_said(tmp_path: Path) ->
             assert await k.keys() == []
             (record,) = await k.store.read(lambda tx: tx.deletions.listed(MORNING - DAY, MORNING + DAY))
             assert len(record.items) == 5
+
+    run(story())
+
+
+@pytest.mark.parametrize("left", ["nothing recorded for a day", "a box that has just begun"])
+def test_the_reserve_is_kept_where_there_is_no_rate_to_go_by(tmp_path: Path, left: str) -> None:
+    """With the disk down to the reserve nothing is recorded, also where nothing can be forecast."""
+
+    async def story() -> None:
+        async with kept(tmp_path) as k:
+            if left.startswith("nothing"):
+                await recorded(k.store, k.objects, "cam-a", MORNING, 60, size=10**8)
+                await k.later(2 * HOUR)
+            k.room[0] = Room(total=10**13, free=10**9 // 2)
+            await k.keeping.look()
+            assert [k.keeping.allowed(camera) for camera in ("cam-a", "cam-g")] == [None, None]
+            await k.later(26 * HOUR)
+            assert [k.keeping.allowed(camera) for camera in ("cam-a", "cam-g")] == [None, None]
 
     run(story())
 
