@@ -59,6 +59,8 @@ async def unexplained(
             ) -> list[Finding]:
                 spans = [*mine, *((s.start, s.end) for s in tx.recordings.segments(camera, at, stop))]
                 spans += [(g.start, g.end or now) for g in tx.recordings.gaps(camera, at, stop)]
+                # What went by a shorter period, before the site file made it longer.
+                spans += [(d.start, d.end) for d in tx.deletions.listed(at, stop, camera)]
                 return [
                     Finding(
                         grade=Grade.LOST,
@@ -94,7 +96,7 @@ async def ceiling(store: Store, now: datetime, retention_days: int) -> AsyncIter
 
 async def deletions(store: Store, retention_days: int, after: int = 0) -> AsyncIterator[Finding]:
     """Records of deletions: pending ones, altered lists, lines of the register that do not vouch for them, and what went before
-    its floor by the record's own times. Those whose number is above ``after``."""
+    its floor by the record's own times and the period of then, as its line has it. Those whose number is above ``after``."""
     while page := await store.read(lambda tx, after=after: tx.deletions.after(after, 100)):  # type: ignore[misc]
         after = page[-1][0]
         for _, one, sha256 in page:
@@ -109,10 +111,11 @@ async def deletions(store: Store, retention_days: int, after: int = 0) -> AsyncI
             if (detail.get("deletion"), detail.get("items_sha256")) != (one.id, sha256):
                 what = "the register does not vouch for a deletion"
                 yield Finding(grade=Grade.LOST, what=what, about=one.id, detail=f"line {number}")
+            days = int(detail.get("retention_days", retention_days))
             early = [
                 str(item["key"])
                 for item in one.items
-                if kept_until(datetime.fromisoformat(item["end"]), retention_days) > one.at
+                if kept_until(datetime.fromisoformat(item["end"]), days) > one.at
             ]
             if early:
                 what = "deleted before its floor"

@@ -304,6 +304,7 @@ class Sweeping:
             alarm=record.alarm,
             detail={
                 "deletion": record.id,
+                "retention_days": self._retention_days,
                 "objects": len(record.items),
                 "bytes": record.size_bytes,
                 "from": record.start.astimezone(UTC).isoformat(),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.checking import Finding, deletions, unexplained
 from gateway.domain.errors import Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.room import Room
@@ -117,6 +118,25 @@ def test_the_reserve_is_kept_where_there_is_no_rate_to_go_by(tmp_path: Path, lef
             assert [k.keeping.allowed(camera) for camera in ("cam-a", "cam-g")] == [None, None]
             await k.later(26 * HOUR)
             assert [k.keeping.allowed(camera) for camera in ("cam-a", "cam-g")] == [None, None]
+
+    run(story())
+
+
+def test_a_period_made_longer_makes_no_earlier_deletion_a_crime(tmp_path: Path) -> None:
+    """The school becomes a key target: thirty days were right then, and fsck goes on finding nothing."""
+
+    async def found(k: object, days: int) -> list[Finding]:
+        checks = (deletions(k.store, days), unexplained(k.store, k.clock.now(), days))  # type: ignore[attr-defined]
+        return [finding for check in checks async for finding in check]
+
+    async def story() -> None:
+        async with kept(tmp_path) as k:
+            await recorded(k.store, k.objects, "cam-a", MORNING, 2 * BATCH)
+            await k.store.write(lambda tx: tx.recordings.cease("cam-a", MORNING + 2 * BATCH * MINUTE))
+            await k.later(31 * DAY)
+            assert await k.keys() == []
+            assert await found(k, 30) == []
+            assert await found(k, 90) == []
 
     run(story())
 
