@@ -39,7 +39,9 @@ from gateway.ports import CameraBank, Clock, FilmJoiner, ObjectStore, Signer, St
 log = structlog.get_logger(__name__)
 
 LONGEST = timedelta(hours=6)  # at 4 Mbit/s some 11 GB
-LEFT_FREE_BYTES = 2_000_000_000  # of the disk, beside what the export itself needs
+LEFT_FREE_BYTES = (
+    2_000_000_000  # beside the reserve and what the export needs: with less, recording would stop for it
+)
 PIECE_BYTES = 1 << 20
 
 
@@ -67,11 +69,14 @@ class Exporting:
         joiner: FilmJoiner,
         folder: Path,
         software: str,
+        reserve_bytes: int = 0,
         free_bytes: Callable[[Path], int] = lambda folder: shutil.disk_usage(folder).free,
     ) -> None:
+        """``reserve_bytes`` of the disk are kept for alarm evidence; no export takes of them."""
         self._store, self._clock, self._objects, self._cameras = store, clock, objects, cameras
         self._site, self._signer, self._joiner, self._folder = site, signer, joiner, folder
         self._software, self._free_bytes = software, free_bytes
+        self._left_free_bytes = reserve_bytes + LEFT_FREE_BYTES
         self._one = asyncio.Lock()
         self._made: set[str] = set()  # by this run
 
@@ -153,7 +158,9 @@ class Exporting:
             free = self._free_bytes(folder)
         except OSError as exc:
             raise Unavailable(f"the disk of exports cannot be used: {exc.strerror or exc}") from exc
-        needed = sum(one.bytes for one in segments) + max(one.bytes for one in segments) + LEFT_FREE_BYTES
+        needed = (
+            sum(one.bytes for one in segments) + max(one.bytes for one in segments) + self._left_free_bytes
+        )
         if free < needed:
             raise Refused(
                 f"the disk has {free / 1e9:.1f} GB free, and this span needs {needed / 1e9:.1f} GB with what is left alone; "

@@ -266,6 +266,7 @@ class Gateway:
             joiner=SubprocessJoiner(),
             folder=settings.data_dir / "exports",
             software=f"campus-gateway {version('campus-gateway')}",
+            reserve_bytes=int(site.storage.reserve_gb * 1e9),
         )
         self.keeping = Keeping(
             store=self.store,

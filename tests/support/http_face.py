@@ -347,6 +347,7 @@ async def served(
             joiner=SubprocessJoiner(),
             folder=directory / "exports",
             software="campus-gateway 1.2.3",
+            reserve_bytes=10**9,
         ),
         keeping=Keeping(
             store=store,
