@@ -64,6 +64,8 @@ class EitherStream:
         self._wanted_s: float | None = None  # since when the second stream is asked for and not recorded
         self._not_before_s = -inf
         self._fell = ""
+        # Why a file was left open as the other stream took over: it is mended before anything new is written beside it.
+        self._left = ""
 
     @property
     def recorded_substream(self) -> bool:
@@ -76,13 +78,15 @@ class EitherStream:
 
     def step(self, now_s: float) -> None:
         """Write what is new, and change streams where that is due. Never raises what a stream or a disk can do to it."""
+        self._left = ""
         self._look(now_s)
-        self._now.keys_only = self.keys_only and not self._now.substream
-        self._now.step(now_s)
+        if not self._left:
+            self._now.keys_only = self.keys_only and not self._now.substream
+            self._now.step(now_s)
         if self._next is not None and (self._now.reached or now_s - self._now.upto_s > OVERDUE_S):
             following, self._next = self._next, None
             self._go_on_with(following, now_s)
-        self.cause = self._now.cause
+        self.cause = self._left or self._now.cause
         self.since_s = self._now.since_s or self.since_s
         self.until_s = max((at for at in (self.until_s, self._now.until_s) if at is not None), default=None)
 
@@ -155,9 +159,11 @@ class EitherStream:
 
     def _go_on_with(self, recorder: Recorder, now_s: float) -> None:
         self._now.hand_over(now_s)
+        self._left = self._now.cause
         self._now = recorder
         self._now.keys_only = self.keys_only and not recorder.substream
-        self._now.step(now_s)
+        if not self._left:
+            self._now.step(now_s)
         if recorder.substream:
             self._wanted_s, self._fell, self._not_before_s = None, "", -inf
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from drivers.cameras.either import EitherStream
-from drivers.cameras.recording import STEP_S, Facts
+from drivers.cameras.recording import AFTER_TROUBLE_S, STEP_S, Facts
 from drivers.cameras.rtsp import Address
 
 NICE = 3
@@ -20,11 +20,13 @@ NICE = 3
 
 @dataclass(slots=True)
 class _Turn:
-    """One camera in the thread's round. ``mend`` is called before its first step, until it succeeds."""
+    """One camera in the thread's round. ``mend`` is called before its first step, and before the next one after a file had to be
+    given up, until it succeeds: what is whole of that file would else lie there, in no ledger, until the process ends."""
 
     recorder: EitherStream
-    mend: Callable[[], list[Facts]] | None
+    mend: Callable[[], list[Facts]]
     due_s: float
+    to_mend: bool = True
 
 
 class Recorders:
@@ -95,10 +97,10 @@ class Recorders:
     def _turn(self, turn: _Turn, now_s: float) -> None:
         recorder = turn.recorder
         try:
-            if turn.mend is not None:
+            if turn.to_mend:
                 for facts in turn.mend():
                     self._closed(facts)
-                turn.mend = None
+                turn.to_mend = False
             if recorder.ending:
                 recorder.end()
                 with self._lock:
@@ -107,8 +109,10 @@ class Recorders:
                 return
         except OSError as exc:
             recorder.cause = f"the spool cannot be used: {exc.strerror or exc}"
+            turn.due_s = now_s + AFTER_TROUBLE_S
             return
         recorder.step(now_s)
+        turn.to_mend = bool(recorder.cause)
 
     def _sync(self) -> None:
         while True:

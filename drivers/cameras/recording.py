@@ -213,7 +213,8 @@ class Recorder:
         self._place = None
 
     def hand_over(self, now_s: float) -> None:
-        """Close what is open: another recorder goes on. Never raises: what the disk does not close the next process mends."""
+        """Close what is open: another recorder goes on. Never raises: what the disk does not close is :attr:`cause`, and
+        left to be mended."""
         try:
             self._close(self.upto_s)
         except (OSError, Unavailable) as exc:

@@ -261,3 +261,31 @@ def test_a_disk_that_refuses_is_told_and_recording_goes_on_when_it_takes_again(t
             await wait_until(lambda: len(closed(place / "cam")) >= 1, 20, "a closed file")
 
     asyncio.run(run())
+
+
+def test_a_file_that_had_to_be_given_up_is_closed_as_soon_as_the_disk_takes_again(tmp_path: Path) -> None:
+    """The disk refuses as it ends: what is whole of it is taken up by the same process, and not when that happens to end."""
+    camera = SimulatedCamera(name="cam", gop=FPS, **SMALL)
+    folder = tmp_path / "recording" / "cam"
+
+    async def run() -> None:
+        async with (
+            camera,
+            banked(
+                [by_stream(camera, record=True)],
+                tmp_path / "spool",
+                recordings=tmp_path / "recording",
+                segment_s=SEGMENT_S,
+            ) as bank,
+        ):
+            await wait_until(lambda: bool(list(folder.glob("*.part"))), 20, "a file has begun")
+            (part,) = folder.glob("*.part")
+            in_the_way = folder / f"{part.stem}.json.new"
+            in_the_way.mkdir()
+            await wait_until(lambda: bool(bank.health()["cam"].recording), 20, "the cause is told")
+            in_the_way.rmdir()
+            await wait_until(lambda: part.with_suffix(".json").exists(), 20, "it is closed")
+            await wait_until(lambda: bank.health()["cam"].recording == "", 20, "it is recorded again")
+
+    asyncio.run(run())
+    assert whole(folder, closed(folder)[0])
