@@ -172,7 +172,10 @@ class Recorder:
         self._place: _Place | None = None
         self._writing: Recording | None = None
         self._stem = ""
-        self._ends_at = 0.0  # the wall clock's
+        self._start = (
+            0.0  # of the file being written, by the wall clock of then: it may be set while the file goes on
+        )
+        self._ends_s = 0.0
         self._pauses: list[tuple[float, float]] = []
         self._lag: tuple[int, int] | None = None  # of which epoch, and how long its frames are held back
         self._not_before_s = 0.0
@@ -302,7 +305,7 @@ class Recorder:
             or writing.video is not group.stream
             or self._place_keys_only() is not self._keys_only
             or begins_s - writing.last_s > self._pause_s(group)
-            or self._clock.to_wall(begins_s) >= self._ends_at
+            or begins_s >= self._ends_s
         )
 
     def _place_keys_only(self) -> bool:
@@ -318,7 +321,7 @@ class Recorder:
     def _begin(self, group: Group, frames: list[Frame]) -> Recording:
         if self._lag is None or self._lag[0] != group.epoch:
             self._lag = (group.epoch, lag_of([frame.pts for frame in frames]))
-        start = self._clock.to_wall(group.time_of(frames[0]))
+        start = self._start = self._clock.to_wall(group.time_of(frames[0]))
         # The name says what of the camera it is, for the process that takes it up after a crash.
         kept = ".sub" if self.substream else ".keys" if self._place_keys_only() else ""
         self._stem = f"{round(start * 1000)}{kept}"
@@ -329,7 +332,7 @@ class Recorder:
         self._keys_only = self._place_keys_only()
         self.since_s = self._writing.first_s
         self._pauses = []
-        self._ends_at = next_boundary(start, self._offset_s, self._segment_s)
+        self._ends_s = self.since_s + next_boundary(start, self._offset_s, self._segment_s) - start
         return self._writing
 
     def _close(self, next_s: float = inf) -> None:
@@ -343,8 +346,8 @@ class Recorder:
         picture = writing.video.picture
         facts = {
             "camera": self.camera,
-            "start": self._clock.to_wall(writing.first_s),
-            "end": self._clock.to_wall(end_s),
+            "start": self._start,
+            "end": self._start + end_s - writing.first_s,
             "frames": writing.frames,
             "bytes": writing.file.size,
             "sha256": writing.file.sha256(),
@@ -354,7 +357,7 @@ class Recorder:
             "clock": writing.clock,
             "keys_only": self._keys_only,
             "substream": self.substream,
-            "pauses": [[self._clock.to_wall(a), self._clock.to_wall(b)] for a, b in self._pauses],
+            "pauses": [[self._start + at_s - writing.first_s for at_s in pause] for pause in self._pauses],
         }
         self._closed(seal(self.folder, self._stem, facts))
 

@@ -20,6 +20,7 @@ from simulators.camera.faults import CameraFaults
 from simulators.camera.h264 import read_frame_stamp
 from simulators.camera.simulated import SimulatedCamera
 from tests.support.camera_bank import banked, by_stream, ffprobe, healthy
+from tests.support.clock_set import SetClock
 from tests.support.signals import wait_until
 
 FPS = 15
@@ -289,3 +290,39 @@ def test_a_file_that_had_to_be_given_up_is_closed_as_soon_as_the_disk_takes_agai
 
     asyncio.run(run())
     assert whole(folder, closed(folder)[0])
+
+
+@pytest.mark.parametrize("by_s", [-86_400, 86_400], ids=["a day back", "a day ahead"])
+def test_files_end_in_time_whatever_the_clock_is_set_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_s: float
+) -> None:
+    """None goes on until the old time comes round, and none begins before it ends."""
+    clock = SetClock(tmp_path, monkeypatch)
+    camera = SimulatedCamera(name="cam", gop=FPS, **SMALL)
+    folder = tmp_path / "recording" / "cam"
+
+    async def run() -> None:
+        async with (
+            camera,
+            banked(
+                [by_stream(camera, record=True)],
+                tmp_path / "spool",
+                recordings=tmp_path / "recording",
+                segment_s=SEGMENT_S,
+            ),
+        ):
+            await wait_until(lambda: len(closed(folder)) >= 1, 20, "a closed file")
+            clock.set(by_s)
+            now_s = time.time() + by_s
+            await wait_until(
+                lambda: len([f for f in closed(folder) if abs(f["start"] - now_s) < 3600]) >= 2,
+                6 * SEGMENT_S,
+                "two files of the new time",
+            )
+
+    asyncio.run(run())
+    files = closed(folder)
+    assert all(0 < facts["end"] - facts["start"] < 2.5 * SEGMENT_S for facts in files), files
+    assert all(
+        facts["end"] - facts["start"] == pytest.approx(facts["frames"] / FPS, abs=0.5) for facts in files
+    ), files
