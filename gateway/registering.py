@@ -7,6 +7,8 @@ hang on it: the line waits in memory, is written as soon as that is possible, an
 from __future__ import annotations
 
 import base64
+import hashlib
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -69,19 +71,40 @@ class Registering:
             )
             log.error("register.waits", lines=len(self._waiting), cause=exc.reason)
 
-    async def configured(self, sha256: str) -> None:
-        """Register the site file the gateway starts with, if it is another one than the last time."""
+    async def configured(self, sha256: str) -> str:
+        """Register the site file the gateway starts with, and the key it signs with, if either is another one than the last time.
 
-        def work(tx: Transaction) -> None:
+        Returns what has to be told: the key is not the one whose heads the centre has, so nothing signed before can be held
+        against it."""
+        key = hashlib.sha256(self._signer.public).hexdigest()
+
+        def work(tx: Transaction) -> str:
             last = tx.register.last(Act.CONFIGURED)
-            if last is None or last.content != sha256:
-                tx.register.append(
-                    RegisterLine(
-                        at=self._clock.now(), act=Act.CONFIGURED, who=GATEWAY, content=sha256, reason="start"
-                    )
+            before = json.loads(last.body) if last is not None else {"content": None, "detail": {}}
+            signed_by = before["detail"].get("key", key)
+            if before["content"] != sha256 or signed_by != key:
+                detail = {"before": before["content"], "key": key}
+                if signed_by != key:
+                    detail["key_before"] = signed_by
+                line = RegisterLine(
+                    at=self._clock.now(),
+                    act=Act.CONFIGURED,
+                    who=GATEWAY,
+                    content=sha256,
+                    reason="start",
+                    detail=detail,
                 )
+                tx.register.append(line)
+            return "" if signed_by == key else signed_by
 
-        await self._store.write(work)
+        other = await self._store.write(work)
+        if not other:
+            return ""
+        log.error("register.other_key", key=key, before=other)
+        return (
+            f"the register and exports are signed by another key ({key}) than before ({other}); if register.key was lost, tell "
+            "the centre the new one, if not, put the old one back"
+        )
 
     async def run(self) -> None:
         while True:

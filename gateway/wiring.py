@@ -562,7 +562,8 @@ class Gateway:
 
     async def _register_configuration(self) -> None:
         text = await asyncio.to_thread((self._settings.data_dir / ACCEPTED_COPY).read_bytes)
-        await self.registering.configured(hashlib.sha256(text).hexdigest())
+        if cause := await self.registering.configured(hashlib.sha256(text).hexdigest()):
+            self.standing.causes[FaultKind.STORE, "register-key"] = cause
 
     def _tell_of_register(self, cause: str) -> None:
         if cause:

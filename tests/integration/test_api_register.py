@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.domain.merkle import is_consistent, is_included, leaf_hash, root_of
 from gateway.domain.register import Act, Head, RegisterLine, Who
+from gateway.ports import Signer
 from tests.support.http_face import CAMERA, Face, listed_playlist, on_face
 
 
@@ -160,8 +163,26 @@ async def test_pages_of_the_register_follow_one_another(face: Face) -> None:
 async def test_only_another_site_file_is_a_change(face: Face) -> None:
     """Starting again with the same file writes nothing."""
     for sha256 in ("aa", "aa", "bb", "bb", "aa"):
-        await face.parts.registering.configured(sha256)
-    assert [line["content"] for line in await lines(face)] == ["aa", "bb", "aa"]
+        assert await face.parts.registering.configured(sha256) == ""
+    found = await lines(face)
+    assert [line["content"] for line in found] == ["aa", "bb", "aa"]
+    assert [line["detail"]["before"] for line in found] == [None, "aa", "bb"]
+
+
+@on_face
+async def test_another_key_is_registered_and_told(face: Face) -> None:
+    """A key that was lost is made anew at a start: what it signs is not what the centre can hold against the old one."""
+    registering = face.parts.registering
+    await registering.configured("aa")
+    other = Ed25519PrivateKey.generate()
+    public = other.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+    registering._signer = Signer(sign=other.sign, public=public)
+    fingerprint = hashlib.sha256(public).hexdigest()
+    assert fingerprint in await registering.configured("aa")
+    assert await registering.configured("aa") == ""
+    first, second = await lines(face)
+    assert (second["content"], second["detail"]["key"]) == ("aa", fingerprint)
+    assert second["detail"]["key_before"] == first["detail"]["key"] != fingerprint
 
 
 @on_face
