@@ -37,12 +37,13 @@ class SqlDeletions:
         self._c.execute(delete(table).where(table.c.id == deletion, table.c.register_line.is_(None)))
 
     def listed(self, start: datetime, end: datetime, camera: str | None = None) -> list[Deletion]:
-        query = select(table).where(
+        of_span = select(table.c.n).where(
             table.c.start < end, table.c.end > start, table.c.register_line.is_not(None)
         )
         if camera is not None:
-            query = query.where(table.c.camera == camera)
-        return [_deletion(row) for row in self._c.execute(query.order_by(table.c.n))]
+            of_span = of_span.where(table.c.camera == camera)
+        query = select(table).where(table.c.n.in_(of_span)).order_by(table.c.n)
+        return [_deletion(row) for row in self._c.execute(query)]
 
     def after(self, after: int, limit: int) -> list[tuple[int, Deletion, str]]:
         query = select(table).where(table.c.n > after).order_by(table.c.n).limit(limit)

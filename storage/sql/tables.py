@@ -164,6 +164,7 @@ register = Table(
     Column("body", LargeBinary, nullable=False),
     Column("leaf", LargeBinary, nullable=False),
     Index("register_by_time", "at"),
+    Index("register_by_act", "act"),
 )
 # One row: the tree's frontier, so that appending does not read the whole register.
 register_tree = Table(
@@ -207,7 +208,9 @@ gap = Table(
     Column("end", Instant),
     Column("cause", Text, nullable=False),
     Column("detail", Text, nullable=False),
-    Index("gap_by_camera", "camera", "start"),
+    Index(
+        "gap_by_end", "camera", "end"
+    ),  # rows stay for ever, and what is asked for is nearly always the newest
 )
 # One gap of a camera lasts at most.
 Index("gap_open", gap.c.camera, unique=True, sqlite_where=gap.c.end.is_(None))
@@ -268,7 +271,8 @@ deletion = Table(
     Column("items", LargeBinary, nullable=False),  # zlib of JSON lines: key, sha256, version, start, end
     Column("items_sha256", Text, nullable=False),  # of the JSON lines
     Column("register_line", Integer),
-    Index("deletion_by_camera", "camera", "start"),
+    # All that tells which rows a span needs: a row is some 3 kB, and there are a thousand a day.
+    Index("deletion_by_span", "end", "start", "camera", "register_line"),
 )
 Index("deletion_pending", deletion.c.n, sqlite_where=deletion.c.register_line.is_(None))
 # One row: how late it is at least, as far as more than one clock has said so (gateway/domain/trust.py).

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from gateway.domain.alarm import Drill
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.holding import Hold
 from gateway.domain.recording import Gap, GapCause, Segment, segment_key
+from gateway.domain.register import GATEWAY, Act, RegisterLine
 from gateway.domain.trust import TrustedTime
 from gateway.ports import Deletion
 from storage.sql.store import SqlTransaction
@@ -333,5 +335,46 @@ def test_a_camera_that_was_recorded_stays_known(tmp_path: Path) -> None:
             }
         with closing(sqlite3.connect(tmp_path / "gateway.db")) as raw:
             assert raw.execute("select count(*) from recorded").fetchone() == (2,)
+
+    run(story())
+
+
+def test_what_is_asked_for_at_every_turn_costs_no_more_after_years(tmp_path: Path) -> None:
+    """The newest gaps of a camera that fails each minute, what went of a span, the last line of an act: by the database's own
+    count of steps, with a hundred rows and with ten thousand."""
+
+    def steps(tx: SqlTransaction, ask: Callable[[SqlTransaction], object]) -> int:
+        driver = tx.recordings._c.connection.driver_connection
+        counted = [0]
+        driver.set_progress_handler(lambda: counted.__setitem__(0, counted[0] + 1), 10)
+        ask(tx)
+        driver.set_progress_handler(None, 0)
+        return counted[0]
+
+    def fill(tx: SqlTransaction, begin: int, end: int) -> None:
+        for n in range(begin, end):
+            at = TEN + timedelta(minutes=n)
+            cause, over = GapCause.CAMERA, at + timedelta(seconds=2)
+            tx.recordings.open_gap(Gap(id=f"gap_{n}", camera="cam-a", start=at, end=over, cause=cause))
+            tx.deletions.intend(replace(record(segment(n)), id=f"del_{n}"))
+            line = RegisterLine(at=at, act=Act.DELETED if n else Act.CONFIGURED, who=GATEWAY, content="c")
+            tx.register.append(line)
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            found = []
+            for begin, end in ((0, 100), (100, 10_000)):
+                await store.write(lambda tx, begin=begin, end=end: fill(tx, begin, end))  # type: ignore[misc]
+                newest = TEN + timedelta(minutes=end - 2)
+                asked: tuple[Callable[[SqlTransaction], object], ...] = (
+                    lambda tx, at=newest: tx.recordings.gaps("cam-a", at, at + timedelta(minutes=9)),  # type: ignore[misc]
+                    lambda tx, at=newest: tx.deletions.listed(at, at + timedelta(minutes=9)),  # type: ignore[misc]
+                    lambda tx: tx.register.last(Act.CONFIGURED),
+                )
+                found.append(
+                    [await store.read(lambda tx, ask=ask: steps(tx, ask)) for ask in asked]  # type: ignore[misc]
+                )
+            few, many = found
+            assert all(after <= 3 * before + 20 for before, after in zip(few, many, strict=True)), found
 
     run(story())

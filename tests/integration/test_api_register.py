@@ -6,13 +6,17 @@ import base64
 import hashlib
 import json
 import sqlite3
+import threading
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from gateway.api import register
 from gateway.domain.merkle import is_consistent, is_included, leaf_hash, root_of
 from gateway.domain.register import Act, Head, RegisterLine, Who
 from gateway.ports import Signer
@@ -204,3 +208,30 @@ async def test_a_name_the_page_asked_for_stands_beside_the_opening(face: Face) -
         CAMERA,
         "alm_1",
     )
+
+
+@on_face
+async def test_a_proof_is_made_beside_the_loop_that_takes_presses(
+    face: Face,
+) -> None:
+    """Over the lines of years it takes a second or more."""
+    for n in range(3):
+        line = RegisterLine(
+            at=face.clock.now(),
+            act=Act.VIEWED,
+            who=Who(name="王五", unit="门卫", right="guard"),
+            content=f"evd_{n}",
+        )
+        await face.store.write(lambda tx, line=line: tx.register.append(line))  # type: ignore[misc]
+    threads: list[threading.Thread] = []
+
+    def watched(leaves: Sequence[bytes]) -> bytes:
+        threads.append(threading.current_thread())
+        return root_of(leaves)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(register, "root_of", watched)
+        answer = await face.ask("/api/v1/access-register/proof?size=3&line=2", role="inspector")
+    assert answer.status == 200
+    assert threads
+    assert threading.current_thread() not in threads
