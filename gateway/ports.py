@@ -785,6 +785,17 @@ class CameraCoverage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CameraDay:
+    """What is kept of one camera between two edges, in sums by the hour, and how many seconds its gaps take there, by cause."""
+
+    camera: str
+    start: datetime
+    covered_ms: int
+    bytes: int
+    gaps: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deletion:
     """A batch of objects that are gone, or, without ``register_line``, are to go. ``items`` are objects with ``key``, ``sha256``,
     ``version``, ``start`` and ``end``; ``register_line`` is the line of the register that vouches for :attr:`lines`."""
@@ -911,6 +922,10 @@ class Recordings(Protocol):
 
     def gap_seconds(self, start: datetime, end: datetime) -> dict[str, dict[str, float]]:
         """By camera and cause, how much of the span its gaps take; one that lasts takes all the rest."""
+
+    def days(self, edges: Sequence[datetime]) -> list[CameraDay]:
+        """:meth:`coverage` and :meth:`gap_seconds` for each span between two neighbouring edges at once; an hour counts where it
+        begins. Spans of which nothing is known are left out."""
 
 
 class Holds(Protocol):

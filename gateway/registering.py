@@ -44,8 +44,8 @@ class Registering:
     async def opened(
         self, act: Act, who: Who, content: str, *, alarm: str | None = None, reason: str = ""
     ) -> None:
-        """Register that somebody looks at ``content``, once for an opening that goes on."""
-        key = (act, who, content, alarm)
+        """Register that somebody looks at ``content``, once for an opening that goes on; for another reason it is another one."""
+        key = (act, who, content, alarm, reason)
         now_s = self._clock.monotonic()
         last_s = self._seen_s.get(key)
         self._seen_s[key] = now_s

@@ -135,6 +135,14 @@ def link_or_role(request: Request, roles: frozenset[str]) -> Entry:
     return Entry(alarm=link["alarm"], expires_at=datetime.fromtimestamp(int(link["expires"]), UTC))
 
 
+def by_link(request: Request) -> Entry:
+    """Let in by a signed link to exactly this path and by nothing else. Raises as :func:`link_or_role`; 401 without a link."""
+    names = {name for name, _ in parse_qsl(request.scope["query_string"].decode("latin-1"))}
+    if not _LINK_NAMES.intersection(names):
+        raise Problem("no-token", "This opens by the signed link that the gateway gave out for it.")
+    return link_or_role(request, frozenset())
+
+
 async def live_entry(request: Request, roles: frozenset[str]) -> Entry:
     """As :func:`link_or_role`, for live pictures: a link is revoked 10 minutes after its alarm closed, and if there is no such
     alarm. A link without an alarm is one that a playlist gave to somebody let in by role."""

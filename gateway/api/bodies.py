@@ -125,6 +125,15 @@ class DrillBody(Body):
     arm_s: Annotated[float, Field(ge=LEAST_ARMED_S, le=MOST_ARMED_S, allow_inf_nan=False)] | None = None
 
 
+class PlaybackBody(Body):
+    """Who plays what was recorded of a span, and why. Both stand in the register."""
+
+    start: Instant = Field(alias="from")
+    end: Instant = Field(alias="to")
+    by: OperatorBody
+    reason: Reason
+
+
 class HoldBody(Body):
     """What is to be kept longer: what one camera (none named: every camera) recorded between two instants. Without
     ``review_at`` it is looked at again after 90 days."""

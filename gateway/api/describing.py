@@ -29,6 +29,14 @@ def roled(roles: frozenset[str], *statuses: int, link: bool = False) -> dict[str
     }
 
 
+def linked(*statuses: int) -> dict[str, Any]:
+    """Arguments of a route that opens by a signed link only."""
+    return {
+        "responses": _errors(401, 403, 410, *statuses),
+        "openapi_extra": {"security": [{"link": []}]},
+    }
+
+
 def open_to_all(*statuses: int) -> dict[str, Any]:
     """Arguments of a route that asks for no token."""
     return {"responses": _errors(*statuses), "openapi_extra": {"security": []}}

@@ -26,6 +26,16 @@ router = APIRouter(prefix="/api/v1/cameras", tags=["recordings"], route_class=Ro
 
 PIECE_BYTES = 1 << 20
 LONGEST = timedelta(hours=25)  # a day, also where summer time ends
+MOST_MEASURED_BYTES = (
+    2**31 - 2**20
+)  # a ZIP archive's own bytes grow beyond: its length is not said in advance then
+
+Name = Annotated[
+    str | None, Query(min_length=1, max_length=200, description="Who looks, if the token is shared.")
+]
+Unit = Annotated[
+    str | None, Query(min_length=1, max_length=200, description="Whose unit, if not the token's.")
+]
 
 
 @router.get(
@@ -42,6 +52,8 @@ async def recordings(
     reason: Annotated[
         str | None, Query(min_length=2, max_length=500, description="Why; the guard has to say.")
     ] = None,
+    name: Name = None,
+    unit: Unit = None,
 ) -> dict[str, Any]:
     """Every minute of the span since the camera is recorded, with what of it is kept, in which objects, and every gap with its
     cause. What is being written now is not in it yet: that takes a minute."""
@@ -62,7 +74,7 @@ async def recordings(
         raise Problem("not-found", f"Nothing was ever recorded of a camera {camera}.")
     await parts.registering.opened(
         Act.VIEWED,
-        Who(name=caller.name, unit=caller.unit, right=caller.role),
+        Who(name=name or caller.name, unit=unit or caller.unit, right=caller.role),
         f"recordings of {camera}",
         reason=reason or "",
     )
@@ -129,16 +141,17 @@ async def export(
     reason: Annotated[
         str, Query(min_length=2, max_length=500, description="Why it is taken: it stands in the register.")
     ],
-    name: Annotated[
-        str | None, Query(min_length=1, max_length=100, description="Who takes it, if the token is shared.")
-    ] = None,
+    name: Name = None,
+    unit: Unit = None,
 ) -> Response:
     """A ZIP archive of MP4 files (one, unless the camera changed its kind of picture meanwhile), ``manifest.json``,
-    ``manifest.sig`` and ``README.txt``. The answer begins when the films are made: for an hour that takes a while."""
+    ``manifest.sig`` and ``README.txt``. The answer begins when the films are made: for an hour that takes a while. Up to 2 GB its
+    ``Content-Length`` is said in advance."""
     parts = parts_of(request)
     caller = caller_of(request)
-    who = Who(name=name or caller.name, unit=caller.unit, right=caller.role)
+    who = Who(name=name or caller.name, unit=unit or caller.unit, right=caller.role)
     bundle = await parts.exporting.export(camera, since, until, who, reason)
+    length = archive_bytes(bundle.folder, bundle.files)
     stem = f"{camera}_{since:%Y%m%dT%H%M%S}_{until:%Y%m%dT%H%M%S}"
     return StreamingResponse(
         archived(bundle.folder, bundle.files),
@@ -146,6 +159,7 @@ async def export(
         headers={
             "Content-Disposition": f'attachment; filename="{stem}.zip"',
             "Cache-Control": "private, no-store",
+            **({"Content-Length": str(length)} if length is not None else {}),
         },
         background=BackgroundTask(parts.exporting.remove, bundle),
     )
@@ -183,3 +197,15 @@ def archived(folder: Path, files: tuple[str, ...]) -> Iterator[bytes]:
                     target.write(data)
                     yield pieces.taken()
     yield pieces.taken()
+
+
+def archive_bytes(folder: Path, files: tuple[str, ...]) -> int | None:
+    """How long :func:`archived` will be, as far as that is known: its own bytes are those of an archive of empty files."""
+    content = sum((folder / name).stat().st_size for name in files)
+    if content > MOST_MEASURED_BYTES:
+        return None
+    pieces = _Pieces()
+    with zipfile.ZipFile(pieces, "w", zipfile.ZIP_STORED) as archive:  # type: ignore[call-overload]
+        for name in files:
+            archive.open(zipfile.ZipInfo(name), "w", force_zip64=True).close()
+    return content + len(pieces.taken())

@@ -73,9 +73,10 @@ def _page(document: dict[str, Any]) -> str:
 
 
 def _section(path: str, method: str, operation: dict[str, Any]) -> str:
-    roles = ", ".join(operation.get("x-roles", ())) or "anybody, without a token"
+    ways = [", ".join(operation.get("x-roles", ()))]
     if any("link" in way for way in operation.get("security", ())):
-        roles += "; or a signed link"
+        ways.append("a signed link")
+    roles = "; or ".join(way for way in ways if way) or "anybody, without a token"
     parameters = "".join(
         f"<tr><td><code>{escape(p['name'])}</code><td>{p['in']}<td>{escape(p.get('description', ''))}</tr>"
         for p in operation.get("parameters", ())

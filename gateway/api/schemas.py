@@ -32,6 +32,14 @@ class ZoneOut(BaseModel):
     floor: int | None
 
 
+class CallerOut(BaseModel):
+    """Who a token is. ``role`` is centre, guard, technician or inspector."""
+
+    name: str
+    unit: str
+    role: str
+
+
 class SiteOut(BaseModel):
     """The school, and whether a press would be committed now."""
 
@@ -369,6 +377,49 @@ class RecordingsOut(BaseModel):
     minutes: list[MinuteOut]
     segments: list[SegmentOut]
     gaps: list[GapOut]
+
+
+class PlaybackOut(BaseModel):
+    """A span that was opened; ``first`` and ``last`` bound what is kept of it, which may begin before and end behind it."""
+
+    camera: str
+    start: At = Field(alias="from")
+    end: At = Field(alias="to")
+    first: At
+    last: At
+    bytes: int
+    playlist: str = Field(description="A signed link to an HLS playlist.")
+    expires_at: At
+
+
+class DayOut(BaseModel):
+    """``expected_s`` is what was to be recorded and is within the period; ``coverage`` is null where that is nothing."""
+
+    day: str = Field(json_schema_extra={"format": "date"})
+    start: At = Field(alias="from")
+    end: At = Field(alias="to")
+    covered_s: float
+    expected_s: float
+    coverage: float | None
+    bytes: int
+    gaps: dict[str, float] = Field(description="Seconds by cause: camera, network, gateway, store.")
+
+
+class CameraDaysOut(BaseModel):
+    id: str
+    name: str
+    in_plan: bool
+    recorded_since: At | None
+    recorded_until: At | None
+    first_kept: At | None
+    days: list[DayOut]
+
+
+class DaysOut(BaseModel):
+    start: At = Field(alias="from")
+    end: At = Field(alias="to")
+    retention_days: int
+    cameras: list[CameraDaysOut]
 
 
 class RetentionOut(BaseModel):

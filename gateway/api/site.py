@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 
-from gateway.api.access import EVERYONE, UPKEEP, RoledRoute, parts_of
+from gateway.api.access import EVERYONE, UPKEEP, RoledRoute, caller_of, parts_of
 from gateway.api.describing import roled
-from gateway.api.schemas import CamerasOut, FaultsOut, PointsOut, QuarantineOut, SiteOut
+from gateway.api.schemas import CallerOut, CamerasOut, FaultsOut, PointsOut, QuarantineOut, SiteOut
 from gateway.domain.envelope import zone_object
 from gateway.domain.plan import Camera
 from gateway.ports import CameraHealth
@@ -37,6 +37,13 @@ async def site(request: Request) -> dict[str, Any]:
         "degraded": list(degraded),
         "version": parts.version,
     }
+
+
+@router.get("/caller", summary="Who the token is", response_model=CallerOut, **roled(EVERYONE))
+async def caller(request: Request) -> dict[str, str]:
+    """Name, unit and role of the access list's entry, so that a page can show what its holder may do."""
+    known = caller_of(request)
+    return {"name": known.name, "unit": known.unit, "role": known.role}
 
 
 @router.get("/cameras", summary="Cameras with their health", response_model=CamerasOut, **roled(EVERYONE))

@@ -25,6 +25,7 @@ class Act(StrEnum):
     VIEWED = "viewed"  # a still or clip was given out
     WATCHED = "watched"  # a live picture was opened
     NAMED = "named"  # the person behind an earlier line said who they are
+    PLAYED = "played"  # recordings of a span were opened to be played
     EXPORTED = "exported"  # recordings of a span were taken away
     CONFIGURED = "configured"  # the gateway started with another site file
     HELD = "held"  # a hold was placed

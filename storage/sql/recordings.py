@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from gateway.domain.recording import HOUR, Gap, GapCause, HourShare, Quality, Segment, hour_shares
 from gateway.domain.trust import Correction
-from gateway.ports import CameraCoverage, LockDue
+from gateway.ports import CameraCoverage, CameraDay, LockDue
 from storage.sql.locks import to_lock
 from storage.sql.tables import MICROSECOND, coverage, gap, recorded, segment
 
@@ -230,6 +231,38 @@ class SqlRecordings:
             causes = found.setdefault(row.camera, {})
             causes[row.cause] = causes.get(row.cause, 0.0) + lasts.total_seconds()
         return found
+
+    def days(self, edges: Sequence[datetime]) -> list[CameraDay]:
+        kept: dict[tuple[str, int], list[int]] = {}
+        hours = select(coverage.c.camera, coverage.c.hour, coverage.c.covered_ms, coverage.c.bytes)
+        for row in self._c.execute(
+            hours.where(coverage.c.hour >= edges[0], coverage.c.hour < edges[-1], coverage.c.covered_ms > 0)
+        ):
+            sums = kept.setdefault((row.camera, bisect_right(edges, row.hour) - 1), [0, 0])
+            sums[0] += row.covered_ms
+            sums[1] += row.bytes
+        missing: dict[tuple[str, int], dict[str, float]] = {}
+        gaps = select(gap.c.camera, gap.c.start, gap.c.end, gap.c.cause)
+        for row in self._c.execute(
+            gaps.where(gap.c.start < edges[-1], or_(gap.c.end.is_(None), gap.c.end > edges[0]))
+        ):
+            begin, end = max(row.start, edges[0]), min(row.end or edges[-1], edges[-1])
+            day = bisect_right(edges, begin) - 1
+            while begin < end:
+                stop = min(end, edges[day + 1])
+                causes = missing.setdefault((row.camera, day), {})
+                causes[row.cause] = causes.get(row.cause, 0.0) + (stop - begin).total_seconds()
+                begin, day = stop, day + 1
+        return [
+            CameraDay(
+                camera=camera,
+                start=edges[day],
+                covered_ms=kept.get((camera, day), (0, 0))[0],
+                bytes=kept.get((camera, day), (0, 0))[1],
+                gaps=missing.get((camera, day), {}),
+            )
+            for camera, day in sorted({*kept, *missing})
+        ]
 
 
 def _share(share: HourShare) -> dict[str, Any]:

@@ -378,3 +378,40 @@ def test_what_is_asked_for_at_every_turn_costs_no_more_after_years(tmp_path: Pat
             assert all(after <= 3 * before + 20 for before, after in zip(few, many, strict=True)), found
 
     run(story())
+
+
+def test_days_are_coverage_and_gaps_between_edges(tmp_path: Path) -> None:
+    """Each sum is that of its own span, a gap over an edge is shared out, one that lasts goes up to the last edge; where nothing
+    is known there is no row."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            edges = [TEN - timedelta(hours=10), TEN, TEN + timedelta(hours=1), TEN + timedelta(hours=2)]
+            over = Gap(
+                id="gap_1",
+                camera="cam-a",
+                start=TEN + timedelta(minutes=58),
+                end=TEN + timedelta(minutes=63),
+                cause=GapCause.CAMERA,
+            )
+            lasting = replace(over, id="gap_2", start=TEN + timedelta(minutes=90), end=None)
+            before = replace(over, id="gap_3", start=TEN - timedelta(days=2), end=TEN - timedelta(hours=10))
+
+            def fill(tx: SqlTransaction) -> None:
+                for one in (segment(0), segment(1), segment(64), segment(5, "cam-b")):
+                    tx.recordings.add(one)
+                for gap in (over, lasting, before):
+                    tx.recordings.open_gap(gap)
+
+            await store.write(fill)
+            found = {
+                (day.camera, day.start): (day.covered_ms, day.bytes, day.gaps)
+                for day in await store.read(lambda tx: tx.recordings.days(edges))
+            }
+            assert found == {
+                ("cam-a", TEN): (120_000, 60_000_000, {"camera": 120.0}),
+                ("cam-a", TEN + timedelta(hours=1)): (60_000, 30_000_000, {"camera": 180.0 + 1800.0}),
+                ("cam-b", TEN): (60_000, 30_000_000, {}),
+            }
+
+    run(story())

@@ -25,6 +25,7 @@ from gateway.domain.recording import Gap, GapCause, Segment, segment_key
 from storage.sql.store import SqlTransaction
 from tests.support.http_face import OTHER, Answer, Face, on_face
 from tests.support.processes import tool
+from tests.support.signals import wait_until
 
 VERIFIER = Path(__file__).parents[2] / "verifier" / "verify_export.py"
 TEN = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
@@ -161,7 +162,7 @@ async def test_a_span_over_recordings_and_a_gap_is_one_film_that_anybody_can_che
     key = base64.b64encode(face.parts.exporting._signer.public).decode()
     (folder / "box.key").write_text(key)
     assert verify(bundle, "--key", str(folder / "box.key"))[0] == 0
-    assert not list((folder / "exports").iterdir()), "what was given out is removed"
+    await wait_until(lambda: not list((folder / "exports").iterdir()), 10, "what was given out is removed")
 
 
 def _flip(data: bytearray, at: int) -> None:
