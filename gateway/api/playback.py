@@ -56,9 +56,9 @@ async def opened(request: Request, camera: str, body: PlaybackBody) -> dict[str,
     """At most an hour. Each call is one line of the register, with the name, unit and reason given; ``playlist`` is a signed link
     that lives for three hours, for any player of HLS with fragmented MP4."""
     parts = parts_of(request)
-    start, end = body.start.replace(microsecond=0), _up(body.end)
+    start, end = body.start.replace(microsecond=0), _up(body.end)  # the link names whole seconds
     now = parts.clock.now()
-    if not start < end <= start + LONGEST or start >= now:
+    if not body.start < body.end <= body.start + LONGEST or start >= now:
         raise invalid("body.to", body.end.isoformat(), "after from, at most an hour later; from in the past")
     segments = await parts.store.read(lambda tx: tx.recordings.segments(camera, start, end))
     if not segments:

@@ -76,6 +76,18 @@ async def test_a_span_is_opened_once_and_its_link_gives_the_very_recordings(face
 
 
 @on_face
+async def test_parts_of_a_second_are_rounded_outwards(face: Face) -> None:
+    """An hour that begins and ends within a second is an hour, and all of it is opened."""
+    await three(face, face.directory)
+    opened = await play(face, 0.345, 3600.345)
+    assert (opened.status, opened.json["from"], opened.json["to"]) == (
+        201,
+        "2026-03-02T10:00:00.000+08:00",
+        "2026-03-02T11:00:01.000+08:00",
+    )
+
+
+@on_face
 async def test_every_opening_is_a_line_of_its_own(face: Face) -> None:
     """The same span again, and another person, are further openings."""
     await three(face, face.directory)
