@@ -1,4 +1,4 @@
-"""The bare player page and its static files. Nothing in it comes from anywhere but this gateway."""
+"""The pages and their static files: the bare player and the recordings. Nothing in them comes from anywhere but this gateway."""
 
 from __future__ import annotations
 
@@ -18,10 +18,18 @@ from gateway.domain.plan import Camera, Site
 router = APIRouter(tags=["live"])
 
 _HERE = Path(__file__).parent / "static"
+_SCRIPT = "text/javascript; charset=utf-8"
 _SERVED = {
-    "player.js": "text/javascript; charset=utf-8",
+    "player.js": _SCRIPT,
     "player.css": "text/css; charset=utf-8",
-    "hls.light.min.js": "text/javascript; charset=utf-8",
+    "recordings.js": _SCRIPT,
+    "recordings-asking.js": _SCRIPT,
+    "recordings-exporting.js": _SCRIPT,
+    "recordings-playing.js": _SCRIPT,
+    "recordings-strips.js": _SCRIPT,
+    "recordings-words.js": _SCRIPT,
+    "recordings.css": "text/css; charset=utf-8",
+    "hls.light.min.js": _SCRIPT,
     "hls.LICENSE.txt": "text/plain; charset=utf-8",
 }
 _POLICY = (
@@ -51,14 +59,39 @@ def _template(name: str) -> Template:
     return Template(_file(name).decode())
 
 
-@router.get(
-    "/static/{name}", summary="A file of the player page", response_class=Response, **open_to_all(404)
-)
+@router.get("/static/{name}", summary="A file of the pages", response_class=Response, **open_to_all(404))
 async def static(name: str) -> Response:
     if name not in _SERVED:
         raise Problem("not-found")
-    headers = {"Content-Type": _SERVED[name], "Cache-Control": "public, max-age=3600"}
+    # The recordings page's files belong together: none of them may be older than the others after an update.
+    kept = "no-cache" if name.startswith("recordings") else "public, max-age=3600"
+    headers = {"Content-Type": _SERVED[name], "Cache-Control": kept}
     return Response(_file(name), headers=headers)
+
+
+@router.get("/recordings", summary="The recordings page", response_class=HTMLResponse, **open_to_all())
+async def recordings_page(request: Request) -> Response:
+    """A form, the same for everybody: who signs in on it with a token is shown what its role allows. In Chinese, or in English
+    where the browser prefers that."""
+    text = _template("recordings.html").substitute(lang=_language(request.headers.get("accept-language", "")))
+    response = _html(text, 200)
+    response.headers["Vary"] = "Accept-Language"
+    return response
+
+
+def _language(accepted: str) -> str:
+    """Of the languages a browser accepts (RFC 9110 §12.5.4) the first, by weight, that the page is written in."""
+    weighed: list[tuple[float, str]] = []
+    for each in accepted.lower().split(","):
+        tag, _, weight = each.strip().partition(";q=")
+        try:
+            weighed.append((-float(weight or 1), tag))
+        except ValueError:
+            continue
+    for _, tag in sorted(weighed, key=lambda one: one[0]):
+        if tag.startswith(("zh", "en")):
+            return "zh-CN" if tag.startswith("zh") else "en"
+    return "zh-CN"
 
 
 def player_page(site: Site, camera: Camera, playlist: str) -> Response:

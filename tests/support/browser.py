@@ -28,14 +28,14 @@ def chromium() -> str:
 
 
 @asynccontextmanager
-async def opened_page(within_ms: int = 20_000) -> AsyncIterator[Any]:
+async def opened_page(within_ms: int = 20_000, locale: str = "zh-CN") -> AsyncIterator[Any]:
     """A Playwright page of a fresh browser, closed at the end; waits take at most ``within_ms``."""
     path = chromium()
     playwright = pytest.importorskip("playwright.async_api")
     async with playwright.async_playwright() as player:
         browser = await player.chromium.launch(executable_path=path, args=_FLAGS)
         try:
-            page = await browser.new_page(viewport={"width": 960, "height": 640}, locale="zh-CN")
+            page = await browser.new_page(viewport={"width": 960, "height": 640}, locale=locale)
             page.set_default_timeout(within_ms)
             yield page
         finally:
