@@ -174,6 +174,8 @@ def _start(stack: ExitStack, folder: Path, http_port: int, *, once: bool, push: 
     campus = Campus(line["http"], line["broker"], outside["centre"]["page"], token, folder, push)
     print(f"  110 centre's page 110 中心页面    {campus.page}")
     print(f"  gateway API 网关接口              {campus.http}/docs")
+    # A token of this run and this machine only; without it the page shows a form.
+    print(f"  recordings 录像                   {campus.http}/recordings  token 令牌 {campus.token}")
     print(f"  broker for buttons 报警触点      {campus.broker}")
     print(f"  data and logs 数据与日志          {folder}\n", flush=True)
     return campus
