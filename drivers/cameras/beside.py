@@ -9,8 +9,9 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from drivers.cameras.opening import Address
 from drivers.cameras.ring import Ring
-from drivers.cameras.rtsp import Address, Session, numbers_from
+from drivers.cameras.rtsp import Session, numbers_from
 from drivers.cameras.spec import RingLimits
 from drivers.cameras.timing import HouseClock
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from drivers.cameras.ring import Frame, Group
+from drivers.cameras.group import Frame, Group
 from drivers.cameras.stills import Source
 from drivers.cameras.timing import HouseClock
 from drivers.cameras.writing import Progress, Writing

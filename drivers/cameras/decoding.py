@@ -15,8 +15,8 @@ import av
 from av.packet import Packet
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
+from drivers.cameras.group import Frame, Group
 from drivers.cameras.mp4 import VideoFormat
-from drivers.cameras.ring import Frame, Group
 from gateway.domain.errors import Unavailable
 
 QUANTISER = "2"

@@ -15,9 +15,10 @@ from math import inf
 from typing import Protocol
 
 from drivers.cameras.beside import Beside
+from drivers.cameras.group import Group
+from drivers.cameras.opening import Address
 from drivers.cameras.recording import Recorder
-from drivers.cameras.ring import Group
-from drivers.cameras.rtsp import Address, Session
+from drivers.cameras.rtsp import Session
 
 HOLDER = "recording"
 

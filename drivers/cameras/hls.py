@@ -14,9 +14,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import groupby
 
+from drivers.cameras.group import Group
 from drivers.cameras.mp4 import TICKS, Mp4, VideoFormat
 from drivers.cameras.order import decode_times, lag_of
-from drivers.cameras.ring import Group, Ring
+from drivers.cameras.ring import Ring
 from gateway.domain.errors import Unavailable
 
 PLAYABLE = "h264"

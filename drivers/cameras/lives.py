@@ -14,7 +14,8 @@ from typing import Any
 
 from drivers.cameras.beside import Beside
 from drivers.cameras.hls import PLAYABLE
-from drivers.cameras.rtsp import Address, Session
+from drivers.cameras.opening import Address
+from drivers.cameras.rtsp import Session
 from gateway.domain.errors import NotPlayable
 
 IDLE_S = 60.0

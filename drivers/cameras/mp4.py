@@ -19,7 +19,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from drivers.cameras import hevc, sps
-from drivers.cameras.ring import Frame, Sound
+from drivers.cameras.group import Frame, Sound
 from drivers.cameras.sps import Picture
 from gateway.domain.errors import Malformed
 

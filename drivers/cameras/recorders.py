@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from drivers.cameras.either import EitherStream
+from drivers.cameras.opening import Address
 from drivers.cameras.recording import AFTER_TROUBLE_S, STEP_S, Facts
-from drivers.cameras.rtsp import Address
 
 NICE = 3
 """How much the thread stands back: evidence of an alarm goes first."""

@@ -20,9 +20,9 @@ from math import inf
 from pathlib import Path
 from typing import Any
 
+from drivers.cameras.group import Frame, Group
 from drivers.cameras.mp4 import TICKS
 from drivers.cameras.order import lag_of
-from drivers.cameras.ring import Frame, Group
 from drivers.cameras.stills import Source
 from drivers.cameras.timing import HouseClock
 from drivers.cameras.writing import Writing

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from drivers.cameras.decoding import decode, encode_jpeg
+from drivers.cameras.group import Frame, Group
 from drivers.cameras.mp4 import SoundFormat
-from drivers.cameras.ring import WIDEST_GAP_S, Found, Frame, Group, Ring
+from drivers.cameras.ring import WIDEST_GAP_S, Found, Ring
 from gateway.domain.errors import Unavailable
 
 PATIENCE_S = 0.15

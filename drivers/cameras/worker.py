@@ -29,12 +29,14 @@ from drivers.cameras.beside import Beside
 from drivers.cameras.channel import Message, encode, read_blocking
 from drivers.cameras.clips import Clip, Clips, Cutting
 from drivers.cameras.either import EitherStream
+from drivers.cameras.group import Group
 from drivers.cameras.lives import Lives, needs_another
 from drivers.cameras.mending import mend
+from drivers.cameras.opening import Address
 from drivers.cameras.recorders import Recorders
 from drivers.cameras.recording import Recorder
-from drivers.cameras.ring import Group, Ring
-from drivers.cameras.rtsp import Address, Session, numbers_from
+from drivers.cameras.ring import Ring
+from drivers.cameras.rtsp import Session, numbers_from
 from drivers.cameras.spec import RingLimits
 from drivers.cameras.stills import Still, Stills, Wanted
 from drivers.cameras.timing import HouseClock

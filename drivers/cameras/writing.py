@@ -16,9 +16,9 @@ from typing import Any
 
 import av
 
+from drivers.cameras.group import Frame, Group, Sound
 from drivers.cameras.mp4 import CODECS, TICKS, Mp4, SoundFormat, VideoFormat, name_hvc1
 from drivers.cameras.order import decode_times, lag_of
-from drivers.cameras.ring import Frame, Group, Sound
 
 OUT_OF_ORDER = "some frames came later than they were to be shown: all are here, a few of them shown late"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from drivers.cameras.onvif import Profile, choose, choose_sub, reach_snapshot, reach_stream
-from drivers.cameras.rtsp import Address, scrub
+from drivers.cameras.opening import Address, scrub
 from drivers.cameras.spec import CameraSpec, OnvifAddress, StreamAddress
 from gateway.domain.errors import Unavailable
 

@@ -9,7 +9,8 @@ from typing import Any
 import av
 import pytest
 
-from drivers.cameras.ring import Group, Ring
+from drivers.cameras.group import Group
+from drivers.cameras.ring import Ring
 from drivers.cameras.spec import RingLimits
 from drivers.cameras.writing import Writing
 from tests.support.h264_packets import FPS, lay, packets_of

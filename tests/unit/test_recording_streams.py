@@ -7,8 +7,9 @@ from math import inf
 from typing import Any
 
 from drivers.cameras.either import PATIENCE_S, STEADY_S, EitherStream
-from drivers.cameras.ring import Group, Ring
-from drivers.cameras.rtsp import Address
+from drivers.cameras.group import Group
+from drivers.cameras.opening import Address
+from drivers.cameras.ring import Ring
 from drivers.cameras.spec import RingLimits
 
 FRAME_S = 0.1
