@@ -110,7 +110,12 @@ async def test_the_description_is_valid_and_whole(face: Face) -> None:
     assert set(document["paths"]) == {
         *(f"/api/v1/{name}" for name in ("site", "cameras", "points", "faults", "quarantine", "alarms")),
         *(f"/api/v1/alarms/{{alarm}}{tail}" for tail in ("", "/replies", "/requests", "/notes")),
-        *(f"/api/v1/cameras/{{camera}}{tail}" for tail in ("/export", "/recordings")),
+        *(f"/api/v1/cameras/{{camera}}{tail}" for tail in ("/export", "/playback", "/recordings")),
+        *("/api/v1/caller", "/api/v1/recordings/days", "/recordings", "/recordings/{camera}/{span}.m3u8"),
+        *(
+            f"/recordings/{{camera}}/{{year}}/{{month}}/{{day}}/{{name}}{tail}"
+            for tail in ("-head.mp4", ".m4s")
+        ),
         *("/api/v1/access-register", "/api/v1/access-register/proof"),
         *("/api/v1/retention", "/api/v1/retention/clock"),
         *(f"/api/v1/holds{tail}" for tail in ("", "/{hold}/review", "/{hold}/release")),

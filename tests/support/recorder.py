@@ -118,7 +118,7 @@ async def recording(
     filmed = Camera(id="cam", name="南门枪机", zone="gate", continuous=True)
     plan = site(zones={"gate": gate}, cameras=())
     plan = replace(plan, cameras={"cam": filmed})
-    objects = MovableObjects(folder / "objects", passed)
+    objects = MovableObjects(folder / "objects", passed=passed)
     objects.away = away
     await objects.start()
     allowed: dict[str, Quality | None] = {}
