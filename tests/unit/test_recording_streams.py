@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Any
 
+import pytest
+
 from drivers.cameras.either import PATIENCE_S, STEADY_S, EitherStream
 from drivers.cameras.group import Group
 from drivers.cameras.opening import Address
@@ -60,6 +62,7 @@ class Scripted:
     since_s: float | None = None
     until_s: float | None = None
     closed: bool = False
+    disk_takes: bool = True
 
     def step(self, _now_s: float) -> None:
         newest_s = self.source.ring.newest_s()
@@ -73,6 +76,7 @@ class Scripted:
 
     def hand_over(self, _now_s: float) -> None:
         self.closed = True
+        self.cause = "" if self.disk_takes else "cannot be written: no space"
 
     end = sync = hand_over  # type: ignore[assignment]
 
@@ -301,3 +305,28 @@ def test_key_frames_only_is_of_the_main_stream() -> None:
     assert bench.recorded == ["main", "sub", "main"]
     assert not bench.made[1].keys_only
     assert bench.made[2].keys_only
+
+
+@pytest.mark.parametrize("falls", [False, True], ids=["as agreed", "the second stream fell"])
+def test_a_file_that_could_not_be_closed_at_a_change_is_mended_before_the_next_one_is_begun(
+    falls: bool,
+) -> None:
+    """The disk refuses as one stream takes over from the other: that is told, and in that turn nothing new is begun, for mending
+    takes up whatever lies open there."""
+    bench = Bench()
+    bench.run(3)
+    bench.recorder.substream = True
+    if falls:
+        bench.run(6)
+    before = bench.made[-1]
+    before.disk_takes = False
+    for _ in range(20):
+        bench.run(0.5, second=not falls)
+        if before.closed:
+            break
+    assert before.closed
+    assert bench.recorder.cause == "cannot be written: no space"
+    assert bench.made[-1].since_s is None
+    bench.run(0.5, second=not falls)
+    assert bench.recorder.cause == ""
+    assert bench.made[-1].since_s is not None
