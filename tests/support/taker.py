@@ -79,7 +79,7 @@ async def taking(
             cameras=SubprocessCameraBank(
                 [], ring_s=5, ring_bytes_total=1 << 20, spool=folder / "spool", clock=clock
             ),
-            give_way=lambda _none, _keys: None,
+            give_way=lambda _none, _keys, _second: None,
             site=plan,
             reckoned=clock.now,
             allowed=lambda _: Quality.FULL,
