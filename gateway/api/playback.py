@@ -60,7 +60,7 @@ async def opened(request: Request, camera: str, body: PlaybackBody) -> dict[str,
     now = parts.clock.now()
     if not body.start < body.end <= body.start + LONGEST or start >= now:
         raise invalid("body.to", body.end.isoformat(), "after from, at most an hour later; from in the past")
-    segments = await parts.store.read(lambda tx: tx.recordings.segments(camera, start, end))
+    segments = shown(await parts.store.read(lambda tx: tx.recordings.segments(camera, start, end)))
     if not segments:
         raise Problem("not-found", f"Nothing of camera {camera} is kept of that span; /recordings says why.")
     await parts.registering.write(
@@ -97,7 +97,7 @@ async def playlist(request: Request, camera: str, span: str) -> Response:
     if match is None or expires_at is None:
         raise Problem("not-found")
     start, end = (datetime.strptime(text, _COMPACT).replace(tzinfo=UTC) for text in match.groups())
-    segments = await parts.store.read(lambda tx: tx.recordings.segments(camera, start, end))
+    segments = shown(await parts.store.read(lambda tx: tx.recordings.segments(camera, start, end)))
     if not segments:
         raise Problem("deleted")
     before = f"{parts.site.id}/recordings/{camera}/"
@@ -109,6 +109,16 @@ async def playlist(request: Request, camera: str, span: str) -> Response:
 
     text = written(segments, start, address, parts.envelopes.stamp)
     return Response(text, media_type="application/vnd.apple.mpegurl")
+
+
+def shown(segments: Sequence[Segment]) -> list[Segment]:
+    """Without those in which nothing is that an earlier one has not shown: where a second stream fell, the main one's recording
+    began before its and goes on after it."""
+    found: list[Segment] = []
+    for one in segments:
+        if not found or one.end > found[-1].end:
+            found.append(one)
+    return found
 
 
 def written(
@@ -166,7 +176,7 @@ async def pictures(request: Request, camera: str, year: str, month: str, day: st
 
     async def pieces() -> AsyncIterator[bytes]:
         digest, held, skipped = hashlib.sha256(), b"", 0
-        async with parts.objects.read(one.key) as read:
+        async with parts.objects.read(one.key, version=one.version) as read:
             while data := await read(PIECE_BYTES):
                 digest.update(data)
                 skip = min(len(data), length - skipped)
@@ -201,7 +211,7 @@ async def _head(parts: ApiParts, one: Segment) -> bytes:
     """A recording's bytes before its first fragment."""
     wanted, data = min(one.bytes, PIECE_BYTES), b""
     try:
-        async with parts.objects.read(one.key, 0, wanted) as read:
+        async with parts.objects.read(one.key, 0, wanted, version=one.version) as read:
             while len(data) < wanted and (piece := await read(wanted - len(data))):
                 data += piece
     except (Refused, Unavailable) as error:

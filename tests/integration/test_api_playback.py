@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from gateway.api.playback import shown, written
+from gateway.domain.recording import Segment
+from storage.objects.local import LocalObjects
 from tests.integration.test_exports import TEN, film, recorded, three
 from tests.support.http_face import OTHER, Answer, Face, on_face
 
@@ -152,6 +155,51 @@ async def test_what_was_altered_breaks_off_and_what_is_gone_says_so(face: Face) 
     assert (await face.ask(f"{base}/{names[0]}")).problem == "unavailable"
     await face.store.write(lambda tx: tx.recordings.forget(OTHER, segments[:1]))
     assert (await face.ask(f"{base}/{names[1]}")).problem == "deleted"
+
+
+@on_face
+async def test_the_version_on_record_is_played(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever somebody laid over it in the bucket, head and pictures are asked for by their version."""
+    await three(face, face.directory)
+    (one, *_) = await face.store.read(
+        lambda tx: tx.recordings.segments(OTHER, TEN, TEN + timedelta(seconds=1))
+    )
+    await face.store.write(lambda tx: tx.recordings.locked(one.key, None, "v1"))
+    asked: list[str | None] = []
+    read = LocalObjects.read
+
+    def watched(objects: LocalObjects, key: str, *span: Any, version: str | None = None) -> Any:
+        asked.append(version)
+        return read(objects, key, *span)
+
+    monkeypatch.setattr(LocalObjects, "read", watched)
+    link = (await play(face, 0, 1)).json["playlist"]
+    for name in entries((await face.ask(link)).body.decode()):
+        assert (await face.ask(f"{link.rpartition('/')[0]}/{name}")).status == 200
+    assert asked
+    assert set(asked) == {"v1"}
+
+
+def test_what_was_recorded_twice_is_shown_once_and_is_no_gap() -> None:
+    """The second stream fell a second after its file had begun; the main stream's file goes from before that on to the minute."""
+
+    def one(start_s: int, end_s: int) -> Segment:
+        at = TEN + timedelta(seconds=start_s)
+        return Segment(
+            id=f"seg_{start_s}",
+            camera=OTHER,
+            start=at,
+            end=TEN + timedelta(seconds=end_s),
+            frames=10,
+            bytes=1000,
+            key=f"{start_s}.mp4",
+            sha256="ab" * 32,
+            stored_at=at,
+        )
+
+    segments = shown([one(0, 60), one(57, 120), one(60, 61), one(120, 180)])
+    assert [each.key for each in segments] == ["0.mp4", "57.mp4", "120.mp4"]
+    assert "# gap" not in written(segments, TEN, lambda each, ending: each.key + ending, str)
 
 
 @on_face
