@@ -78,9 +78,9 @@ async def unexplained(
 
 def _known_until(tx: Transaction, camera: str, now: datetime) -> datetime | None:
     """Up to where the ledger tells of a camera."""
-    last = tx.recordings.last(camera)
-    ends = [g.end or now for g in tx.recordings.gaps(camera, last.end if last else EVER, now)]
-    return max([*ends, *([last.end] if last else [])], default=None)
+    reaches = tx.recordings.reaches(camera)
+    ends = [g.end or now for g in tx.recordings.gaps(camera, reaches or EVER, now)]
+    return max([*ends, *([reaches] if reaches else [])], default=None)
 
 
 async def ceiling(store: Store, now: datetime, retention_days: int) -> AsyncIterator[Finding]:
@@ -162,8 +162,8 @@ def _day(tx: Transaction, camera: str, day: datetime) -> tuple[list[Finding], da
         for hour in sorted(counted.keys() | kept.keys())
         if day <= hour < end and counted.get(hour) != kept.get(hour)
     ]
-    last = tx.recordings.last(camera)
-    goes_on = (last is not None and last.end > end) or any(s.hour >= end for s in hours)
+    reaches = tx.recordings.reaches(camera)
+    goes_on = (reaches is not None and reaches > end) or any(s.hour >= end for s in hours)
     return found, end if goes_on else None
 
 

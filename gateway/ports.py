@@ -867,8 +867,9 @@ class Recordings(Protocol):
     def segments(self, camera: str, start: datetime, end: datetime) -> list[Segment]:
         """What touches the span, by start."""
 
-    def last(self, camera: str, before: datetime | None = None) -> Segment | None:
-        """The camera's newest segment, of those that begin before that instant."""
+    def reaches(self, camera: str, before: datetime | None = None) -> datetime | None:
+        """The latest end of the camera's segments, of those that begin before that instant; ``None`` if there are none. The one
+        that began last need not end last: where a second stream fell, the main one's recording began before its."""
 
     def ended_before(self, at: datetime, after: int, limit: int) -> list[tuple[int, Segment]]:
         """Segments of any camera that ended before ``at`` and whose number is above ``after``, by number."""

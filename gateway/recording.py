@@ -150,8 +150,7 @@ class Recording:
             for camera in self._recorded:
                 tx.recordings.begin(camera, now)
                 since, _ = tx.recordings.bounds()[camera]
-                last = tx.recordings.last(camera, now)
-                ends[camera] = max(since, last.end) if last is not None else since
+                ends[camera] = max(since, tx.recordings.reaches(camera, now) or since)
                 for gap in tx.recordings.gaps(camera, ends[camera] - SEAM, now):
                     if gap.end is None:  # of before; it ends with what is recorded next
                         self._open[camera] = gap
@@ -287,11 +286,12 @@ class Recording:
         )  # a file that waited is older: that gap lasts
 
         def work(tx: Transaction) -> None:
-            last = tx.recordings.last(file.camera, file.start)
+            reaches = tx.recordings.reaches(file.camera, file.start)
+            if reaches is None:
+                reaches = min(self._ends.get(file.camera, file.start), file.start)
             tx.recordings.add(segment)
             if ended:
                 tx.recordings.close_gap(file.camera, file.start)
-            reaches = min(self._ends.get(file.camera, file.start), file.start) if last is None else last.end
             for gap in (*self._before(tx, file, reaches), *self._within(file)):
                 tx.recordings.open_gap(gap)
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 SEGMENT_S = 60  # one file a minute: what a crash can cost is a fragment of it, what a deletion takes is no more than it
+LONGEST_SEGMENT = timedelta(hours=1)  # far more than any lasts, also where key frames are minutes apart
 #: Two segments this close to one another are one recording: a frame's length at one frame a second, and a little.
 SEAM = timedelta(milliseconds=1200)
 FLOOR_DAYS = 30  # founding notice, II (3) 3; Order 799, Art. 17: not less than 30 days

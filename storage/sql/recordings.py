@@ -11,7 +11,16 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, Row, bindparam, delete, func, literal, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from gateway.domain.recording import HOUR, Gap, GapCause, HourShare, Quality, Segment, hour_shares
+from gateway.domain.recording import (
+    HOUR,
+    LONGEST_SEGMENT,
+    Gap,
+    GapCause,
+    HourShare,
+    Quality,
+    Segment,
+    hour_shares,
+)
 from gateway.domain.trust import Correction
 from gateway.ports import CameraCoverage, CameraDay, LockDue
 from storage.sql.locks import to_lock
@@ -88,12 +97,15 @@ class SqlRecordings:
         )
         return [_segment(row) for row in self._c.execute(query.order_by(segment.c.start))]
 
-    def last(self, camera: str, before: datetime | None = None) -> Segment | None:
-        query = select(segment).where(segment.c.camera == camera).order_by(segment.c.start.desc()).limit(1)
-        if before is not None:
-            query = query.where(segment.c.start < before)
-        row = self._c.execute(query).first()
-        return None if row is None else _segment(row)
+    def reaches(self, camera: str, before: datetime | None = None) -> datetime | None:
+        mine = [segment.c.camera == camera, *([] if before is None else [segment.c.start < before])]
+        newest = self._c.execute(select(func.max(segment.c.start)).where(*mine)).scalar()
+        if newest is None:
+            return None
+        # None lasts as long as that, so those before need not be looked at: there may be a month of them.
+        near = select(func.max(segment.c.end)).where(*mine, segment.c.start >= newest - LONGEST_SEGMENT)
+        found: datetime = self._c.execute(near).scalar_one()
+        return found
 
     def ended_before(self, at: datetime, after: int, limit: int) -> list[tuple[int, Segment]]:
         query = select(segment).where(segment.c.end < at, segment.c.n > after)

@@ -78,7 +78,7 @@ def test_a_segment_is_counted_once_into_its_hours_and_out_of_them(tmp_path: Path
             (sums,) = await store.read(lambda tx: tx.recordings.coverage(*ALWAYS))
             assert (sums.covered_ms, sums.frames, sums.bytes) == (120_000, 3000, 60_000_000)
             assert sums.first_hour == TEN
-            assert await store.read(lambda tx: tx.recordings.last("cam-a")) == two
+            assert await store.read(lambda tx: tx.recordings.reaches("cam-a")) == two.end
             assert await store.read(lambda tx: tx.recordings.at_key(one.key)) == one
             await store.write(lambda tx: tx.recordings.forget("cam-a", [one]))
             (sums,) = await store.read(lambda tx: tx.recordings.coverage(*ALWAYS))
@@ -335,6 +335,29 @@ def test_a_camera_that_was_recorded_stays_known(tmp_path: Path) -> None:
             }
         with closing(sqlite3.connect(tmp_path / "gateway.db")) as raw:
             assert raw.execute("select count(*) from recorded").fetchone() == (2,)
+
+    run(story())
+
+
+def test_the_ledger_reaches_as_far_as_whatever_ends_last(tmp_path: Path) -> None:
+    """Not as far as what began last; and of what begins before an instant, that alone."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            long, crumb = (
+                segment(0),
+                replace(segment(0), id="seg_x", key="x", start=TEN + timedelta(seconds=2)),
+            )
+            crumb = replace(crumb, end=crumb.start + timedelta(seconds=1))
+            assert await store.read(lambda tx: tx.recordings.reaches("cam-a")) is None
+            await store.write(
+                lambda tx: [tx.recordings.add(one) for one in (long, crumb, segment(9, "cam-b"))]
+            )
+            assert await store.read(lambda tx: tx.recordings.reaches("cam-a")) == long.end
+            assert await store.read(lambda tx: tx.recordings.reaches("cam-a", long.start)) is None
+            await store.write(lambda tx: tx.recordings.add(segment(5)))
+            assert await store.read(lambda tx: tx.recordings.reaches("cam-a", segment(5).start)) == long.end
+            assert await store.read(lambda tx: tx.recordings.reaches("cam-a")) == segment(5).end
 
     run(story())
 

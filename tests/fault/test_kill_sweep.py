@@ -160,6 +160,6 @@ def test_what_is_only_hidden_is_not_recorded_as_gone(tmp_path: Path) -> None:
             await sweeping._finish_pending(Swept())
             assert await store.read(lambda tx: tx.deletions.pending()) == []
             assert await store.read(lambda tx: tx.deletions.after(0, 10)) == []
-            assert await store.read(lambda tx: tx.recordings.last("cam-a")) == due[-1]
+            assert await store.read(lambda tx: tx.recordings.reaches("cam-a")) == due[-1].end
 
     run(story())

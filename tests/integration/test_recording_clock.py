@@ -198,6 +198,29 @@ def test_a_file_that_comes_late_leaves_a_gap_that_lasts_as_it_is(tmp_path: Path)
     run(story())
 
 
+def test_the_recording_that_began_last_need_not_end_last(tmp_path: Path) -> None:
+    """The second stream fell a second after its file had begun: the main stream's began at the key frame before that, and what
+    follows it follows it without a gap, after a restart too."""
+
+    async def story() -> None:
+        clock, second = ManualClock(), timedelta(seconds=1)
+        async with ledger(tmp_path, clock) as at:
+            begun = clock.now()
+            await clock.advance(61)
+            at.file(begun)
+            at.file(begun + MINUTE, second)
+            await clock.advance(60)
+            at.file(begun + 57 * second, 63 * second)
+            await clock.advance(5)
+        async with ledger(tmp_path, clock) as at:
+            await clock.advance(56)
+            at.file(begun + 2 * MINUTE)
+            await at.until(lambda segments, _: len(segments) == 4)
+            assert (await at.ledger())[1] == []
+
+    run(story())
+
+
 def test_after_the_clock_was_set_back_a_gap_is_still_told_within_ten_seconds(tmp_path: Path) -> None:
     """It stood a day ahead and was put right: what the ledger then reaches lies in the future, and hides no gap."""
 

@@ -226,11 +226,11 @@ async def test_an_export_is_downloaded_and_anybody_can_check_it(page: Any, face:
     await open_day(page)
     begin, end = (
         await face.store.read(lambda tx: tx.recordings.first("cam")),
-        await face.store.read(lambda tx: tx.recordings.last("cam")),
+        await face.store.read(lambda tx: tx.recordings.reaches("cam")),
     )
     stamp = face.parts.envelopes.stamp
     await page.locator("#from").fill(stamp(begin)[:19])
-    await page.locator("#to").fill(stamp(end.end)[:19])
+    await page.locator("#to").fill(stamp(end)[:19])
     await page.locator("#export-reason").fill("案件 2026-17")
     assert "约" in await page.locator("#estimate").inner_text()
     async with page.expect_download() as waiting:
