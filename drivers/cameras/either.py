@@ -91,6 +91,13 @@ class EitherStream:
         self.since_s = self._now.since_s or self.since_s
         self.until_s = max((at for at in (self.until_s, self._now.until_s) if at is not None), default=None)
 
+    def give_up(self, cause: str, now_s: float) -> None:
+        """Leave the file being written as it is, to be mended: what went wrong is ``cause``."""
+        self._next = None
+        self._now.upto_s = inf
+        self._now.give_up(cause, now_s)
+        self.cause = cause
+
     def sync(self) -> None:
         """Have the disk keep what is written so far. Raises ``OSError``."""
         self._now.sync()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import threading
@@ -13,6 +14,8 @@ from dataclasses import dataclass
 from drivers.cameras.either import EitherStream
 from drivers.cameras.opening import Address
 from drivers.cameras.recording import AFTER_TROUBLE_S, STEP_S, Facts
+
+log = logging.getLogger(__name__)
 
 NICE = 3
 """How much the thread stands back: evidence of an alarm goes first."""
@@ -45,7 +48,8 @@ class Recorders:
         camera = recorder.source.id
         with self._lock:
             turn = self._turns.get(camera)
-            if turn is not None and not turn.recorder.ending:
+            if turn is not None:
+                turn.recorder.ending = False
                 return
             due_s = time.monotonic() + len(self._turns) * STEP_S / 16 % STEP_S
             self._turns[camera] = _Turn(recorder, mend, due_s)
@@ -104,15 +108,20 @@ class Recorders:
             if recorder.ending:
                 recorder.end()
                 with self._lock:
-                    if self._turns.get(recorder.source.id) is turn:
+                    if recorder.ending:  # nobody wants it again meanwhile
                         del self._turns[recorder.source.id]
                 return
-        except OSError as exc:
-            recorder.cause = f"the spool cannot be used: {exc.strerror or exc}"
+            recorder.step(now_s)
+            turn.to_mend = bool(recorder.cause)
+        except Exception as exc:  # this thread records all cameras
+            if isinstance(exc, OSError):
+                cause = f"the spool cannot be used: {exc.strerror or exc}"
+            else:
+                log.exception("recording camera %s failed", recorder.source.id)
+                cause = f"cannot be recorded: {type(exc).__name__}: {exc}"
+            recorder.give_up(cause, now_s)
+            turn.to_mend = True
             turn.due_s = now_s + AFTER_TROUBLE_S
-            return
-        recorder.step(now_s)
-        turn.to_mend = bool(recorder.cause)
 
     def _sync(self) -> None:
         while True:

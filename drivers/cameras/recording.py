@@ -191,12 +191,13 @@ class Recorder:
                 pass
             self.cause = ""
         except (OSError, Unavailable) as exc:
-            self._trouble(f"cannot be written: {getattr(exc, 'strerror', None) or exc}", now_s)
+            self.give_up(f"cannot be written: {getattr(exc, 'strerror', None) or exc}", now_s)
         except Exception as exc:
             log.exception("recording camera %s failed", self.camera)
-            self._trouble(f"cannot be recorded: {type(exc).__name__}: {exc}", now_s)
+            self.give_up(f"cannot be recorded: {type(exc).__name__}: {exc}", now_s)
 
-    def _trouble(self, cause: str, now_s: float) -> None:
+    def give_up(self, cause: str, now_s: float) -> None:
+        """Leave the file being written as it is, to be mended, and write nothing for a moment."""
         self.cause = cause
         self._not_before_s = now_s + AFTER_TROUBLE_S
         writing, self._writing = self._writing, None
@@ -220,8 +221,11 @@ class Recorder:
         left to be mended."""
         try:
             self._close(self.upto_s)
-        except (OSError, Unavailable) as exc:
-            self._trouble(f"cannot be written: {getattr(exc, 'strerror', None) or exc}", now_s)
+        except (
+            Exception
+        ) as exc:  # whatever a muxer or a disk does at the end costs what is not whole of this file
+            log.error("recording camera %s: its file was not closed: %s", self.camera, exc)
+            self.give_up(f"cannot be written: {getattr(exc, 'strerror', None) or exc}", now_s)
 
     def _one_group(self) -> bool:
         """Write what is new of one group; whether there may be more in the next."""
@@ -324,7 +328,11 @@ class Recorder:
         start = self._start = self._clock.to_wall(group.time_of(frames[0]))
         # The name says what of the camera it is, for the process that takes it up after a crash.
         kept = ".sub" if self.substream else ".keys" if self._place_keys_only() else ""
-        self._stem = f"{round(start * 1000)}{kept}"
+        named = round(start * 1000)
+        # Where a second stream fell soon after it had taken over, the group begun with has begun a file before.
+        while any((self.folder / f"{named}{kept}{end}").exists() for end in (".part", ".mp4", ".json")):
+            named += 1
+        self._stem = f"{named}{kept}"
         part = self.folder / f"{self._stem}.part"
         # In the stream's own ticks until it is written; the file's are TICKS.
         lag = round(self._lag[1] * group.stream.tick_s * TICKS)
