@@ -29,6 +29,7 @@ from tests.support.footage import SITE
 from tests.support.processes import run_gateway
 from tests.support.recorder import recording, simulated, stream_of
 from tests.support.s3_stores import Rclone, S3Store, any_s3
+from tests.support.signals import wait_until
 from tests.support.stores import opened
 
 LOCKED = timedelta(seconds=25)  # from when a segment is put: the store's clock is real
@@ -121,8 +122,10 @@ def test_a_recording_is_locked_in_the_store_until_its_time_and_then_leaves_nothi
     client.remove_object(bucket, newest.key)
 
     async def over() -> None:
-        while datetime.now(UTC) < max(s.locked_until or s.end for s in segments) + timedelta(seconds=1):
-            await clock.sleep(0.2)
+        over_at = max(s.locked_until or s.end for s in segments) + timedelta(seconds=1)
+        await wait_until(
+            lambda: datetime.now(UTC) > over_at, 2 * LOCKED.total_seconds(), "the last lock is over"
+        )
         async with opened(tmp_path) as store:
             swept = await _swept(store, objects)
             assert swept.refused == []

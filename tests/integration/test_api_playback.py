@@ -36,8 +36,10 @@ async def lines(face: Face) -> list[dict[str, Any]]:
 
 def entries(text: str) -> list[str]:
     """Heads and pictures as a playlist names them, in their order."""
-    return [found or line for line in text.splitlines() for found in [re.sub(r'.*URI="([^"]+)".*', r"\1", line)]
-            if line.startswith("#EXT-X-MAP") or (line and not line.startswith("#"))]  # fmt: skip
+    return [
+        head or part
+        for head, part in re.findall(r'^#EXT-X-MAP:URI="([^"]+)"|^([^#\n].*)', text, re.MULTILINE)
+    ]
 
 
 @on_face

@@ -264,14 +264,33 @@ def test_at_both_changes_no_moment_is_in_no_file(
             async with banked(
                 [spec], tmp_path / "spool", recordings=tmp_path / "recording", segment_s=60
             ) as bank:
-                await wait_until(lambda: bank.health()["cam"].recorded_until is not None, 20, "recording")
-                await asyncio.sleep(2)
+
+                async def written(substream: bool) -> None:
+                    """So much of this stream that a file of it is worth looking at."""
+                    await wait_until(
+                        lambda: (
+                            bank.health()["cam"].recorded_until is not None
+                            and bank.health()["cam"].recorded_substream is substream
+                        ),
+                        20,
+                        "the second stream" if substream else "the main stream",
+                    )
+                    begun = bank.health()["cam"].recorded_until
+                    assert begun is not None
+                    enough = begun + timedelta(seconds=3)
+                    await wait_until(
+                        lambda: (
+                            (until := bank.health()["cam"].recorded_until) is not None and until >= enough
+                        ),
+                        20,
+                        "three seconds more",
+                    )
+
+                await written(False)
                 bank.give_way([], [], ["cam"])
-                await wait_until(lambda: bank.health()["cam"].recorded_substream, 20, "the second stream")
-                await asyncio.sleep(3)
+                await written(True)
                 bank.give_way([])
-                await wait_until(lambda: not bank.health()["cam"].recorded_substream, 20, "the main one")
-                await asyncio.sleep(3)
+                await written(False)
                 bank.give_way(["cam"])
                 await wait_until(lambda: len(closed(folder)) == 3, 10, "three closed files")
 

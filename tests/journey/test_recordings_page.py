@@ -29,6 +29,10 @@ PLAYS = (
     "at => { const v = document.getElementById('video'); return v.videoWidth === 320 && v.currentTime > at; }"
 )
 SAYS = "words => { const m = document.getElementById('message'); return !m.hidden && m.innerText.includes(words); }"
+WITHOUT_H265 = """
+const plays = MediaSource.isTypeSupported;
+MediaSource.isTypeSupported = kind => !/hvc1|hev1/.test(kind) && plays.call(MediaSource, kind);
+"""
 #: How far the brightest and the darkest part of the picture lie apart, of 255.
 CONTRAST = """() => {
     const canvas = document.createElement("canvas");
@@ -353,8 +357,7 @@ async def test_another_reason_is_another_opening(page: Any, face: Face) -> None:
 @on_page
 async def test_what_the_browser_cannot_play_is_said_with_the_way_out(page: Any, face: Face) -> None:
     """H.265 in a browser without it: the recordings are sound, and the export is offered."""
-    if await page.evaluate("MediaSource.isTypeSupported('video/mp4; codecs=\"hvc1.1.6.L93.B0\"')"):
-        pytest.skip("this Chromium plays H.265")
+    await page.add_init_script(WITHOUT_H265)  # some builds of Chromium play it
     start = face.clock.at - timedelta(hours=1)
     data = film(face.directory / "h265.mp4", codec="libx265")
     one = Segment(
