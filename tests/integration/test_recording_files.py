@@ -9,12 +9,15 @@ import json
 import os
 import signal
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
 
+from drivers.cameras.bank import SubprocessCameraBank
 from drivers.cameras.mending import mend
 from simulators.camera.faults import CameraFaults
 from simulators.camera.h264 import read_frame_stamp
@@ -26,6 +29,19 @@ from tests.support.signals import wait_until
 FPS = 15
 SEGMENT_S = 4.0
 SMALL: dict[str, Any] = {"width": 320, "height": 180, "fps": FPS}
+
+
+@asynccontextmanager
+async def recorded(
+    camera: SimulatedCamera, folder: Path, *, segment_s: float = SEGMENT_S, audio: bool = False
+) -> AsyncIterator[SubprocessCameraBank]:
+    """The running camera, recorded below ``recording`` in the folder."""
+    specs = [by_stream(camera, record=True, audio=audio)]
+    async with (
+        camera,
+        banked(specs, folder / "spool", recordings=folder / "recording", segment_s=segment_s) as bank,
+    ):
+        yield bank
 
 
 def closed(folder: Path) -> list[dict[str, Any]]:
@@ -87,13 +103,9 @@ def test_files_follow_one_another_without_a_frame_missing_or_twice(
     folder = tmp_path / "recording" / "cam"
 
     async def run() -> None:
-        async with camera:
-            specs = [by_stream(camera, record=True, audio=audio)]
-            async with banked(
-                specs, tmp_path / "spool", recordings=tmp_path / "recording", segment_s=SEGMENT_S
-            ) as bank:
-                await wait_until(lambda: len(closed(folder)) >= 3, 40, "three closed files")
-                assert bank.health()["cam"].recording == ""
+        async with recorded(camera, tmp_path, audio=audio) as bank:
+            await wait_until(lambda: len(closed(folder)) >= 3, 40, "three closed files")
+            assert bank.health()["cam"].recording == ""
 
     asyncio.run(run())
     files = closed(folder)
@@ -122,15 +134,7 @@ def test_a_kill_costs_two_seconds_at_the_most_and_the_next_process_closes_what_i
     killed_at: list[float] = []
 
     async def run() -> None:
-        async with (
-            camera,
-            banked(
-                [by_stream(camera, record=True)],
-                tmp_path / "spool",
-                recordings=tmp_path / "recording",
-                segment_s=60,
-            ) as bank,
-        ):
+        async with recorded(camera, tmp_path, segment_s=60) as bank:
             await healthy(bank)
             await wait_until(
                 lambda: (
@@ -162,15 +166,7 @@ def test_a_file_cut_anywhere_is_closed_up_to_its_last_whole_fragment(tmp_path: P
     folder = tmp_path / "recording" / "cam"
 
     async def run() -> None:
-        async with (
-            camera,
-            banked(
-                [by_stream(camera, record=True)],
-                tmp_path / "spool",
-                recordings=tmp_path / "recording",
-                segment_s=SEGMENT_S,
-            ),
-        ):
+        async with recorded(camera, tmp_path):
             await wait_until(lambda: len(closed(folder)) >= 2, 30, "two closed files")
 
     asyncio.run(run())
@@ -202,15 +198,7 @@ def test_a_camera_that_goes_and_changes_ends_its_file_and_begins_another(tmp_pat
     folder = tmp_path / "recording" / "cam"
 
     async def run() -> None:
-        async with (
-            camera,
-            banked(
-                [by_stream(camera, record=True)],
-                tmp_path / "spool",
-                recordings=tmp_path / "recording",
-                segment_s=60,
-            ) as bank,
-        ):
+        async with recorded(camera, tmp_path, segment_s=60) as bank:
             await wait_until(lambda: bank.health()["cam"].recorded_until is not None, 20, "recording")
             await asyncio.sleep(2)
             await camera.set_faults(CameraFaults(drop_connections=True))
@@ -247,12 +235,7 @@ def test_a_disk_that_refuses_is_told_and_recording_goes_on_when_it_takes_again(t
     place.write_text("not a folder")
 
     async def run() -> None:
-        async with (
-            camera,
-            banked(
-                [by_stream(camera, record=True)], tmp_path / "spool", recordings=place, segment_s=SEGMENT_S
-            ) as bank,
-        ):
+        async with recorded(camera, tmp_path) as bank:
             await healthy(bank)
             await wait_until(
                 lambda: "spool" in (bank.health()["cam"].recording or ""), 10, "the cause is told"
@@ -270,15 +253,7 @@ def test_a_file_that_had_to_be_given_up_is_closed_as_soon_as_the_disk_takes_agai
     folder = tmp_path / "recording" / "cam"
 
     async def run() -> None:
-        async with (
-            camera,
-            banked(
-                [by_stream(camera, record=True)],
-                tmp_path / "spool",
-                recordings=tmp_path / "recording",
-                segment_s=SEGMENT_S,
-            ) as bank,
-        ):
+        async with recorded(camera, tmp_path) as bank:
             await wait_until(lambda: bool(list(folder.glob("*.part"))), 20, "a file has begun")
             (part,) = folder.glob("*.part")
             in_the_way = folder / f"{part.stem}.json.new"
@@ -302,15 +277,7 @@ def test_files_end_in_time_whatever_the_clock_is_set_to(
     folder = tmp_path / "recording" / "cam"
 
     async def run() -> None:
-        async with (
-            camera,
-            banked(
-                [by_stream(camera, record=True)],
-                tmp_path / "spool",
-                recordings=tmp_path / "recording",
-                segment_s=SEGMENT_S,
-            ),
-        ):
+        async with recorded(camera, tmp_path):
             await wait_until(lambda: len(closed(folder)) >= 1, 20, "a closed file")
             clock.set(by_s)
             now_s = time.time() + by_s
