@@ -178,6 +178,9 @@ class _Pieces:
     def flush(self) -> None:
         pass
 
+    def close(self) -> None:
+        pass
+
     def taken(self) -> bytes:
         """What came since the last time."""
         data, self._pieces = b"".join(self._pieces), []
@@ -187,7 +190,7 @@ class _Pieces:
 def archived(folder: Path, files: tuple[str, ...]) -> Iterator[bytes]:
     """The files as a ZIP archive, stored as they are, piece by piece; nothing of it is ever whole in memory or on disk."""
     pieces = _Pieces()
-    with zipfile.ZipFile(pieces, "w", zipfile.ZIP_STORED) as archive:  # type: ignore[call-overload]
+    with zipfile.ZipFile(pieces, "w", zipfile.ZIP_STORED) as archive:
         for name in files:
             with (
                 (folder / name).open("rb") as source,
@@ -205,7 +208,7 @@ def archive_bytes(folder: Path, files: tuple[str, ...]) -> int | None:
     if content > MOST_MEASURED_BYTES:
         return None
     pieces = _Pieces()
-    with zipfile.ZipFile(pieces, "w", zipfile.ZIP_STORED) as archive:  # type: ignore[call-overload]
+    with zipfile.ZipFile(pieces, "w", zipfile.ZIP_STORED) as archive:
         for name in files:
             archive.open(zipfile.ZipInfo(name), "w", force_zip64=True).close()
     return content + len(pieces.taken())

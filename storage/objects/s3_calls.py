@@ -25,6 +25,7 @@ import urllib3
 from minio import Minio
 from minio.commonconfig import COMPLIANCE
 from minio.datatypes import Part, parse_list_objects
+from minio.helpers import DictType
 from minio.retention import Retention
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -315,12 +316,12 @@ class S3Calls:
         """One answer's versions, whether there are more, and after what. The SDK's own listing flattens its answers, so that
         nobody could tell where one ends."""
         key, version = marker
-        words = {"versions": "", "delimiter": "", "max-keys": str(LISTED_AT_ONCE), "prefix": prefix}
+        words: DictType = {"versions": "", "delimiter": "", "max-keys": str(LISTED_AT_ONCE), "prefix": prefix}
         if key:
             words["key-marker"] = key
         if version:
             words["version-id-marker"] = version
-        answer = self._client._execute("GET", self._bucket, query_params=words)  # type: ignore[arg-type]
+        answer = self._client._execute("GET", self._bucket, query_params=words)
         return parse_list_objects(answer)
 
     def _unversioned(self, prefix: str) -> Iterator[list[ObjectVersion]]:
