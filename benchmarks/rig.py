@@ -1,4 +1,7 @@
-"""What every benchmark stands on: a real broker, a receiver, a publisher, the gateway as a process of its own, and ratios."""
+"""What every benchmark stands on: a real broker, a receiver, a publisher, the gateway as a process of its own, and ratios.
+
+One file, though long, so that all of them measure with the same parts in the same way.
+"""
 
 from __future__ import annotations
 

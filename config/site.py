@@ -2,7 +2,7 @@
 
 What holds between entries (references, sources, exposure of secrets) is in `rules`; `loading.load_site`
 applies both. Nothing here reads a file except to follow `{file: PATH}`. Descriptions are repeated, with
-the source of each number, in REFERENCE.md, and a test holds the two together.
+the source of each number, in REFERENCE.md, and a test holds the two together. One file, as the site file is one.
 """
 
 from __future__ import annotations

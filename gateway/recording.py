@@ -6,6 +6,8 @@ two loses nothing. While the store is away files wait in their order.
 
 A gap is noted within seconds of the last frame, with its cause as it stood then, and ends with the first frame of what follows;
 that every instant since a camera is recorded lies in a segment or in a gap is seen to once more as each file is registered.
+
+One file, though long: those who take files and those who watch for gaps write one ledger, and share how far it reaches.
 """
 
 from __future__ import annotations

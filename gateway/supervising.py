@@ -1,7 +1,8 @@
 """Supervising: what is not as it should be becomes a fault, and an alarm nobody accepts is escalated.
 
 Watches, never acts on the chain itself. Each tick compares what is observed with the faults on record;
-what is new is raised, what is gone is cleared, and both are told to the centre.
+what is new is raised, what is gone is cleared, and both are told to the centre. All that is watched stands in this one file, so
+that what is not watched shows.
 """
 
 from __future__ import annotations

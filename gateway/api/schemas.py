@@ -1,4 +1,7 @@
-"""Answers of the HTTP face as JSON. What a handler returns is held against these, so the OpenAPI document tells the truth."""
+"""Answers of the HTTP face as JSON. What a handler returns is held against these, so the OpenAPI document tells the truth.
+
+One file, as that document is one: what two answers share stands once, and beside both.
+"""
 
 from __future__ import annotations
 

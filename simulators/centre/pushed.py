@@ -2,6 +2,7 @@
 
 An item is kept once its bytes are those of its Content-Digest. Of one that broke off the part that came is kept too: HEAD
 tells how much (Upload-Offset), PATCH goes on from there. A live picture is kept in memory, as much of it as its playlist names.
+One file: what is believed of an item and of a live picture is one question.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The SDK is synchronous: it lives on threads of its own (:mod:`threads`), is imported there with the first call, and so costs the
 gateway's start nothing. Retrying is ours: a few attempts with jittered pauses, then ``Unavailable``, and the caller decides.
-What write-once means where the store itself does not know it stands in DESIGN.md, "Objects in S3".
+What write-once means where the store itself does not know it stands in DESIGN.md, "Objects in S3". One file, though long:
+every call is tried, timed and translated in the same way; what each asks of the SDK is in :mod:`s3_calls`.
 """
 
 from __future__ import annotations

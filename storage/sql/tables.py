@@ -1,4 +1,5 @@
-"""The schema, commented: this file is authoritative, the migrations lead to it (a test holds them together)."""
+"""The schema, commented: this file is authoritative, the migrations lead to it (a test holds them together). It is
+to be read as a whole, so it is one file."""
 
 from __future__ import annotations
 
