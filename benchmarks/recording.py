@@ -90,7 +90,7 @@ def _compare(count: int, seconds: float, stores: Sequence[str]) -> None:
 @contextmanager
 def _store(kind: str, folder: Path, cameras: int, seconds: float) -> Iterator[Store]:
     if kind == "file":
-        yield Store(name="file:", words='objects: "file:objects"')
+        yield Store(name="files", words='objects: "file:objects"')
         return
     room = int(1.5 * cameras * CAMERA_BYTES_PER_S * (seconds + CLOSED_S + 60))
     with s3_server.server(folder / "store", room) as server:
