@@ -36,10 +36,14 @@ async def recorded(
     camera: SimulatedCamera, folder: Path, *, segment_s: float = SEGMENT_S, audio: bool = False
 ) -> AsyncIterator[SubprocessCameraBank]:
     """The running camera, recorded below ``recording`` in the folder."""
-    specs = [by_stream(camera, record=True, audio=audio)]
     async with (
         camera,
-        banked(specs, folder / "spool", recordings=folder / "recording", segment_s=segment_s) as bank,
+        banked(
+            [by_stream(camera, record=True, audio=audio)],
+            folder / "spool",
+            recordings=folder / "recording",
+            segment_s=segment_s,
+        ) as bank,
     ):
         yield bank
 
