@@ -140,7 +140,7 @@ class EitherStream:
         begins_s = groups[-1].time_of(groups[-1].frames[0])
         since_s, until_s = self._now.since_s, self._now.until_s
         # A camera that holds frames back sends a key frame after the other stream has shown its moment: those are in both files.
-        if until_s is not None and begins_s <= until_s - session.ring.lag_s():
+        if until_s is not None and begins_s <= until_s - session.ring.patience_s():
             return
         if since_s is not None and begins_s <= since_s:
             return  # the file being written would be left with nothing that is not in the next one

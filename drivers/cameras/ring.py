@@ -242,20 +242,14 @@ class Ring:
                 return last.at(last.latest) > at_s
             return last.run.complete_media_s() + last.offset_s() > at_s
 
-    def lag_s(self) -> float:
-        """How long after its instant a frame is whole, by the camera's own doing: the next one has to begin, and frames are held
-        back."""
+    def patience_s(self) -> float:
+        """How long after its instant a frame may come, by the camera's own doing: frames apart, and frames held back."""
         with self._lock:
             if not self._groups:
-                return 0.04
+                return 2.5 * 0.04
             run = self._groups[-1].run
             reorder_s = min(run.reorder_s, DEEPEST * run.interval_s)
-            return run.interval_s + 2 * reorder_s + run.held_s()
-
-    def patience_s(self) -> float:
-        """How long after its instant a frame may come: as late as it is whole, and one and a half frames on the way."""
-        with self._lock:
-            return self.lag_s() + 1.5 * self.interval_s()
+            return 2.5 * run.interval_s + 2 * reorder_s + run.held_s()
 
     def nearest(self, at_s: float) -> Found | None:
         """The frame nearest to an instant; ``None`` if the ring is empty."""

@@ -307,26 +307,6 @@ def test_key_frames_only_is_of_the_main_stream() -> None:
     assert bench.made[2].keys_only
 
 
-def test_a_key_frame_that_comes_after_its_moment_was_written_is_not_the_one() -> None:
-    """No more than a frame is in both files: of a second stream that comes three frames late no key frame is taken, until one
-    comes in time."""
-    bench = Bench()
-    bench.recorder.substream = True
-    for late, seconds in ((3, 6.0), (0, 3.0)):
-        for _ in range(round(seconds / FRAME_S)):
-            bench.frame += 1
-            bench.main.show(bench.frame)
-            if bench.sessions.given is not None and bench.frame > late:
-                bench.second.show(bench.frame - late)
-            if bench.frame % 5 == 2:
-                bench.recorder.step(bench.frame * FRAME_S)
-        assert bench.recorded == (["main"] if late else ["main", "sub"])
-    main, sub = (one for one in bench.made if one.since_s is not None)
-    assert main.until_s is not None
-    assert sub.since_s is not None
-    assert main.until_s - sub.since_s < FRAME_S
-
-
 @pytest.mark.parametrize("falls", [False, True], ids=["as agreed", "the second stream fell"])
 def test_a_file_that_could_not_be_closed_at_a_change_is_mended_before_the_next_one_is_begun(
     falls: bool,
