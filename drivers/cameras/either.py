@@ -64,6 +64,7 @@ class EitherStream:
         self._second: tuple[Session, Address] | None = None
         self._wanted_s: float | None = None  # since when the second stream is asked for and not recorded
         self._not_before_s = -inf
+        self._known: Group | None = None  # the group of the other stream that was the newest at the last look
         self._fell = ""
         # Why a file was left open as the other stream took over: it is mended before anything new is written beside it.
         self._left = ""
@@ -137,10 +138,13 @@ class EitherStream:
         groups = session.ring.groups()
         if session.ring.key_frames_apart_s() is None or session.ring.open_group() is not groups[-1]:
             return  # a whole group of it was never seen, or it has just ended
+        begun, self._known = groups[-1] is not self._known and self._known is not None, groups[-1]
         begins_s = groups[-1].time_of(groups[-1].frames[0])
         since_s, until_s = self._now.since_s, self._now.until_s
         # A camera that holds frames back sends a key frame after the other stream has shown its moment: those are in both files.
-        if until_s is not None and begins_s <= until_s - session.ring.patience_s():
+        # So much is allowed for a group that has begun since the last look only, or any that goes on already would do.
+        late_s = session.ring.patience_s() if begun else 0.0
+        if until_s is not None and begins_s <= until_s - late_s:
             return
         if since_s is not None and begins_s <= since_s:
             return  # the file being written would be left with nothing that is not in the next one
@@ -166,6 +170,7 @@ class EitherStream:
         self._go_on_with(self._begin(self.source, self.source.ring.covering(until_s), substream=False), now_s)
 
     def _go_on_with(self, recorder: Recorder, now_s: float) -> None:
+        self._known = None
         self._now.hand_over(now_s)
         self._left = self._now.cause
         self._now = recorder

@@ -307,6 +307,29 @@ def test_key_frames_only_is_of_the_main_stream() -> None:
     assert bench.made[2].keys_only
 
 
+def test_a_group_that_goes_on_already_is_not_the_one() -> None:
+    """The change is asked for shortly after a key frame whose moment is written: the next one is waited for, and nothing is shown
+    twice."""
+    bench = Bench()
+    bench.recorder.substream = True
+
+    def looked(seconds: float) -> None:
+        for _ in range(round(seconds / FRAME_S)):
+            bench.frame += 1
+            bench.main.show(bench.frame)
+            if bench.sessions.given is not None:
+                bench.second.show(bench.frame)
+            if bench.frame % 5 == 2:
+                bench.recorder.step(bench.frame * FRAME_S)
+
+    looked(5.4)  # the last look was 0.2 s after a key frame
+    assert bench.recorded == ["main", "sub"]
+    bench.recorder.substream = False
+    looked(3.0)
+    assert bench.recorded == ["main", "sub", "main"]
+    assert bench.made[-1].since_s == pytest.approx(6.0)
+
+
 @pytest.mark.parametrize("falls", [False, True], ids=["as agreed", "the second stream fell"])
 def test_a_file_that_could_not_be_closed_at_a_change_is_mended_before_the_next_one_is_begun(
     falls: bool,
