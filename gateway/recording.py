@@ -119,7 +119,7 @@ class Recording:
                     f"room is short and the second stream of {self._where(camera)} cannot be recorded in place of its main one "
                     f"({known.substream_missing}): it is recorded in full until its next step of storage.when_full"
                 )
-        if self._full:
+        if self._full and self._recorded:
             found[FaultKind.DISK, "recordings"] = (
                 "the disk that recordings wait on for the store is nearly full, and nothing is recorded until there is room "
                 "again; what waits is kept"
