@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from config.addresses import Url, parse_url
@@ -95,11 +96,15 @@ def centre_paths(settings: Settings, clock: Clock) -> list[WebhookPath]:
     ]
 
 
-def object_store(settings: Settings, clock: Clock) -> LocalObjects | S3Objects:
-    """Where evidence is kept, not started. Raises ``Refused`` for a CA that cannot be used."""
+def object_store(
+    settings: Settings, clock: Clock, on_record: Callable[[], Awaitable[bool]] | None = None
+) -> LocalObjects | S3Objects:
+    """Where evidence is kept, not started. ``on_record`` says whether any object is, for whoever will start it. Raises
+    ``Refused`` for a CA that cannot be used."""
     storage = settings.site.storage
     if settings.objects_dir is not None:
-        return LocalObjects(settings.objects_dir, known=settings.data_dir / "objects.mark")
+        known = settings.data_dir / "objects.mark"
+        return LocalObjects(settings.objects_dir, known=known, on_record=on_record)
     assert storage.object_store is not None
     url, bucket = storage.object_store
     # The rules of the site file have seen to both keys.

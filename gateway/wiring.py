@@ -162,7 +162,7 @@ class Gateway:
             recordings=settings.data_dir / "recording",
             segment_closed=lambda: self.recording.wake(),
         )
-        self.objects = object_store(settings, self.clock)
+        self.objects = object_store(settings, self.clock, self._anything_on_record)
         self._build_stages()
         broker_url = await self._arm()
         await self._start_rest()
@@ -579,6 +579,11 @@ class Gateway:
         while True:
             await asyncio.to_thread(self.store.fill_ballast)
             await self.clock.sleep(BALLAST_EVERY_S)
+
+    async def _anything_on_record(self) -> bool:
+        return await self.store.read(
+            lambda tx: bool(tx.recordings.by_key("", 1) or tx.evidence.by_key("", 1))
+        )
 
     async def _start_objects(self) -> None:
         """Until it is there: what is captured waits meanwhile, and whoever needs the store says that it is away."""

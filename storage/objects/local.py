@@ -38,20 +38,30 @@ class LocalObjects:
     on_this_box = True
 
     def __init__(
-        self, root: Path, known: Path | None = None, *, passed: Callable[[str], None] = lambda _point: None
+        self,
+        root: Path,
+        known: Path | None = None,
+        *,
+        on_record: Callable[[], Awaitable[bool]] | None = None,
+        passed: Callable[[str], None] = lambda _point: None,
     ) -> None:
         """``known`` is a file elsewhere that remembers the store's own mark: where that is missing the disk is not there, and
-        an empty mount point is not taken for a store whose objects are gone. ``passed`` is told each of :data:`POINTS` as a
-        file's put passes it."""
+        an empty mount point is not taken for a store whose objects are gone. ``on_record`` says whether any object is: while
+        nothing is remembered yet, :meth:`start` then marks no empty folder, and until it has marked one every call is
+        ``Unavailable``. Without it a folder that is not marked is used as it is. ``passed`` is told each of :data:`POINTS` as
+        a file's put passes it."""
         self.root = root
         self._known = known
+        self._on_record = on_record
+        self._not_taken_up = f"{root} is not taken up yet ({known} is not there): the next start does it"
         self._passed = passed
         self._mine = f"{TEMPORARY}{secrets.token_hex(4)}-"  # what begins so is being written by this run
 
     async def start(self) -> None:
         """Create the directory and remove what a crash left half-written. For the one process that writes here, again too:
-        another's puts would fail, and be tried again."""
-        await asyncio.to_thread(self._prepare)
+        another's puts would fail, and be tried again. Raises ``Unavailable`` where its disk seems not to be mounted."""
+        on_record = self._on_record is not None and await self._on_record()
+        await asyncio.to_thread(self._prepare, on_record)
 
     async def stop(self) -> None:
         """Nothing is held open."""
@@ -207,22 +217,37 @@ class LocalObjects:
         finally:
             await self.delete(probe)
 
-    def _prepare(self) -> None:
+    def _prepare(self, on_record: bool) -> None:
         with _mapped("preparing the object store"):
-            self.root.mkdir(parents=True, exist_ok=True)
-            if self._known is not None and not self._known.exists():
-                self._remember(self._known)
+            if self._known is None:
+                self.root.mkdir(parents=True, exist_ok=True)
+            elif not self._known.exists():
+                self._take_up(self._known, on_record)
             self._is_here()
             for left in self.root.rglob(TEMPORARY + "*"):
                 if not left.name.startswith(self._mine):
                     left.unlink(missing_ok=True)
 
-    def _remember(self, known: Path) -> None:
-        """Mark the store, or take up the mark it has, and remember it: the mark first, so that none is missed that never was."""
+    def _take_up(self, known: Path, on_record: bool) -> None:
+        """Mark the store, or take up the mark it has, and remember it: the mark first, so that none is missed that never was.
+        Raises ``Unavailable`` where objects are on record and nothing lies there."""
         mark = self.root / MARK
-        if not mark.exists():
+        if on_record and not mark.exists() and not self._holds_anything():
+            # The first start of a version that marks, before the disk is mounted: the mark would go into the mount point.
+            self._not_taken_up = (
+                f"{self.root} is empty, and objects are on record: is its disk mounted? Where an empty store is to be gone on "
+                f"with, make an empty file {MARK} in it"
+            )
+            raise Unavailable(self._not_taken_up)
+        self.root.mkdir(parents=True, exist_ok=True)
+        if not mark.exists() or not mark.stat().st_size:
             self._write(mark, secrets.token_hex(16).encode())
         self._write(known, mark.read_bytes())
+
+    def _holds_anything(self) -> bool:
+        """Whether any object lies there; what may not be looked into (a disk's lost+found) holds none. Blocks."""
+        names = (name for _, _, found in os.walk(self.root) for name in found)
+        return any(not name.startswith((TEMPORARY, MARK)) for name in names)
 
     @staticmethod
     def _write(path: Path, data: bytes) -> None:
@@ -235,13 +260,18 @@ class LocalObjects:
 
     def _is_here(self) -> None:
         """Raises ``Unavailable`` where the folder is not the store that was used so far. Blocks."""
-        if self._known is None or not self._known.exists():
+        if self._known is None:
+            return
+        if not self._known.exists():
+            if self._on_record is not None:
+                raise Unavailable(self._not_taken_up)
             return
         mark = self.root / MARK
         if not mark.exists() or mark.read_bytes() != self._known.read_bytes():
             raise Unavailable(
                 f"{self.root} is not the store that was used so far ({MARK} in it is not as {self._known} has it): is its disk "
-                "mounted? Where it is another one on purpose, bring all objects over, with that file"
+                "mounted? Where it is another one on purpose, bring all objects over and remove the file "
+                f"{self._known}: it is taken up anew at the next start"
             )
 
     def _all(self, below: Path) -> Iterator[str]:

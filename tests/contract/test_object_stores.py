@@ -10,7 +10,7 @@ import pytest
 
 from gateway.domain.errors import Refused, Unavailable
 from gateway.ports import ObjectStore
-from storage.objects.local import LocalObjects
+from storage.objects.local import MARK, LocalObjects
 from storage.objects.memory import MemoryObjects
 from tests.contract.object_store import KEY, ObjectStoreContract, digest, whole
 from tests.support.clock import run
@@ -226,5 +226,93 @@ def test_an_empty_mount_point_is_no_store_that_lost_its_objects(tmp_path: Path) 
         assert source.read_bytes() == b"waits"
         await again.delete(KEY)
         assert await again.keys("") == []
+
+    run(story())
+
+
+@pytest.mark.parametrize("folder", ["is empty", "is not there"])
+def test_an_empty_mount_point_is_not_marked_while_objects_are_on_record(tmp_path: Path, folder: str) -> None:
+    """The first start of a version that marks stores, before the disk is mounted: nothing counts as gone and nothing is written
+    there; once it is mounted, the same store is taken up with all it has."""
+    root, disk = tmp_path / "objects", tmp_path / "disk"
+
+    async def story() -> None:
+        await LocalObjects(disk).put_bytes(KEY, b"kept")
+        if folder == "is empty":
+            root.mkdir()
+        asked = []
+
+        async def on_record() -> bool:
+            asked.append(KEY)
+            return True
+
+        store = LocalObjects(root, known=tmp_path / "objects.mark", on_record=on_record)
+        with pytest.raises(Unavailable, match="not taken up"):
+            await store.put_bytes("early", b"x")
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="empty, and objects are on record"):
+                await store.start()
+            calls: tuple[Callable[[], Awaitable[object]], ...] = (
+                lambda: store.size(KEY),
+                lambda: store.delete(KEY),
+                lambda: store.keys(""),
+                lambda: store.put_bytes("other", b"x"),
+            )
+            for call in calls:
+                with pytest.raises(Unavailable, match="mounted"):
+                    await call()
+            assert not root.exists() or list(root.iterdir()) == []
+        if folder == "is empty":
+            root.rmdir()
+        disk.rename(root)
+        await store.start()
+        assert asked
+        assert await whole(store, KEY) == b"kept"
+        assert await store.keys("") == [KEY]
+
+    run(story())
+
+
+def test_a_store_that_is_empty_on_purpose_is_taken_up(tmp_path: Path) -> None:
+    """A new one, of which nothing is on record; and one that somebody made the file in which the refusal names."""
+
+    async def story() -> None:
+        for known, on_record in (("new.mark", False), ("emptied.mark", True)):
+            root = tmp_path / known.removesuffix(".mark")
+
+            async def answer(on_record: bool = on_record) -> bool:
+                return on_record
+
+            store = LocalObjects(root, known=tmp_path / known, on_record=answer)
+            if on_record:
+                root.mkdir()
+                (root / MARK).touch()
+            await store.start()
+            await store.put_bytes(KEY, b"first")
+            assert (root / MARK).read_bytes() == (tmp_path / known).read_bytes() != b""
+            assert await store.keys("") == [KEY]
+
+    run(story())
+
+
+def test_another_store_is_taken_up_where_what_is_remembered_is_removed(tmp_path: Path) -> None:
+    """As the refusal says: also after a mount point was marked, and its disk came without a mark."""
+    root, disk = tmp_path / "objects", tmp_path / "disk"
+    known = tmp_path / "objects.mark"
+
+    async def on_record() -> bool:
+        return True
+
+    async def story() -> None:
+        await LocalObjects(disk).put_bytes(KEY, b"kept")
+        await LocalObjects(root, known=known).start()
+        root.rename(tmp_path / "below")
+        disk.rename(root)
+        store = LocalObjects(root, known=known, on_record=on_record)
+        with pytest.raises(Unavailable, match=f"remove the file {known}"):
+            await store.start()
+        known.unlink()
+        await store.start()
+        assert await whole(store, KEY) == b"kept"
 
     run(story())

@@ -7,7 +7,9 @@ import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from storage.objects.local import MARK, LocalObjects
 from tests.support.clock import run
+from tests.support.footage import recorded
 from tests.support.processes import Gateway, site_yaml, wait_for
 from tests.support.stores import opened
 
@@ -56,7 +58,7 @@ def test_a_disk_that_is_not_mounted_at_a_start_is_waited_for(tmp_path: Path) -> 
     site = site_yaml(broker="embedded", centre="http://127.0.0.1:1/campus")
     gateway, root = Gateway(tmp_path, site), tmp_path / "data" / "objects"
     with gateway:
-        wait_for(lambda: list(root.iterdir()), within_s=20, what="the store is marked")
+        wait_for(lambda: list(root.glob("*")), within_s=20, what="the store is marked")
     root.rename(tmp_path / "disk")
     root.mkdir()
     with gateway:
@@ -67,6 +69,30 @@ def test_a_disk_that_is_not_mounted_at_a_start_is_waited_for(tmp_path: Path) -> 
         )
         assert "mounted" in cause
         assert list(root.iterdir()) == []
+
+
+def test_a_disk_that_is_not_mounted_at_the_first_start_after_an_upgrade_is_waited_for(tmp_path: Path) -> None:
+    """Its store bears no mark yet, and the mount point gets none, since a minute is on record."""
+    data, site = tmp_path / "data", site_yaml(broker="embedded", centre="http://127.0.0.1:1/campus")
+    root, disk = data / "objects", tmp_path / "disk"
+
+    async def kept() -> None:
+        async with opened(data) as store:
+            await recorded(store, LocalObjects(disk), CAMERA, datetime.now(UTC) - timedelta(minutes=5), 1)
+
+    root.mkdir(parents=True)
+    run(kept())
+    with Gateway(tmp_path, site) as gateway:
+        cause = wait_for(
+            lambda: gateway.faults().get(("store", "objects")),
+            within_s=20,
+            what="the missing disk is a fault",
+        )
+        assert "mounted" in cause
+        assert list(root.iterdir()) == []
+        root.rmdir()
+        disk.rename(root)
+        wait_for(lambda: (root / MARK).exists(), within_s=20, what="the store is marked")
 
 
 def test_an_export_that_nobody_fetched_to_its_end_is_gone_after_a_start(tmp_path: Path) -> None:
