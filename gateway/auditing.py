@@ -54,16 +54,15 @@ async def objects(
     store: Store,
     kept_in: ObjectStore,
     site: str,
-    now: datetime,
     *,
     awaited: Collection[str] = (),
-    running: bool = True,
+    running_at: Callable[[], datetime | None] = lambda: None,
 ) -> AsyncIterator[Finding]:
     """Rows whose object is missing, altered or not the version on record; versions and marks of deletion that no row has; and
     objects that nobody knows of. By the store's list alone: bytes are counted and not read. What a pending deletion names may be
-    there or not; ``awaited`` are keys that a row is about to be written for; while a gateway is ``running``, so may be what was
-    put just now."""
-    audit = _Audit(kind, store, kept_in, now if running else None, awaited)
+    there or not; ``awaited`` are keys that a row is about to be written for, and so may be what a gateway at work put just now:
+    ``running_at`` is now while one runs, else ``None``, asked each time, for all this can take hours."""
+    audit = _Audit(kind, store, kept_in, running_at, awaited)
     prefixes = [f"{site}/{folder}/" for folder in kind.value]
     rows, listed = _Ahead(_rows(kind, store)), _Ahead(_listed(kept_in, prefixes))
     while True:
@@ -92,7 +91,7 @@ class _Audit:
         kind: OnRecord,
         store: Store,
         kept_in: ObjectStore,
-        running_at: datetime | None,
+        running_at: Callable[[], datetime | None],
         awaited: Collection[str],
     ) -> None:
         self._kind, self._store, self._kept_in, self._running_at = kind, store, kept_in, running_at
@@ -117,7 +116,7 @@ class _Audit:
 
     def _is_awaited(self, key: str, versions: Sequence[ObjectVersion]) -> bool:
         """Whether its row may follow: a put is seen by all before it has returned."""
-        at = self._running_at
+        at = self._running_at()
         young = at is not None and any(v.stored_at and abs(at - v.stored_at) < ROW_WITHIN for v in versions)
         return key in self._awaited or (young and not any(v.hides for v in versions))
 

@@ -28,7 +28,6 @@ from gateway.domain.finding import Discard, Finding, Grade
 from gateway.domain.recording import segment_key
 from gateway.repairing import Repairing
 from storage.objects.local import LocalObjects
-from storage.objects.s3 import S3Objects
 from storage.sql.store import SqlStore
 
 EXIT_CANNOT = 3
@@ -100,7 +99,7 @@ class _Check:
     async def _findings(self) -> AsyncIterator[tuple[str, Finding]]:
         settings, store, objects = self._settings, self._store, self._objects
         site, days, now = settings.site.site.id, settings.site.storage.retention_days, self._clock.now()
-        running = is_claimed(settings.data_dir)
+        running = self._running()
         # Before the ledger is read: what is registered meanwhile is found in both.
         waiting = await self._waiting()
         self._note(
@@ -116,13 +115,15 @@ class _Check:
             "deletions": checking.deletions(store, days),
             "minutes": checking.unexplained(store, now, days, waiting=waiting.spans, running=running),
             "recordings": auditing.objects(
-                OnRecord.RECORDINGS, store, objects, site, now, awaited=waiting.keys, running=running
+                OnRecord.RECORDINGS, store, objects, site, awaited=waiting.keys, running_at=self._running_at
             ),
-            "evidence": auditing.objects(OnRecord.EVIDENCE, store, objects, site, now, running=running),
-            "locks": self._locks(now, days),
+            "evidence": auditing.objects(
+                OnRecord.EVIDENCE, store, objects, site, running_at=self._running_at
+            ),
+            "locks": self._locks(days),
             "ceiling": checking.ceiling(store, now, days),
             "sums": checking.sums(store),
-            **({"leftovers": _leftovers(objects)} if not running else {}),
+            "leftovers": self._leftovers(),
             **({"hashes": auditing.hashes(store, objects, _told)} if self._args.hashes else {}),
         }
         for name, check in checks.items():
@@ -130,12 +131,35 @@ class _Check:
             async for finding in check:
                 yield name, finding
 
-    async def _locks(self, now: datetime, days: int) -> AsyncIterator[Finding]:
+    def _running(self) -> bool:
+        """Whether a gateway runs on the data now: one may be started, or end, in the hours that a run can take."""
+        return is_claimed(self._settings.data_dir)
+
+    def _running_at(self) -> datetime | None:
+        return self._clock.now() if self._running() else None
+
+    async def _locks(self, days: int) -> AsyncIterator[Finding]:
+        now = self._clock.now()
         for kind in OnRecord:
             async for finding in auditing.locks(
                 kind, self._store, self._objects, now, days, ask=self._args.locks
             ):
                 yield finding
+
+    async def _leftovers(self) -> AsyncIterator[Finding]:
+        """What puts that died left in a store of files. (A store in S3 forgets unfinished uploads after the gateway's next put.)
+        While a gateway runs they may be what it is putting, and what died its next start removes."""
+        if not isinstance(self._objects, LocalObjects) or self._running():
+            return
+        for leftover in await self._objects.leftovers():
+            if self._running():  # started since, and the list may have its puts
+                return
+            yield Finding(
+                grade=Grade.SUSPICIOUS,
+                what="a rest of a put that died",
+                about=leftover,
+                repair=Discard(leftover=leftover),
+            )
 
     async def _waiting(self) -> _Waiting:
         found = _Waiting()
@@ -175,19 +199,6 @@ class _Check:
     def _note(*lines: str) -> None:
         for line in lines:
             print(f"… {line}", file=sys.stderr)
-
-
-async def _leftovers(objects: LocalObjects | S3Objects) -> AsyncIterator[Finding]:
-    """What puts that died left in a store of files. (A store in S3 forgets unfinished uploads after the gateway's next put.)"""
-    if not isinstance(objects, LocalObjects):
-        return
-    for leftover in await objects.leftovers():
-        yield Finding(
-            grade=Grade.SUSPICIOUS,
-            what="a rest of a put that died",
-            about=leftover,
-            repair=Discard(leftover=leftover),
-        )
 
 
 def _told(done: int, whole: int) -> None:

@@ -58,7 +58,9 @@ def test_a_kill_at_any_point_of_a_files_way_loses_nothing_of_it(tmp_path: Path, 
                 found: list[Finding] = []
                 for check in (
                     unexplained(store, segments[-1].end, 30),
-                    audited(OnRecord.RECORDINGS, store, objects, site().id, datetime.now(UTC)),
+                    audited(
+                        OnRecord.RECORDINGS, store, objects, site().id, running_at=lambda: datetime.now(UTC)
+                    ),
                     sums(store),
                 ):
                     found += [finding async for finding in check]

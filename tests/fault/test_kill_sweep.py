@@ -44,7 +44,7 @@ HOLD = Hold(
 
 async def findings(store: Store, objects: LocalObjects) -> list[Finding]:
     checks = (
-        audited(OnRecord.RECORDINGS, store, objects, SITE, SWEPT_AT, running=False),
+        audited(OnRecord.RECORDINGS, store, objects, SITE),
         deletions(store, 30),
         sums(store),
     )

@@ -62,7 +62,7 @@ async def _swept(store: Store, objects: S3Objects) -> Swept:
 async def _findings(store: Store, objects: S3Objects) -> list[Finding]:
     now = datetime.now(UTC)
     checks = (
-        audited(OnRecord.RECORDINGS, store, objects, SITE, now, running=False),
+        audited(OnRecord.RECORDINGS, store, objects, SITE),
         locks_of(OnRecord.RECORDINGS, store, objects, now, DAYS, ask=True),
         hashes(store, objects, lambda _done, _whole: None),
         deletions(store, DAYS),

@@ -34,7 +34,7 @@ YOUNG = LATER - timedelta(minutes=10)
 async def findings(store: Store, objects: LocalObjects) -> list[Finding]:
     checks = (
         unexplained(store, LATER, 30),
-        audited(OnRecord.RECORDINGS, store, objects, SITE, LATER, running=False),
+        audited(OnRecord.RECORDINGS, store, objects, SITE),
         ceiling(store, LATER, 30),
         deletions(store, 30),
         sums(store),

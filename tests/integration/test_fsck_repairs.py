@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import hashlib
 import json
+import os
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -13,13 +16,20 @@ from pathlib import Path
 
 import pytest
 
+from config.loading import load_site
+from config.settings import resolve
+from drivers.cameras.recorded import SpooledRecordings
 from gateway.claiming import GATEWAY, REPAIR, REPAIR_MOST_S, Claim, claim, claim_for_gateway, is_claimed
+from gateway.clock import SystemClock
 from gateway.domain.errors import Refused
 from gateway.domain.recording import Segment
+from gateway.fsck import run as run_fsck
+from gateway.ports import ClosedFile
 from storage.objects.local import LocalObjects
 from tests.integration.test_fsck import CAMERA, altered, fsck, kept, on_the_database
 from tests.support.clock import ManualClock, run
 from tests.support.footage import segment
+from tests.support.processes import SECRETS
 from tests.support.stores import opened
 
 __all__ = ["kept"]  # the fixture
@@ -93,6 +103,60 @@ def test_beside_a_running_gateway_nothing_is_repaired(kept: tuple[Path, list[Seg
         assert (code, {each["grade"] for each in found}) == (1, {"suspicious"})
         assert all("a gateway runs here" in each["detail"] for each in found)
     assert (contents(folder / "data" / "objects"), _rows(folder, "coverage")) == before
+
+
+@pytest.mark.parametrize("began", ["before the gateway", "beside it"])
+def test_what_a_gateway_puts_while_fsck_runs_is_no_finding(
+    kept: tuple[Path, list[Segment]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    began: str,
+) -> None:
+    """Hours after fsck began, and whether the gateway was there then: an object whose row is not committed yet, the rest of a
+    put that is none, and a wrong sum, which is told and left. What was put earlier and has no row is still told."""
+    folder, segments = kept
+    data = folder / "data"
+    on_the_database("update coverage set bytes = bytes + 1 where hour = (select max(hour) from coverage)")(
+        folder, segments[0]
+    )
+    claims = [claim(data, GATEWAY)] if began == "beside it" else []
+
+    class HoursAgo(SystemClock):
+        ago = timedelta(hours=3)
+
+        def now(self) -> datetime:
+            return super().now() - self.ago
+
+    class Spool(SpooledRecordings):
+        async def closed(self) -> list[ClosedFile]:
+            """The last that is looked at before all the checks: from here on it is now, and a gateway runs."""
+            found = await super().closed()
+            HoursAgo.ago = timedelta()
+            if not claims:
+                claims.append(claim(data, GATEWAY))
+            leftover(folder, segments[4])
+            for name, age_s in (("235958Z.mp4", 1), ("235959Z.mp4", 600)):
+                put = (data / "objects" / segments[4].key).with_name(name)
+                put.write_bytes(b"x")
+                os.utime(put, times=(time.time() - age_s,) * 2)
+            return found
+
+    monkeypatch.setattr("gateway.fsck.SystemClock", HoursAgo)
+    monkeypatch.setattr("gateway.fsck.SpooledRecordings", Spool)
+    settings = resolve(load_site(folder / "site.yaml", SECRETS), data)
+    asked = argparse.Namespace(read_only=False, hashes=False, locks=False, json=True)
+    code = run_fsck(settings, asked)
+    (mine,) = claims
+    assert mine is not None
+    mine.release()
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()][:-1]
+    assert [(each["what"], each["grade"]) for each in found] == [
+        ("an object that is in no ledger", "suspicious"),
+        ("an hour's sum is wrong", "suspicious"),
+    ]
+    assert found[0]["about"].endswith("235959Z.mp4")
+    assert "a gateway runs here" in found[1]["detail"]
+    assert code == 1
 
 
 NEVER: dict[str, Deed] = {

@@ -78,7 +78,7 @@ class Kept:
     async def findings(self) -> list[Finding]:
         now, days = self.clock.now(), PLAN.retention_days
         checks = (
-            audited(OnRecord.RECORDINGS, self.store, self.objects, SITE, now, running=False),
+            audited(OnRecord.RECORDINGS, self.store, self.objects, SITE),
             ceiling(self.store, now, days),
             deletions(self.store, days),
             sums(self.store),

@@ -179,7 +179,7 @@ class School:
         now = self.clock.now()
         for check in (
             unexplained(self.store, now, 30),
-            audited(OnRecord.RECORDINGS, self.store, self.objects, SITE, now, running=False),
+            audited(OnRecord.RECORDINGS, self.store, self.objects, SITE),
             ceiling(self.store, now, 30),
             deletions(self.store, 30, self.looked_at),
             *((sums(self.store),) if whole else ()),
