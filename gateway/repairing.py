@@ -14,8 +14,10 @@ from pathlib import Path
 
 from gateway.claiming import REPAIR, REPAIR_MOST_S, claim
 from gateway.domain.errors import Refused, Unavailable
+from gateway.domain.evidence import Evidence
 from gateway.domain.finding import Discard, Finding, Grade, Recount, Relock, Repair, Unhide
-from gateway.ports import EvidenceRows, ObjectStore, Recordings, Store, Transaction
+from gateway.domain.recording import Segment
+from gateway.ports import EvidenceRows, ObjectStore, ObjectVersion, Recordings, Store, Transaction
 
 
 class Repairing:
@@ -70,15 +72,29 @@ class Repairing:
                 return "removed; what it was put from is where it was"
 
     async def _relocked(self, repair: Relock) -> str:
-        kept = await self._objects.lock(repair.key, repair.until, repair.version)
+        store = await self._store()
+        row = await store.read(lambda tx: _row(tx, repair.key))
+        if row is None or row.version != repair.version:
+            raise Refused("it is on record no longer, or as another version")
+        version = repair.version
+        if version is None:
+            # The newest may be somebody else's, put over it since the bucket keeps versions: locked, and on record as ours, it
+            # could be taken for what was recorded, and be deleted by nobody.
+            there = [one for one in await self._versions(repair.key) if not one.hides]
+            if len(there) != 1 or there[0].bytes != row.bytes:
+                raise Refused(
+                    f"no version is on record, and which of {len(there)} there it is cannot be told"
+                )
+            version = there[0].version
+        kept = await self._objects.lock(repair.key, repair.until, version)
         if kept.locked_until is None or kept.locked_until < repair.until:
             raise Refused("the store did not prove that it locks")
-        store = await self._store()
+        if version is None and kept.version is not None:
+            raise Refused("another version was put over it meanwhile")
 
         def note(tx: Transaction) -> None:
             for rows in _both(tx):
-                row = rows.at_key(repair.key)
-                if row is not None and row.version in (None, kept.version):
+                if rows.at_key(repair.key) == row:
                     rows.locked(repair.key, kept.locked_until, kept.version)
 
         await store.write(note)
@@ -90,19 +106,26 @@ class Repairing:
         def look(tx: Transaction) -> str | None:
             if any(item["key"] == key for one in tx.deletions.pending() for item in one.items):
                 raise Refused("a deletion of it was not finished; the gateway sees to it")
-            row = next((row for rows in _both(tx) if (row := rows.at_key(key)) is not None), None)
+            row = _row(tx, key)
             if row is None:
                 raise Refused("it is on record no longer")
             return row.version
 
         version = await store.read(look)
-        there = [one async for page in self._objects.versions(key) for one in page if one.key == key]
+        there = await self._versions(key)
         if not any(not one.hides and version in (None, one.version) for one in there):
             raise Refused("the version on record is not there")
         marks = [one for one in there if one.hides]
         for mark in marks:
             await self._objects.delete_version(key, mark.version)
         return f"{len(marks)} mark(s) removed, the bytes are seen again"
+
+    async def _versions(self, key: str) -> list[ObjectVersion]:
+        return [one async for page in self._objects.versions(key) for one in page if one.key == key]
+
+
+def _row(tx: Transaction, key: str) -> Segment | Evidence | None:
+    return next((row for rows in _both(tx) if (row := rows.at_key(key)) is not None), None)
 
 
 def _both(tx: Transaction) -> tuple[Recordings, EvidenceRows]:

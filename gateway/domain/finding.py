@@ -29,7 +29,7 @@ class Recount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relock:
-    """Lock a version (or, with ``None``, the newest) until then, unless it is locked for longer."""
+    """Lock the version on record (or, where none is, the only one there) until then, unless it is locked for longer."""
 
     key: str
     version: str | None

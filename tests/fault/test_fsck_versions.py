@@ -294,6 +294,36 @@ def test_a_minute_that_was_never_locked_is_locked_for_a_day(school: School) -> N
     assert run(row()) == replace(one, locked_until=said.locked_until, stored_at=(run(row()) or one).stored_at)
 
 
+@pytest.mark.parametrize("over", [True, False], ids=["something lies over it", "it is alone"])
+def test_a_minute_without_a_version_on_record_is_locked_only_where_one_alone_is_there(
+    school: School, over: bool
+) -> None:
+    """It was put while the bucket kept no versions: what lies over it by now may be anybody's, and is not locked as ours."""
+    one = school.segments[UNLOCKED]
+    school.on_record(
+        "update segment set stored_at = stored_at - 3600000000, version = null where key = ?", one.key
+    )
+    if over:
+        school.put_over(one.key, bytes(one.bytes))
+    code, found, told = school.fsck()
+    what = "the lock is missing or too short"
+    assert (("suspicious" if over else "repaired"), what, one.key) in found, told
+    assert code == 1
+    assert ("which of 2 there it is cannot be told" in told) is over
+
+    async def row() -> Segment | None:
+        async with opened(school.folder / "data") as store:
+            return await store.read(lambda tx: tx.recordings.at_key(one.key))
+
+    kept = run(row())
+    assert kept is not None
+    assert (kept.version, kept.locked_until is None) == ((None, True) if over else (one.version, False))
+    for _, version, _ in (each for each in _listed(school) if each[0] == one.key):
+        said = run(school.objects.said(one.key, version))
+        assert said is not None
+        assert (said.locked_until is None) is over
+
+
 def _listed(school: School) -> list[tuple[str, str | None, bool]]:
     async def look() -> list[tuple[str, str | None, bool]]:
         return [
