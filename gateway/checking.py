@@ -17,13 +17,13 @@ from gateway.domain.holding import held, kept_until, overdue_before
 from gateway.domain.merkle import root_of
 from gateway.domain.recording import SEGMENT_S, Segment, hour_shares
 from gateway.domain.recording import holes as holes_of
+from gateway.explaining import told_until
 from gateway.ports import Store, Transaction
 
 PAGE = 1000
 AT_ONCE = timedelta(days=5)  # of one camera: some 7,000 minutes
 #: Ours: a camera's newest footage may still be in the segment being written, or on its way to the store.
 ON_ITS_WAY = timedelta(seconds=2 * SEGMENT_S)
-EVER = datetime.min.replace(tzinfo=UTC)
 
 
 async def unexplained(
@@ -44,7 +44,7 @@ async def unexplained(
         end = min(until or now, now - ON_ITS_WAY) if running else min(until or now, now)
         mine = waiting.get(camera, ())
         if not running and until is None:
-            known = await store.read(lambda tx, camera=camera: _known_until(tx, camera, now))  # type: ignore[misc]
+            known = await store.read(lambda tx, camera=camera: told_until(tx, camera, now))  # type: ignore[misc]
             end = min(end, max([known or begin, *(stop for _, stop in mine)]))
         at = begin
         while at < end:
@@ -74,13 +74,6 @@ async def unexplained(
             for finding in await store.read(look):
                 yield finding
             at = stop
-
-
-def _known_until(tx: Transaction, camera: str, now: datetime) -> datetime | None:
-    """Up to where the ledger tells of a camera."""
-    reaches = tx.recordings.reaches(camera)
-    ends = [g.end or now for g in tx.recordings.gaps(camera, reaches or EVER, now)]
-    return max([*ends, *([reaches] if reaches else [])], default=None)
 
 
 async def ceiling(store: Store, now: datetime, retention_days: int) -> AsyncIterator[Finding]:

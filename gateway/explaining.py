@@ -1,11 +1,15 @@
-"""Explaining: where the chain broke for a camera that is not recorded, in one of four causes and in words."""
+"""Explaining: where the chain broke for a camera that is not recorded, in one of four causes and in words; and up to when the
+ledger tells of a camera at all."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from gateway.domain.recording import GapCause
-from gateway.ports import CameraHealth
+from gateway.ports import CameraHealth, Transaction
+
+EVER = datetime.min.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +34,11 @@ def why_not_recorded(known: CameraHealth | None, *, gave_way: bool) -> Why | Non
     if not known.healthy:
         return Why(GapCause.CAMERA, known.cause)
     return None
+
+
+def told_until(tx: Transaction, camera: str, now: datetime) -> datetime | None:
+    """Up to where the ledger tells of a camera, by segments and gaps; a gap that lasts tells of it up to ``now``. ``None`` if it
+    tells nothing."""
+    reaches = tx.recordings.reaches(camera)
+    ends = [g.end or now for g in tx.recordings.gaps(camera, reaches or EVER, now)]
+    return max([*ends, *([reaches] if reaches else [])], default=None)

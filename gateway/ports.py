@@ -847,7 +847,8 @@ class Recordings(Protocol):
         """The camera is to be recorded, from ``at`` if it never was before."""
 
     def cease(self, camera: str, at: datetime) -> None:
-        """It is no longer to be recorded; what was recorded stays."""
+        """It is no longer to be recorded after ``at``, or after what was said so before if that is later; what was recorded
+        stays."""
 
     def bounds(self) -> dict[str, tuple[datetime, datetime | None]]:
         """Since when, and until when, each camera is to be recorded, those no longer in the plan included."""

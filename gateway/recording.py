@@ -25,7 +25,7 @@ from gateway.domain.fault import FaultKind
 from gateway.domain.ids import new_id
 from gateway.domain.plan import Site
 from gateway.domain.recording import SEAM, Gap, GapCause, Quality, Segment, holes, segment_key
-from gateway.explaining import Why, why_not_recorded
+from gateway.explaining import Why, told_until, why_not_recorded
 from gateway.pausing import pause
 from gateway.ports import (
     CameraBank,
@@ -144,11 +144,17 @@ class Recording:
         now = self._clock.now()
 
         def work(tx: Transaction) -> dict[str, datetime]:
-            for camera, (_, until) in tx.recordings.bounds().items():
-                if camera not in self._recorded and until is None:
-                    tx.recordings.close_gap(camera, now)
-                    tx.recordings.cease(camera, now)
             ends: dict[str, datetime] = {}
+            for camera, (since, until) in tx.recordings.bounds().items():
+                if camera in self._recorded:
+                    continue
+                if until is None:
+                    # Not now: nobody can say when it left the plan, and of the time since the stop nothing is told. What is
+                    # still to come of it, out of the spool, moves that end as it is registered.
+                    until = min(now, told_until(tx, camera, now) or since)
+                    tx.recordings.cease(camera, until)
+                    tx.recordings.close_gap(camera, now)
+                ends[camera] = until
             for camera in self._recorded:
                 tx.recordings.begin(camera, now)
                 since, _ = tx.recordings.bounds()[camera]
@@ -261,7 +267,15 @@ class Recording:
         detail = f"{file.path.name} was recorded, and is neither on this box nor in the store any more"
         log.error("recording.lost", camera=file.camera, file=file.path.name)
         gap = self._gap(file.camera, file.start, file.end, Why(GapCause.STORE, detail))
-        await self._store.write(lambda tx: tx.recordings.open_gap(gap))
+
+        reaches = min(self._ends.get(file.camera, file.start), file.start)
+
+        def work(tx: Transaction) -> None:
+            for each in (*self._before(tx, file, reaches), gap):  # no file may come after it and tell
+                tx.recordings.open_gap(each)
+            self._followed(tx, file)
+
+        await self._store.write(work)
         await self._files.forget(file)
 
     async def _register(self, file: ClosedFile, key: str, kept: Kept) -> None:
@@ -296,11 +310,17 @@ class Recording:
                 tx.recordings.close_gap(file.camera, file.start)
             for gap in (*self._before(tx, file, reaches), *self._within(file)):
                 tx.recordings.open_gap(gap)
+            self._followed(tx, file)
 
         await self._store.write(work)
         if ended:
             self._open.pop(file.camera, None)
         self._ends[file.camera] = max(file.end, self._ends.get(file.camera, file.end))
+
+    def _followed(self, tx: Transaction, file: ClosedFile) -> None:
+        """A camera that is recorded no longer was to be until its last file ends."""
+        if file.camera not in self._recorded:
+            tx.recordings.cease(file.camera, file.end)
 
     def _before(self, tx: Transaction, file: ClosedFile, reaches: datetime) -> Sequence[Gap]:
         """The holes between the recording before this one and it, as far as no gap tells of them."""

@@ -152,6 +152,8 @@ class SubprocessCameraBank:
             "cameras": configured,
             "ring_s": self._ring_s,
             "ring_bytes": self._ring_bytes,
+            # Also where no camera is recorded: what earlier runs left open there is closed.
+            "recordings": str(self._recordings) if self._recordings is not None else None,
         }
 
     def _record(self, camera: str) -> Message | None:

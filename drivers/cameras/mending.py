@@ -8,17 +8,87 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import av
 
-from drivers.cameras.recording import Facts, seal
+from drivers.cameras.recorders import NICE
+from drivers.cameras.recording import AFTER_TROUBLE_S, Facts, seal
 from gateway.domain.errors import Malformed
 
 log = logging.getLogger(__name__)
 
 SET_ASIDE = ".broken"
+
+
+class Mending:
+    """Which folder is mended by whom: a recorded camera's by its recorder, before its turns; those of all others once, by a
+    thread that stands back. A camera that was taken out of the plan, or that gives way, has no recorder that would do it."""
+
+    def __init__(self, closed: Callable[[Facts], None]) -> None:
+        """``closed`` hears the facts of every file that the thread closes."""
+        self._closed = closed
+        self._recorded: set[str] = set()
+        self._at_work: dict[str, threading.Lock] = {}
+        self._begun = False
+        self._told = ""
+
+    def recorded(self, camera: str) -> None:
+        """From now on the camera's folder is its recorder's: said before it is recorded, for the thread cannot tell a file that
+        is being written from one that was left."""
+        self._recorded.add(camera)
+
+    def mend(self, folder: Path) -> list[Facts]:
+        """As :func:`mend`, of a recorded camera's folder; after the one file of it that the thread may be closing."""
+        with self._lock(folder.name):
+            return mend(folder)
+
+    def begin(self, recordings: Path) -> None:
+        """Have the thread mend the folders below ``recordings`` that are no recorded camera's. Harmless when repeated."""
+        if not self._begun:
+            self._begun = True
+            threading.Thread(target=self._work, args=(recordings,), name="mending", daemon=True).start()
+
+    def _lock(self, camera: str) -> threading.Lock:
+        return self._at_work.setdefault(camera, threading.Lock())
+
+    def _work(self, recordings: Path) -> None:
+        if sys.platform == "linux":  # evidence of an alarm goes first
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        while not self._all_mended(recordings):
+            time.sleep(AFTER_TROUBLE_S)
+
+    def _all_mended(self, recordings: Path) -> bool:
+        """Close what lies open there, oldest first; false where the disk refused some of it."""
+        trouble = ""
+        found: list[Path] = []
+        try:
+            for folder in recordings.iterdir():
+                with suppress(NotADirectoryError, PermissionError):  # lost+found: no recorder wrote there
+                    found += folder.iterdir()
+        except (FileNotFoundError, NotADirectoryError):
+            pass  # nothing was ever recorded
+        except OSError as exc:
+            trouble = f"{recordings}: {exc.strerror or exc}"
+        for path in sorted(found, key=lambda path: path.name):
+            try:
+                with self._lock(path.parent.name):
+                    facts = None if path.parent.name in self._recorded else _mended(path)
+            except OSError as exc:
+                trouble = f"{path}: {exc.strerror or exc}"
+            else:
+                if facts is not None:
+                    self._closed(facts)
+        if trouble and trouble != self._told:
+            log.error("what was being recorded cannot be closed yet: %s", trouble)
+        self._told = trouble
+        return not trouble
 
 
 def mend(folder: Path) -> list[Facts]:
@@ -29,13 +99,22 @@ def mend(folder: Path) -> list[Facts]:
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for path in sorted(folder.iterdir()):
+        facts = _mended(path)
+        if facts is not None:
+            found.append(facts)
+    return found
+
+
+def _mended(path: Path) -> Facts | None:
+    """Close one file if it lies open; ``None`` where it does not, and where nothing of it can be kept."""
+    try:
         if path.name.endswith(".json.new"):
             path.unlink()
         elif path.suffix in (".part", ".mp4") and not path.with_suffix(".json").exists():
-            facts = _closed(path)
-            if facts is not None:
-                found.append(facts)
-    return found
+            return _closed(path)
+    except FileNotFoundError:  # it was closed, and the gateway has taken it since it was listed
+        pass
+    return None
 
 
 def _closed(path: Path) -> Facts | None:

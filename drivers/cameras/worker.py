@@ -31,7 +31,7 @@ from drivers.cameras.clips import Clip, Clips, Cutting
 from drivers.cameras.either import EitherStream
 from drivers.cameras.group import Group
 from drivers.cameras.lives import Lives, needs_another
-from drivers.cameras.mending import mend
+from drivers.cameras.mending import Mending
 from drivers.cameras.opening import Address
 from drivers.cameras.recorders import Recorders
 from drivers.cameras.recording import Recorder
@@ -66,6 +66,7 @@ class Worker:
         self._beside = Beside(self._clock, changed=lambda: self._changed.set())
         self._lives = Lives(self._beside)
         self._recorders = Recorders(closed=self._segment_closed)
+        self._mending = Mending(closed=self._segment_closed)
         self._live = ThreadPoolExecutor(1, thread_name_prefix="live")
         self._parts = hls.Parts()
         self._under_way: dict[int, Wanted | Cutting] = {}
@@ -151,6 +152,8 @@ class Worker:
             session.point_at(address, camera.get("cause", ""))
             self._lives.point_at(session, Address(**camera["live"]) if camera.get("live") else None)
             self._record(session, camera.get("record"), camera)
+        if message["recordings"] is not None:  # after it is known which folders are those of recorded cameras
+            self._mending.begin(Path(message["recordings"]))
         self._changed.set()
 
     def _record(self, session: Session, wanted: Message | None, camera: Message) -> None:
@@ -172,8 +175,9 @@ class Worker:
                 first=first,
             )
 
+        self._mending.recorded(session.id)
         self._recorders.record(
-            EitherStream(session, self._beside, begin), mend=lambda: mend(folder / session.id)
+            EitherStream(session, self._beside, begin), mend=lambda: self._mending.mend(folder / session.id)
         )
         self._recorders.keep(
             session.id,

@@ -62,7 +62,9 @@ class SqlRecordings:
 
     def cease(self, camera: str, at: datetime) -> None:
         self._c.execute(
-            update(recorded).where(recorded.c.camera == camera, recorded.c.until.is_(None)).values(until=at)
+            update(recorded)
+            .where(recorded.c.camera == camera, or_(recorded.c.until.is_(None), recorded.c.until < at))
+            .values(until=at)
         )
 
     def bounds(self) -> dict[str, tuple[datetime, datetime | None]]:

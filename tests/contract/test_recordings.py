@@ -315,7 +315,7 @@ def test_a_hold_is_released_once_and_never_removed(tmp_path: Path) -> None:
 
 
 def test_a_camera_that_was_recorded_stays_known(tmp_path: Path) -> None:
-    """Since when and until when; begun again, it keeps its beginning."""
+    """Since when and until when; begun again, it keeps its beginning, and its end is never earlier than was said."""
 
     async def story() -> None:
         async with opened(tmp_path) as store:
@@ -324,8 +324,8 @@ def test_a_camera_that_was_recorded_stays_known(tmp_path: Path) -> None:
             def work(tx: SqlTransaction) -> None:
                 tx.recordings.begin("cam-a", TEN)
                 tx.recordings.begin("cam-b", TEN)
-                tx.recordings.cease("cam-b", later)
-                tx.recordings.cease("cam-b", later + timedelta(days=1))
+                for end in (TEN, later, TEN + timedelta(hours=1)):
+                    tx.recordings.cease("cam-b", end)
                 tx.recordings.begin("cam-a", later)
 
             await store.write(work)

@@ -15,9 +15,11 @@ from types import MappingProxyType
 from typing import Any
 
 from drivers.cameras.recorded import SpooledRecordings
+from gateway.checking import unexplained
 from gateway.domain.errors import Unavailable
 from gateway.domain.fault import FaultKind
-from gateway.domain.plan import Camera
+from gateway.domain.finding import Finding
+from gateway.domain.plan import Camera, Site
 from gateway.domain.recording import Gap, GapCause, Quality, Segment
 from gateway.ports import CameraHealth, Kept
 from gateway.recording import Recording
@@ -128,6 +130,19 @@ class Ledger:
             lambda tx: (tx.recordings.segments(camera, *ALWAYS), tx.recordings.gaps(camera, *ALWAYS))
         )
 
+    async def until_of(self, camera: str = "cam") -> datetime | None:
+        """Until when the camera is to be recorded, by the ledger."""
+        return (await self.store.read(lambda tx: tx.recordings.bounds()))[camera][1]
+
+    async def unexplained(self, camera: str = "cam") -> list[Finding]:
+        """What a check finds days later, whether a gateway runs or not."""
+        found = [
+            finding
+            for running in (True, False)
+            async for finding in unexplained(self.store, self.clock.now() + 3 * DAY, 30, running=running)
+        ]
+        return [finding for finding in found if finding.about == camera]
+
     async def until(self, holds: Callable[[list[Segment], list[Gap]], bool], camera: str = "cam") -> None:
         """Let time go by, second by second, until the ledger of a camera is so: within a minute of it."""
         for _ in range(60):
@@ -138,7 +153,9 @@ class Ledger:
 
 
 @asynccontextmanager
-async def ledger(folder: Path, clock: ManualClock, away: str = "") -> AsyncIterator[Ledger]:
+async def ledger(
+    folder: Path, clock: ManualClock, away: str = "", plan: Site = PLAN
+) -> AsyncIterator[Ledger]:
     """The stage; entering again on the same folder is a restart."""
     objects = BadPlaces(folder / "objects")
     objects.away = away
@@ -155,13 +172,13 @@ async def ledger(folder: Path, clock: ManualClock, away: str = "") -> AsyncItera
             files=SpooledRecordings(folder / "recording"),
             cameras=cameras,  # type: ignore[arg-type]
             give_way=lambda _nothing, _keys, _second: None,
-            site=PLAN,
+            site=plan,
             reckoned=clock.now,
             allowed=lambda _camera: Quality.FULL,
             free_bytes=lambda: 10**12,
         )
         at_work = Ledger(folder, clock, store, objects, cameras, stage)
-        for camera in PLAN.cameras:
+        for camera in plan.cameras:
             at_work.recorded(camera)
         running = asyncio.create_task(stage.run())
         try:
@@ -327,5 +344,74 @@ def test_a_file_that_waited_while_the_clock_was_set_is_as_old_as_it_is(tmp_path:
             ((one,), _) = await at.ledger()
             assert one.reckoned_end is not None
             assert abs(one.reckoned_end - (clock.now() - 2 * MINUTE)) < MINUTE
+
+    run(story())
+
+
+WITHOUT = replace(PLAN, cameras={"cam-b": PLAN.cameras["cam-b"]})
+
+
+def test_a_camera_that_left_the_plan_is_told_of_as_far_as_it_was_recorded(tmp_path: Path) -> None:
+    """Not to the start without it, days later; what lay in the spool then moves the end, and what is missing before is a gap,
+    also if the bytes are lost."""
+
+    async def story() -> None:
+        clock = ManualClock()
+        async with ledger(tmp_path, clock) as at:
+            begun = clock.now()
+            await clock.advance(61)
+            at.file(begun)
+            await at.until(lambda segments, _: len(segments) == 1)
+        await clock.advance(3 * DAY.total_seconds())
+        async with ledger(tmp_path, clock, plan=WITHOUT) as at:
+            assert (await at.until_of(), await at.unexplained()) == (begun + MINUTE, [])
+            at.file(begun + MINUTE + timedelta(seconds=3))
+            await at.until(lambda segments, _: len(segments) == 2)
+            assert await at.until_of() == begun + 2 * MINUTE + timedelta(seconds=3)
+            at.file(begun + 3 * MINUTE).unlink()
+            await at.until(lambda _, gaps: len(gaps) == 3)
+            assert (await at.until_of(), (await at.ledger())[1][-1].cause) == (
+                begun + 4 * MINUTE,
+                GapCause.STORE,
+            )
+            assert await at.unexplained() == []
+
+    run(story())
+
+
+def test_a_camera_that_left_the_plan_in_its_first_minute_is_told_of_from_its_beginning(
+    tmp_path: Path,
+) -> None:
+    """Nothing of it is in the ledger but when it began; how long it took to its first frame is a gap."""
+
+    async def story() -> None:
+        clock = ManualClock()
+        async with ledger(tmp_path, clock) as at:
+            begun = clock.now()
+            await clock.advance(4)
+        async with ledger(tmp_path, clock, plan=WITHOUT) as at:
+            assert (await at.until_of(), await at.unexplained()) == (begun, [])
+        async with ledger(tmp_path, clock, plan=WITHOUT) as at:
+            at.file(begun + timedelta(seconds=3), timedelta(seconds=1))
+            await at.until(lambda segments, _: len(segments) == 1)
+            _, gaps = await at.ledger()
+            assert [(gap.start, gap.end) for gap in gaps] == [(begun, begun + timedelta(seconds=3))]
+            assert (await at.until_of(), await at.unexplained()) == (begun + timedelta(seconds=4), [])
+
+    run(story())
+
+
+def test_a_gap_that_lasts_as_a_camera_leaves_the_plan_ends_with_its_ledger(tmp_path: Path) -> None:
+    """Its cause stood when it was last looked at, and is told up to the start without the camera."""
+
+    async def story() -> None:
+        clock = ManualClock()
+        async with ledger(tmp_path, clock) as at:
+            at.silent()
+            await at.until(lambda _, gaps: bool(lasting(gaps)))
+        await clock.advance(60)
+        async with ledger(tmp_path, clock, plan=WITHOUT) as at:
+            (gap,) = (await at.ledger())[1]
+            assert (gap.end, await at.until_of(), await at.unexplained()) == (clock.now(), clock.now(), [])
 
     run(story())

@@ -109,15 +109,19 @@ async def recording(
     passed: Callable[[str], None] = lambda _: None,
     away: str = "",
     kept_in: ObjectStore | None = None,
+    planned: str = "recorded",
+    segment_s: float = SEGMENT_S,
     locked_until: Callable[[datetime], datetime | None] = lambda _end: None,
 ) -> AsyncIterator[School]:
     """The camera process, the stage and what is behind it, on the data in ``folder``; entering again is a restart. Objects go
-    into the folder, or into ``kept_in``."""
+    into the folder, or into ``kept_in``. The camera is ``planned`` as "recorded", "alarms-only" or, any other word, not at
+    all."""
     clock = SystemClock()
     gate = Zone(id="gate", name="南门", kind="gate", building="门卫室")
-    filmed = Camera(id="cam", name="南门枪机", zone="gate", continuous=True)
+    filmed = Camera(id="cam", name="南门枪机", zone="gate", continuous=planned == "recorded")
+    in_plan = planned in ("recorded", "alarms-only")
     plan = site(zones={"gate": gate}, cameras=())
-    plan = replace(plan, cameras={"cam": filmed})
+    plan = replace(plan, cameras={"cam": filmed} if in_plan else {})
     objects = MovableObjects(folder / "objects", passed=passed)
     objects.away = away
     await objects.start()
@@ -126,13 +130,13 @@ async def recording(
     async with opened(folder) as store:
         stage: Recording | None = None
         bank = SubprocessCameraBank(
-            [spec_of(reached)],
+            [replace(spec_of(reached), record=filmed.continuous)] if in_plan else [],
             ring_s=10,
             ring_bytes_total=64 << 20,
             spool=folder / "spool",
             clock=clock,
             recordings=folder / "recording",
-            segment_s=SEGMENT_S,
+            segment_s=segment_s,
             segment_closed=lambda: stage.wake() if stage is not None else None,
         )
         stage = Recording(
