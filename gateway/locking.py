@@ -16,6 +16,7 @@ from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.locking import RENEW_BEFORE, UNCONFIRMED, lacks, lock_until
 from gateway.ports import Clock, EvidenceRows, LockDue, LockProof, ObjectStore, Recordings, Store, Transaction
+from gateway.recognising import alone
 
 log = structlog.get_logger(__name__)
 
@@ -159,7 +160,8 @@ class Locking:
         until = lock_until(one.end, now, self._retention_days, confirmed=confirmed)
         assert until is not None
         try:
-            kept = await self._objects.lock(one.key, until, one.version)
+            version = one.version or await alone(self._objects, one.key, one.bytes)
+            kept = await self._objects.lock(one.key, until, version)
         except Refused as exc:
             failed.append(exc.reason)
             return False

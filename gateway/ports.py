@@ -174,6 +174,7 @@ class LockDue:
     number: int
     key: str
     end: datetime
+    bytes: int | None
     version: str | None
     locked_until: datetime | None
 

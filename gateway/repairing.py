@@ -17,7 +17,8 @@ from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.evidence import Evidence
 from gateway.domain.finding import Discard, Finding, Grade, Recount, Relock, Repair, Unhide
 from gateway.domain.recording import Segment
-from gateway.ports import EvidenceRows, ObjectStore, ObjectVersion, Recordings, Store, Transaction
+from gateway.ports import EvidenceRows, ObjectStore, Recordings, Store, Transaction
+from gateway.recognising import alone
 
 
 class Repairing:
@@ -76,16 +77,7 @@ class Repairing:
         row = await store.read(lambda tx: _row(tx, repair.key))
         if row is None or row.version != repair.version:
             raise Refused("it is on record no longer, or as another version")
-        version = repair.version
-        if version is None:
-            # The newest may be somebody else's, put over it since the bucket keeps versions: locked, and on record as ours, it
-            # could be taken for what was recorded, and be deleted by nobody.
-            there = [one for one in await self._versions(repair.key) if not one.hides]
-            if len(there) != 1 or there[0].bytes != row.bytes:
-                raise Refused(
-                    f"no version is on record, and which of {len(there)} there it is cannot be told"
-                )
-            version = there[0].version
+        version = repair.version or await alone(self._objects, repair.key, row.bytes)
         kept = await self._objects.lock(repair.key, repair.until, version)
         if kept.locked_until is None or kept.locked_until < repair.until:
             raise Refused("the store did not prove that it locks")
@@ -112,16 +104,13 @@ class Repairing:
             return row.version
 
         version = await store.read(look)
-        there = await self._versions(key)
+        there = [one async for page in self._objects.versions(key) for one in page if one.key == key]
         if not any(not one.hides and version in (None, one.version) for one in there):
             raise Refused("the version on record is not there")
         marks = [one for one in there if one.hides]
         for mark in marks:
             await self._objects.delete_version(key, mark.version)
         return f"{len(marks)} mark(s) removed, the bytes are seen again"
-
-    async def _versions(self, key: str) -> list[ObjectVersion]:
-        return [one async for page in self._objects.versions(key) for one in page if one.key == key]
 
 
 def _row(tx: Transaction, key: str) -> Segment | Evidence | None:

@@ -33,7 +33,7 @@ def to_lock(
     whole_us = type_coerce(end, BigInteger) + round(period / timedelta(microseconds=1)) - _SECOND_US
     # "+ 0": by number all rows would be walked through in search of the few.
     number = c.n + 0
-    query = select(c.n, c.key, end.label("ended"), c.version, c.locked_until).where(
+    query = select(c.n, c.key, end.label("ended"), c.bytes, c.version, c.locked_until).where(
         or_(c.locked_until.is_(None), c.locked_until < soon),
         or_(c.locked_until.is_(None), type_coerce(c.locked_until, BigInteger) < whole_us),
         end > ended_after,
@@ -41,6 +41,13 @@ def to_lock(
         number > after,
     )
     return [
-        LockDue(number=row.n, key=row.key, end=row.ended, version=row.version, locked_until=row.locked_until)
+        LockDue(
+            number=row.n,
+            key=row.key,
+            end=row.ended,
+            bytes=row.bytes,
+            version=row.version,
+            locked_until=row.locked_until,
+        )
         for row in connection.execute(query.order_by(number).limit(limit))
     ]

@@ -236,6 +236,22 @@ def test_one_object_that_cannot_be_locked_holds_up_no_other(tmp_path: Path) -> N
     run(story())
 
 
+def test_of_what_is_on_record_without_a_version_no_stranger_is_locked(tmp_path: Path) -> None:
+    """It was put before the bucket kept versions, and something lies over it by now: whose, nobody can tell."""
+
+    async def story() -> None:
+        async with yard(tmp_path) as y:
+            segments = await recorded(y.store, y.objects, "cam-a", MORNING, 3)
+            y.objects.covered = {segments[1].key}
+            await y.stage.look()
+            assert set(y.objects.locks) == {segments[0].key, segments[2].key}
+            cause = y.stage.causes[FaultKind.STORE, "lock-renewal"]
+            assert f"{segments[1].key}: no version is on record" in cause
+            assert "which of 2 there" in cause
+
+    run(story())
+
+
 def test_a_trial_object_that_never_goes_is_told(tmp_path: Path) -> None:
     """What is locked for an hour and cannot be deleted after it means that nothing will go after its period."""
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from gateway.domain.errors import Refused, Unavailable
-from gateway.ports import Kept, LockProof
+from gateway.ports import Kept, LockProof, ObjectVersion
 from storage.objects.memory import MemoryObjects
 from tests.support.clock import ManualClock
 
 
 class LockingObjects(MemoryObjects):
-    """``proof`` is what a trial says; ``away`` and ``refusing`` (keys) make calls fail; ``locks`` is what is really locked."""
+    """``proof`` is what a trial says; ``away`` and ``refusing`` (keys) make calls fail; ``locks`` is what is really locked; over
+    the keys in ``covered`` somebody has put another version."""
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__()
@@ -21,6 +24,7 @@ class LockingObjects(MemoryObjects):
         self.proof = LockProof(holds=True)
         self.away = ""
         self.refusing: set[str] = set()
+        self.covered: set[str] = set()
         self.trials = 0
         self.asked: list[tuple[str, datetime]] = []
 
@@ -42,6 +46,14 @@ class LockingObjects(MemoryObjects):
         if key in self.refusing or await self.size(key) is None:
             raise Refused(f"locking {key}: no such object")
         return self._lock(key, until)
+
+    async def versions(self, prefix: str) -> AsyncIterator[list[ObjectVersion]]:
+        async for page in super().versions(prefix):
+            yield [
+                replace(one, version=version, newest=version != "null")
+                for one in page
+                for version in (("theirs", "null") if one.key in self.covered else ("null",))
+            ]
 
     async def delete(self, key: str) -> None:
         if self.locks.get(key, self._clock.now()) > self._clock.now():
