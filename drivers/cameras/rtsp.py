@@ -82,6 +82,8 @@ class Session:
         self.last_frame_s: float | None = None
         self._audio = audio
         self._key_pts = 0
+        # By the other side: then the parser has given out what it had of the newest frame, be that whole or not.
+        self._broke_off = False
         self._ended = threading.Event()
         self._clock = clock
         self._on_frame = on_frame
@@ -130,7 +132,7 @@ class Session:
             if address is None:
                 self._pause(LONGEST_BACK_OFF_S)
                 continue
-            began = time.monotonic()
+            began, self._broke_off = time.monotonic(), False
             pause: float | None = None
             try:
                 self._receive(address)
@@ -140,7 +142,7 @@ class Session:
             except Exception as exc:  # a camera that breaks the code costs itself only, and is tried again
                 log.exception("camera %s: the session broke", self.id)
                 cause = f"unexpected {type(exc).__name__}: {scrub(str(exc))}"
-            self.ring.end_epoch()
+            self.ring.end_epoch(newest_whole=not self._broke_off)
             self.refused = pause == REFUSED_BACK_OFF_S
             if time.monotonic() - began > LASTING_S:
                 back_off = FIRST_BACK_OFF_S
@@ -164,10 +166,12 @@ class Session:
             try:
                 self._demux(container, video, sound)
             except (av.error.ExitError, av.error.TimeoutError):
+                self._broke_off = True
                 raise Fallen(
                     f"no frame for {SILENCE_S:.0f} s: the picture stands still or the network is cut"
                 ) from None
             except av.FFmpegError as exc:
+                self._broke_off = True
                 raise Fallen(f"the session broke off: {exc.strerror}") from None
 
     def _choose_sound(self, container: Any) -> Any | None:
@@ -204,6 +208,7 @@ class Session:
                 raise Fallen("closed: nobody looks any more")
             if packet.size == 0:
                 if packet.stream_index == video.index:
+                    self._broke_off = True
                     break
                 continue
             if packet.has_sidedata("prft"):

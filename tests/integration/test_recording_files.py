@@ -232,6 +232,20 @@ def test_a_camera_that_goes_and_changes_ends_its_file_and_begins_another(tmp_pat
     assert len(numbers) == len(set(numbers))
 
 
+def test_no_picture_is_recorded_that_a_camera_broke_off_in(tmp_path: Path) -> None:
+    """Half a key frame, and the session ends, again and again: of what is in the files every picture is whole."""
+    camera = SimulatedCamera(name="cam", gop=FPS, faults=CameraFaults(cut_after_frames=2 * FPS))
+    folder = tmp_path / "recording" / "cam"
+
+    async def run() -> None:
+        async with recorded(camera, tmp_path, segment_s=60):
+            await wait_until(lambda: len(closed(folder)) == 2, 40, "each end closes a file")
+
+    asyncio.run(run())
+    for facts in closed(folder):
+        assert whole(folder, facts)
+
+
 def test_a_disk_that_refuses_is_told_and_recording_goes_on_when_it_takes_again(tmp_path: Path) -> None:
     """The folder cannot be written to: the camera's health says so; once it can, a file begins, and nothing else suffered."""
     camera = SimulatedCamera(name="cam", gop=FPS, **SMALL)
