@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 
 from gateway.domain.finding import Finding, Grade, Recount
@@ -44,7 +45,7 @@ async def unexplained(
         end = min(until or now, now - ON_ITS_WAY) if running else min(until or now, now)
         mine = waiting.get(camera, ())
         if not running and until is None:
-            known = await store.read(lambda tx, camera=camera: told_until(tx, camera, now))  # type: ignore[misc]
+            known = await store.read(partial(told_until, camera=camera, now=now))
             end = min(end, max([known or begin, *(stop for _, stop in mine)]))
         at = begin
         while at < end:

@@ -267,7 +267,6 @@ class Recording:
         detail = f"{file.path.name} was recorded, and is neither on this box nor in the store any more"
         log.error("recording.lost", camera=file.camera, file=file.path.name)
         gap = self._gap(file.camera, file.start, file.end, Why(GapCause.STORE, detail))
-
         reaches = min(self._ends.get(file.camera, file.start), file.start)
 
         def work(tx: Transaction) -> None:
