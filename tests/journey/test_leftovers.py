@@ -53,6 +53,15 @@ def test_what_waited_of_a_camera_that_left_the_plan_is_kept_and_its_ledger_ends(
         wait_for(lambda: not list(spooled.parent.iterdir()), within_s=10, what="the spool forgets it")
 
 
+def missing_disk_is_told(gateway: Gateway, mount_point: Path) -> None:
+    """The running gateway has a fault that asks for it, and writes nothing where it is to be."""
+    cause = wait_for(
+        lambda: gateway.faults().get(("store", "objects")), within_s=20, what="the missing disk is a fault"
+    )
+    assert "mounted" in cause
+    assert list(mount_point.iterdir()) == []
+
+
 def test_a_disk_that_is_not_mounted_at_a_start_is_waited_for(tmp_path: Path) -> None:
     """The gateway is armed all the same, says what is missing, and writes nothing below the mount point."""
     site = site_yaml(broker="embedded", centre="http://127.0.0.1:1/campus")
@@ -62,13 +71,7 @@ def test_a_disk_that_is_not_mounted_at_a_start_is_waited_for(tmp_path: Path) -> 
     root.rename(tmp_path / "disk")
     root.mkdir()
     with gateway:
-        cause = wait_for(
-            lambda: gateway.faults().get(("store", "objects")),
-            within_s=20,
-            what="the missing disk is a fault",
-        )
-        assert "mounted" in cause
-        assert list(root.iterdir()) == []
+        missing_disk_is_told(gateway, root)
 
 
 def test_a_disk_that_is_not_mounted_at_the_first_start_after_an_upgrade_is_waited_for(tmp_path: Path) -> None:
@@ -83,13 +86,7 @@ def test_a_disk_that_is_not_mounted_at_the_first_start_after_an_upgrade_is_waite
     root.mkdir(parents=True)
     run(kept())
     with Gateway(tmp_path, site) as gateway:
-        cause = wait_for(
-            lambda: gateway.faults().get(("store", "objects")),
-            within_s=20,
-            what="the missing disk is a fault",
-        )
-        assert "mounted" in cause
-        assert list(root.iterdir()) == []
+        missing_disk_is_told(gateway, root)
         root.rmdir()
         disk.rename(root)
         wait_for(lambda: (root / MARK).exists(), within_s=20, what="the store is marked")
