@@ -21,6 +21,12 @@ from tests.support.signals import wait_until
 BACK_S = 3.0
 """The promise: a camera process that was killed is back, its cameras reopening, within this."""
 
+LOST_S = 2.0
+"""The promise: what a kill costs at most of a clip, namely the second being received and the one just being written."""
+
+BUSY_S = 0.5
+"""What a busy machine is given beyond a promise."""
+
 
 def now() -> datetime:
     """The wall clock."""
@@ -43,14 +49,15 @@ def test_killed_process_fails_its_callers_at_once_keeps_the_clip_and_is_back(tmp
             await asyncio.sleep(2.5)
             assert bank.process_id is not None
             os.kill(bank.process_id, signal.SIGKILL)
-            killed = time.monotonic()
+            killed, killed_at = time.monotonic(), now()
             with pytest.raises(Unavailable, match="signal 9"):
                 await waiting
             clip = await cutting
             assert time.monotonic() - killed < 0.5
             assert clip.shortfall is not None
             assert "early: the camera process ended (signal 9" in clip.shortfall
-            assert clip.end - clip.start >= timedelta(seconds=3)
+            assert clip.start <= start
+            assert clip.end >= killed_at - timedelta(seconds=LOST_S + BUSY_S)
             assert (tmp_path / "clip.mp4").stat().st_size == clip.bytes
             assert not bank.health()["cam"].healthy
             await healthy(bank)
