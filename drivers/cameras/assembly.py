@@ -11,11 +11,13 @@ from typing import Any
 
 from av.packet import Packet
 
+from drivers.cameras.timing import Arrival
+
 MOST_EARLY = 100
 REORDERED_LOOK = 8
 """Frames after the first one with a time that are waited for where frames come out of order: the earliest of them tells."""
 
-Dated = tuple[Any, int, float]
+Dated = tuple[Any, int, Arrival]
 """A packet, its time in ticks of the stream, and when its first byte came."""
 
 
@@ -25,18 +27,18 @@ class Assembly:
     def __init__(self, time_base: Fraction, *, reorders: bool) -> None:
         self._time_base = time_base
         self._reorders = reorders
-        self._early: list[tuple[Any, float]] = []
+        self._early: list[tuple[Any, Arrival]] = []
         self._after_early: list[Dated] = []
         self._kept: Dated | None = None
         self._last_pts: int | None = None
         self._in_pieces = False
 
-    def take(self, packet: Any, came_s: float) -> tuple[list[Dated], Any | None]:
+    def take(self, packet: Any, came: Arrival) -> tuple[list[Dated], Any | None]:
         """``(frames, rest)``: ``rest`` belongs to the frame given out last, seen for the first time to have come in pieces."""
         if packet.pts is None:
-            self._early = [*self._early[1 - MOST_EARLY :], (packet, came_s)]
+            self._early = [*self._early[1 - MOST_EARLY :], (packet, came)]
             return [], None
-        arrived = [(packet, packet.pts, came_s)]
+        arrived = [(packet, packet.pts, came)]
         if self._early:
             self._after_early += arrived
             if self._reorders and len(self._after_early) < REORDERED_LOOK:
@@ -68,16 +70,16 @@ class Assembly:
         return whole, rest
 
 
-def _dated(early: list[tuple[Any, float]], after: list[Dated], time_base: Fraction) -> list[Dated]:
+def _dated(early: list[tuple[Any, Arrival]], after: list[Dated], time_base: Fraction) -> list[Dated]:
     """Give packets that came without a time the times before the earliest of those that have one."""
     first = min(after, key=lambda each: each[1])[0]
     step = first.duration or round(Fraction(1, 25) / time_base)
     dated: list[Dated] = []
     pts, following = first.pts, after[0][0]
-    for packet, came_s in reversed(early):
+    for packet, came in reversed(early):
         if not (packet.is_keyframe and following.is_keyframe):  # two key frames in a row are one in pieces
             pts -= step
-        dated.insert(0, (packet, pts, came_s))
+        dated.insert(0, (packet, pts, came))
         following = packet
     return dated
 

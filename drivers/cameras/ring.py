@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from drivers.cameras.group import Frame, Group, Sound
+from drivers.cameras.pacing import Flow
 from drivers.cameras.spec import RingLimits
 from drivers.cameras.timing import DEEPEST, Run
 
@@ -72,6 +73,7 @@ class Ring:
         key: bool,
         size: int,
         leading: bool = False,
+        prompt: bool = True,
     ) -> None:
         """Take in the next packet of the stream. What cannot be decoded (no key frame yet) is counted and left.
 
@@ -102,20 +104,28 @@ class Ring:
             elif leading and group.before is None:  # what it refers to never came
                 self.dropped += 1
                 return
-            group.run.observe(media_s, arrival_s)
+            group.run.observe(media_s, arrival_s, prompt=prompt)
             group.add(Frame(packet, pts, arrival_s, key, size, leading))
             group.bytes += size + PACKET_OVERHEAD
             self._bytes += size + PACKET_OVERHEAD
             self._trim(arrival_s)
 
     def append_sound(
-        self, packet: Any, begins_s: float, end_s: float, arrival_s: float, *, size: int, paired: bool
+        self,
+        packet: Any,
+        begins_s: float,
+        end_s: float,
+        arrival_s: float,
+        *,
+        size: int,
+        paired: bool,
+        prompt: bool = True,
     ) -> None:
         """Take in a packet of sound; without a group of pictures to lie beside it is left."""
         with self._lock:
             if not self._sound_run.continues(end_s, arrival_s):
                 self._sound_run = Run()
-            self._sound_run.observe(end_s, arrival_s)
+            self._sound_run.observe(end_s, arrival_s, prompt=prompt)
             group = self._current
             if group is None:
                 return
@@ -244,6 +254,21 @@ class Ring:
         """Time between frames, as it has been lately."""
         with self._lock:
             return self._groups[-1].run.interval_s if self._groups else 0.04
+
+    def flow(self, now_s: float) -> Flow | None:
+        """How its stream comes; ``None`` while there is no whole second of it since it began or was broken off."""
+        with self._lock:
+            group = self._current
+            if group is None:
+                return None
+            # Of this epoch alone: what lies before an outage would make the stream look slower than it is.
+            mine = [each for each in self._groups if each.epoch == group.epoch]
+            seconds = group.frames[-1].arrival_s - mine[0].frames[0].arrival_s
+            if seconds < 1:
+                return None
+            run = group.run
+            behind_s = now_s - group.at(group.latest)
+            return Flow(behind_s, run.interval_s, sum(each.bytes for each in mine) / seconds, run.reorder_s)
 
     def reaches(self, at_s: float) -> bool:
         """Whether a frame later than this instant is there and all before it, so that the nearest one to it is known."""

@@ -19,8 +19,9 @@ from drivers.cameras.assembly import Assembly, joined
 from drivers.cameras.hevc import is_rasl
 from drivers.cameras.mp4 import CODECS, SoundFormat, VideoFormat, read_format, read_sound
 from drivers.cameras.opening import REFUSED_BACK_OFF_S, SILENCE_S, Address, Fallen, chosen, opened, scrub
+from drivers.cameras.pacing import WAITED_S, Pace
 from drivers.cameras.ring import Ring
-from drivers.cameras.timing import HouseClock
+from drivers.cameras.timing import Arrival, HouseClock
 from gateway.domain.errors import Malformed
 
 FIRST_BACK_OFF_S = 1.0
@@ -81,6 +82,7 @@ class Session:
         self.sound_missing = "sound left out: the camera's stream was not open" if audio else ""
         self.last_frame_s: float | None = None
         self._audio = audio
+        self._pace = Pace()
         self._key_pts = 0
         # By the other side: then the parser has given out what it had of the newest frame, be that whole or not.
         self._broke_off = False
@@ -105,6 +107,10 @@ class Session:
         """Close the session, soon, and for good."""
         self._ended.set()
         self._woken.set()
+
+    def hurry(self, until_s: float) -> None:
+        """Take pictures as they come up to this moment of the monotonic clock: somebody waits for one."""
+        self._pace.hurry(until_s)
 
     def point_at(self, address: Address | None, cause: str = "") -> None:
         """Use this address from the next opening on; ``None`` with a cause while there is none."""
@@ -200,10 +206,16 @@ class Session:
         assembly = Assembly(video.time_base, reorders=video.codec_context.has_b_frames)
         paired: set[int] = set()
         # The parser gives a frame out when the next one begins to arrive. So that moment is the arrival of the
-        # *next* frame's first byte, and the least biased statement of its time there is.
-        arrival_s = self._frame_s = self._key_s = time.monotonic()
+        # *next* frame's first byte, and the least biased statement of its time there is. What came
+        # while this thread rested is found late, up to the first byte that is waited for again.
+        late = False
+        asked_s = self._frame_s = self._key_s = time.monotonic()
+        arrival = Arrival(asked_s, prompt=True)
+        self._pace.begin()
         for packet in container.demux(*(each for each in (video, sound) if each is not None)):
             emitted_s = time.monotonic()
+            waited = emitted_s - asked_s > WAITED_S
+            late = late and not waited
             if self._ended.is_set():
                 raise Fallen("closed: nobody looks any more")
             if packet.size == 0:
@@ -214,32 +226,43 @@ class Session:
             if packet.has_sidedata("prft"):
                 paired.add(packet.stream_index)
             if packet.stream_index != video.index:
-                self._hear(packet, emitted_s, paired=len(paired) == 2)
+                self._hear(packet, Arrival(emitted_s, not late), paired=len(paired) == 2)
                 if emitted_s - self._frame_s > SILENCE_S:
                     raise Fallen(f"no frame for {SILENCE_S:.0f} s: only sound comes")
+                asked_s = time.monotonic()
                 continue
-            came_s, arrival_s = arrival_s, emitted_s
+            came, arrival = arrival, Arrival(emitted_s, not late)
             self._frame_s = emitted_s
-            frames, rest = assembly.take(packet, came_s)
+            frames, rest = assembly.take(packet, came)
             if rest is not None:
                 self._complete(rest)
-            for whole, pts, at_s in frames:
-                self._lay(whole, pts, at_s, codec, described, video.time_base)
+            for whole, pts, whole_came in frames:
+                self._lay(whole, pts, whole_came, codec, described, video.time_base)
             if emitted_s - self._key_s > KEYLESS_S:
                 raise Fallen(f"no key frame for {KEYLESS_S:.0f} s: the stream is opened anew to ask for one")
             self.last_frame_s = emitted_s
             self._say("" if self.video is not None else "frames come, but no key frame yet")
             self._on_frame(self)
+            asked_s = time.monotonic()
+            if waited and (flow := self.ring.flow(asked_s)) is not None and self._pace.rest(flow):
+                late = True
+                asked_s = time.monotonic()
         raise Fallen("the camera ended the session")
 
-    def _hear(self, packet: Any, arrival_s: float, *, paired: bool) -> None:
+    def _hear(self, packet: Any, came: Arrival, *, paired: bool) -> None:
         if packet.pts is None or self.sound is None:
             return
         duration = packet.duration or AAC_SAMPLES
         tick_s = float(packet.time_base)
         begins_s = packet.pts * tick_s
         self.ring.append_sound(
-            packet, begins_s, begins_s + duration * tick_s, arrival_s, size=packet.size, paired=paired
+            packet,
+            begins_s,
+            begins_s + duration * tick_s,
+            came.at_s,
+            size=packet.size,
+            paired=paired,
+            prompt=came.prompt,
         )
 
     def _complete(self, rest: Any) -> None:
@@ -253,7 +276,7 @@ class Session:
             self.ring.complete_last(whole, whole.size)
 
     def _lay(
-        self, packet: Any, pts: int, came_s: float, codec: str, described: bytes, time_base: Any
+        self, packet: Any, pts: int, came: Arrival, codec: str, described: bytes, time_base: Any
     ) -> None:
         leading = False
         if packet.is_keyframe:
@@ -275,7 +298,14 @@ class Session:
             self.ring.dropped += 1
             return
         self.ring.append(
-            self.video, packet, pts, came_s, key=packet.is_keyframe, size=packet.size, leading=leading
+            self.video,
+            packet,
+            pts,
+            came.at_s,
+            key=packet.is_keyframe,
+            size=packet.size,
+            leading=leading,
+            prompt=came.prompt,
         )
         if packet.has_sidedata("rtcp_sr") and packet.has_sidedata("prft"):
             self._compare_clocks(packet, pts)

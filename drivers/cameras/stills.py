@@ -65,6 +65,8 @@ class Source(Protocol):
     def sound(self) -> SoundFormat | None: ...
     @property
     def sound_missing(self) -> str: ...
+    def hurry(self, until_s: float) -> None:
+        """Take pictures as they come up to this moment of the monotonic clock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +160,7 @@ class Stills:
                 self._ready.append(wanted)
             else:
                 self._waiting.setdefault(source.id, []).append(wanted)
+                source.hurry(wanted.deadline_s)
             self._changed.notify_all()
         return wanted
 

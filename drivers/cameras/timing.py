@@ -5,6 +5,9 @@ when, but late by an unknown delay. Delay only ever adds. So over a window the s
 best statement of the offset between both clocks, and ``media + offset`` is when a frame was, free of jitter, stalls
 and the burst of old frames that many cameras send on connecting.
 
+A frame that lay in the gateway's own socket while its thread rested (``pacing.py``) came late by our doing, not by the camera's:
+it is not *prompt*, and only says that it was no later.
+
 All times here are seconds of the monotonic clock; :class:`HouseClock` takes them to the wall and back.
 """
 
@@ -13,6 +16,9 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from statistics import median
+from typing import NamedTuple
+
+from drivers.cameras.pacing import LONGEST_S
 
 WINDOW_S = 15.0
 """Media time on either side of a frame whose arrivals speak for it. Quartz is within 100 ppm: 1.5 ms over it."""
@@ -44,8 +50,15 @@ DEPTH_FRAMES = 128
 """Frames over which the depth of reordering is looked at; it is forgotten after twice as many."""
 
 
+class Arrival(NamedTuple):
+    """When a frame's first byte came; if not ``prompt``, when it was found, having lain there while nobody read."""
+
+    at_s: float
+    prompt: bool
+
+
 class _Second:
-    """What arrived for one second of media time: the least delayed frame of it, and how steadily it came."""
+    """What arrived for one second of media time: the least delayed frame of it, and how steadily its prompt ones came."""
 
     __slots__ = ("at", "least", "seen", "steady", "typical")
 
@@ -69,7 +82,8 @@ class Run:
     def __init__(self) -> None:
         self._seconds: deque[_Second] = deque()
         self._keys: deque[int] = deque()
-        self._front: tuple[float, float] | None = None
+        self._front: tuple[float, float, bool] | None = None  # media time, arrival, prompt
+        self._prompt: tuple[float, float] | None = None  # the same of the last front that was prompt
         self._since_front = 0
         self._seen = 0
         self._fronts = 0
@@ -91,24 +105,25 @@ class Run:
             return step >= -back_s and self._since_front < DEEPEST
         if step <= 3 * self.interval_s * (self._since_front + 1):
             return True
-        return step - passed <= (FIRST_STEP_S if first else STEP_S)
+        late_s = 0.0 if self._front[2] else LONGEST_S
+        return step - passed <= (FIRST_STEP_S if first else STEP_S + late_s)
 
-    def observe(self, media_s: float, arrival_s: float) -> None:
+    def observe(self, media_s: float, arrival_s: float, *, prompt: bool = True) -> None:
         """Take note of one frame. It must :meth:`continues` the last one."""
         leads = self._front is None or media_s > self._front[0]
         steady = False
         if self._front is not None and leads:
-            step, passed = media_s - self._front[0], arrival_s - self._front[1]
-            each = step / (self._since_front + 1)
+            each = (media_s - self._front[0]) / (self._since_front + 1)
             if 0 < each < 2:
                 self._fronts += 1
                 self.interval_s += (each - self.interval_s) / min(16, self._fronts)
+        if self._prompt is not None and leads:
             # A frame that follows the one before faster than it was made is catching up: its arrival tells nothing
             # of the rate of the camera's clock.
-            steady = passed >= 0.5 * step
+            steady = arrival_s - self._prompt[1] >= 0.5 * (media_s - self._prompt[0])
         self._note_order(media_s, leads)
         if leads:
-            self._front, self._since_front = (media_s, arrival_s), 0
+            self._front, self._since_front = (media_s, arrival_s, prompt), 0
         else:
             self._since_front += 1
         key, delay = int(media_s // 1), arrival_s - media_s
@@ -123,7 +138,8 @@ class Run:
         if delay < second.least:
             second.least, second.at = delay, media_s
             self._offsets.clear()
-        if leads:
+        if leads and prompt:
+            self._prompt = (media_s, arrival_s)
             second.seen += 1
             second.steady += steady
             second.typical += (delay - second.typical) / second.seen
@@ -174,8 +190,7 @@ class Run:
     def arrival_offset_at(self, media_s: float) -> float:
         """The same by arrivals alone."""
         window = self._window(media_s)
-        skew = self._skew(window)
-        return min((second.least - skew * (second.at - media_s) for second in window), default=0.0)
+        return _envelope(window, self._skew(window), media_s)
 
     def quality(self) -> tuple[float, float]:
         """``(error_s, skew)`` now: how far arrivals typically lie above the envelope, which bounds what is not known of
@@ -185,7 +200,7 @@ class Run:
         newest = self._front[0]
         window = self._window(newest)
         skew = self._skew(window)
-        offset = self.arrival_offset_at(newest)
+        offset = _envelope(window, skew, newest)
         above = [s.typical - skew * (s.at - newest) - offset for s in window]
         return (max(0.0, median(above)), skew)
 
@@ -199,7 +214,7 @@ class Run:
 
     @staticmethod
     def _skew(window: list[_Second]) -> float:
-        steady = [s for s in window if 2 * s.steady >= s.seen]
+        steady = [s for s in window if s.seen and 2 * s.steady >= s.seen]
         if len(steady) < SKEW_SPAN_S or steady[-1].at - steady[0].at < SKEW_SPAN_S:
             return 0.0
         half = len(steady) // 2
@@ -209,6 +224,10 @@ class Run:
         ]
         skew = median(slopes)
         return skew if abs(skew) > SKEW_FLOOR else 0.0
+
+
+def _envelope(window: list[_Second], skew: float, media_s: float) -> float:
+    return min((second.least - skew * (second.at - media_s) for second in window), default=0.0)
 
 
 class HouseClock:

@@ -158,6 +158,23 @@ def test_what_a_session_broke_off_in_is_left_out(frames: int) -> None:
     assert reading.after is ring.groups()[-1]
 
 
+def test_how_a_stream_comes_is_told_of_what_came_since_it_was_broken_off() -> None:
+    """What the ring holds of before an outage makes no stream slow: a thread that believed so would rest too long."""
+    stream = Stream()
+    ring = filled(Ring(RingLimits(seconds=60, bytes=1 << 30)), seconds=4, stream=stream)
+    whole = ring.flow(4.0)
+    assert whole is not None
+    assert whole.bytes_per_s == pytest.approx(25 * (1000 + PACKET_OVERHEAD), rel=0.05)
+    ring.end_epoch()
+    filled(ring, seconds=0.9, first=1000, stream=stream)
+    assert ring.flow(41.0) is None
+    filled(ring, seconds=2, first=1022, stream=stream)
+    assert len(ring.groups()) > 4
+    after = ring.flow(43.0)
+    assert after is not None
+    assert after.bytes_per_s == pytest.approx(whole.bytes_per_s, rel=0.05)
+
+
 def test_ended_epoch_takes_no_more_frames() -> None:
     """After the end of a session a frame without a key frame belongs to nothing."""
     stream = Stream()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from drivers.cameras.pacing import LONGEST_S
 from drivers.cameras.timing import HouseClock, Run
 
 LATENCY_S = 0.02
@@ -35,6 +36,18 @@ def stream(
         last = max(last, origin_s + i * 0.04 + LATENCY_S + delay(i))
         frames.append((i * 0.04 / rate, last))
     return frames
+
+
+def feed_in_turns(run: Run, frames: Iterable[tuple[float, float]], rest_s: float) -> None:
+    """The same as a thread finds them that rests after each frame it has waited for."""
+    now_s, late = 0.0, False
+    for media_s, came_s in frames:
+        waited = came_s > now_s
+        now_s, late = max(now_s, came_s), late and not waited
+        assert run.continues(media_s, now_s), (media_s, now_s)
+        run.observe(media_s, now_s, prompt=not late)
+        if waited:
+            now_s, late = now_s + rest_s, True
 
 
 def test_jitter_does_not_move_frames() -> None:
@@ -81,6 +94,34 @@ def test_camera_whose_time_runs_wrong_is_followed(rate: float) -> None:
         media_s = i * 0.04 / rate
         assert media_s + run.offset_at(media_s) == pytest.approx(1000 + i * 0.04 + LATENCY_S, abs=0.03)
     assert run.quality()[1] == pytest.approx(rate - 1, rel=0.1)
+
+
+@pytest.mark.parametrize("rate", [1.02, 1.0, 0.98])
+@pytest.mark.parametrize("rest_s", [0.06, LONGEST_S])
+def test_a_thread_that_rests_finds_the_same_times(rate: float, rest_s: float) -> None:
+    """Frames taken together after a rest came late by our doing: they move no frame, hide no wrong rate, and are not counted to
+    what is not known of the times."""
+    frames = stream(40, rate=rate, delay=lambda i: 0.01 * (i % 3))
+    run, at_once = Run(), Run()
+    feed(at_once, frames)
+    feed_in_turns(run, frames, rest_s)
+    assert run.interval_s == pytest.approx(at_once.interval_s)
+    for i in (500, 700, 990):
+        media_s = i * 0.04 / rate
+        assert media_s + run.offset_at(media_s) == pytest.approx(1000 + i * 0.04 + LATENCY_S, abs=0.03)
+    assert run.quality()[1] == pytest.approx(rate - 1, rel=0.1, abs=1e-9)
+    assert run.quality()[0] == pytest.approx(at_once.quality()[0], abs=0.02)
+
+
+def test_a_pause_after_a_rest_does_not_end_the_run() -> None:
+    """A frame found late makes the next one's way look short: half a second without frames right after it, of which the network
+    takes a tenth off, is no moved timestamp; for a frame found at once it is."""
+    for late_s, goes_on in ((LONGEST_S, True), (0.0, False)):
+        run = Run()
+        feed(run, stream(4))
+        arrival_s = 1000 + 4.0 + LATENCY_S + LONGEST_S
+        run.observe(4.0, arrival_s, prompt=not late_s)
+        assert run.continues(4.5, arrival_s + 0.5 - LONGEST_S - 0.1) is goes_on
 
 
 def test_quartz_drift_is_not_taken_for_a_wrong_rate() -> None:

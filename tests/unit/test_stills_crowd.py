@@ -32,6 +32,8 @@ class Filmed:
     sound: SoundFormat | None = None
     sound_missing: str = ""
 
+    def hurry(self, until_s: float) -> None: ...
+
 
 @dataclass(slots=True)
 class Asked:
