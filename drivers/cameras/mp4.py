@@ -26,6 +26,8 @@ from gateway.domain.errors import Malformed
 TICKS = 90_000
 """RTP's clock rate for video (RFC 6184 §8.2.1), kept in the files so that no time is rounded."""
 
+TICK = Fraction(1, TICKS)
+
 CODECS = {"h264": sps, "hevc": hevc}
 """What can be read of each codec, under the media library's name for it."""
 
@@ -128,7 +130,7 @@ class Mp4:
             video.codec, width=video.picture.width, height=video.picture.height
         )
         BitStreamFilterContext("null", in_stream=video.shelf, out_stream=self._stream)
-        self._stream.time_base = Fraction(1, TICKS)
+        self._stream.time_base = TICK
         self._sound: Any = None
         if sound is not None:
             self._sound = self._out.add_mux_stream("aac", rate=sound.rate)
@@ -143,7 +145,7 @@ class Mp4:
         """Append one frame; times and ``duration`` in ticks. ``sets`` are parameter sets to stand before it in the file."""
         packet = Packet(sets + bytes(frame.packet)) if sets else Packet(frame.packet)
         packet.stream = self._stream
-        packet.time_base = Fraction(1, TICKS)
+        packet.time_base = TICK
         packet.pts, packet.dts = pts, dts
         packet.duration = duration
         packet.is_keyframe = frame.key

@@ -26,6 +26,9 @@ PACKET_OVERHEAD = 600
 SEGMENT_S = 0.98
 """Shortest live segment; shorter groups are joined until they last as long (a player asks for each one over HTTP)."""
 
+FLOW_S = 4.0
+"""How much of a stream's newest tells its rate, key frames and all."""
+
 WIDEST_GAP_S = 5.0
 """A frame further than this from the instant asked for is no picture of it. Equals the watchdog's limit."""
 
@@ -262,13 +265,17 @@ class Ring:
             if group is None:
                 return None
             # Of this epoch alone: what lies before an outage would make the stream look slower than it is.
-            mine = [each for each in self._groups if each.epoch == group.epoch]
-            seconds = group.frames[-1].arrival_s - mine[0].frames[0].arrival_s
+            newest_s, size, earliest = group.frames[-1].arrival_s, group.bytes, group
+            while newest_s - earliest.frames[0].arrival_s < FLOW_S:
+                before = earliest.before
+                if before is None or not before.frames:
+                    break
+                size, earliest = size + before.bytes, before
+            seconds = newest_s - earliest.frames[0].arrival_s
             if seconds < 1:
                 return None
             run = group.run
-            behind_s = now_s - group.at(group.latest)
-            return Flow(behind_s, run.interval_s, sum(each.bytes for each in mine) / seconds, run.reorder_s)
+            return Flow(now_s - group.at(group.latest), run.interval_s, size / seconds, run.reorder_s)
 
     def reaches(self, at_s: float) -> bool:
         """Whether a frame later than this instant is there and all before it, so that the nearest one to it is known."""

@@ -223,7 +223,7 @@ class Session:
                     self._broke_off = True
                     break
                 continue
-            if packet.has_sidedata("prft"):
+            if sound is not None and len(paired) < 2 and packet.has_sidedata("prft"):
                 paired.add(packet.stream_index)
             if packet.stream_index != video.index:
                 self._hear(packet, Arrival(emitted_s, not late), paired=len(paired) == 2)
