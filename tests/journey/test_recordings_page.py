@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -255,20 +256,33 @@ async def test_an_export_is_downloaded_and_anybody_can_check_it(page: Any, face:
 @on_page
 async def test_each_role_sees_what_it_may(page: Any, face: Face) -> None:
     """Forecast and holds for technician and inspector, the export for them; a guard is asked for neither and told who exports;
-    the centre is told that this is not its page."""
+    the centre is told that this is not its page. A hold marks the days it touches by the school's clock, and no others: of
+    those held here one is held soon after it begins and one shortly before it ends."""
     now = face.clock.at
-    hold = Hold(
-        id="hld_1",
-        reason="r",
-        placed_by="n",
-        placed_unit="u",
-        placed_at=now,
-        review_at=now + timedelta(days=90),
-        camera="cam",
-        start=now - timedelta(hours=1),
-        end=now,
+    today = now.astimezone(ZoneInfo(face.parts.site.timezone)).replace(
+        hour=0, minute=0, second=0, microsecond=0
     )
-    await face.store.write(lambda tx: tx.holds.place(hold))
+    held = {
+        now - timedelta(hours=1): today,
+        today - timedelta(days=3, minutes=-15): today - timedelta(days=3),
+        today - timedelta(days=6, minutes=30): today - timedelta(days=7),
+    }
+    holds = [
+        Hold(
+            id=f"hld_{number}",
+            reason="r",
+            placed_by="n",
+            placed_unit="u",
+            placed_at=now,
+            review_at=now + timedelta(days=90),
+            camera="cam",
+            start=start,
+            end=start + timedelta(minutes=15),
+        )
+        for number, start in enumerate(held)
+    ]
+    await face.store.write(lambda tx: [tx.holds.place(hold) for hold in holds])
+    days = sorted(f"{day:%Y-%m-%d}" for day in held.values())
     for role, upkeep in (("guard", False), ("technician", True), ("inspector", True)):
         asked: list[int] = []
 
@@ -281,7 +295,8 @@ async def test_each_role_sees_what_it_may(page: Any, face: Face) -> None:
         await page.wait_for_load_state("networkidle")
         sums = await page.locator("#sums").inner_text()
         assert ("空间预计" in sums, "保全" in sums) == (upkeep, upkeep), role
-        assert await page.locator(".cell.held").count() == int(upkeep)
+        marked = await page.locator(".cell.held").evaluate_all("cells => cells.map(cell => cell.dataset.day)")
+        assert marked == (days if upkeep else [])
         await open_day(page)
         assert await page.locator("#export").is_visible() == upkeep
         assert await page.locator("#no-export").is_visible() != upkeep

@@ -40,7 +40,8 @@ function portions(day) {
 }
 
 function held(holds, camera, day) {
-  return holds.some((hold) => hold.from && (!hold.camera || hold.camera === camera.id) && hold.from < day.to && hold.to > day.from);
+  const from = Date.parse(day.from), to = Date.parse(day.to);
+  return holds.some((hold) => (!hold.camera || hold.camera === camera.id) && hold.from < to && hold.to > from);
 }
 
 function cellWords(camera, day, isHeld) {

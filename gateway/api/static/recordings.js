@@ -140,7 +140,7 @@ async function readUpkeep() {
   const [room, held] = await Promise.allSettled([ask("retention"), ask("holds")]);
   if (mine !== turn) return;
   kept = room.value ?? null;
-  holds = held.value?.holds ?? [];
+  holds = (held.value?.holds ?? []).filter((hold) => hold.from).map((hold) => ({ camera: hold.camera, from: Date.parse(hold.from), to: Date.parse(hold.to) }));
   const wrong = room.reason ?? held.reason;
   if (wrong) failed(wrong);
   drawOverview();
@@ -153,7 +153,7 @@ function drawOverview() {
     return button;
   }));
   legend($("legend"), ["kept", ...CAUSES, "expired", "none", ...(holds.length ? ["held"] : [])]);
-  if (days) drawCameras($("cameras"), days, holds.map((hold) => ({ ...hold, from: hold.from && new Date(hold.from).toISOString(), to: hold.to && new Date(hold.to).toISOString() })), (camera, day) => { location.hash = `${encodeURIComponent(camera)}/${day}`; });
+  if (days) drawCameras($("cameras"), days, holds, (camera, day) => { location.hash = `${encodeURIComponent(camera)}/${day}`; });
   $("sums").replaceChildren(...sums().flatMap(([name, value, more, kind]) => [element("div", kind ? { class: kind } : {}, element("dt", {}, name), element("dd", {}, value), ...(more ? [element("dd", { class: "quiet" }, more)] : []))]));
 }
 
@@ -230,7 +230,7 @@ function drawShown() {
   $("date").max = dayOf(new Date());
   $("day-after").disabled = shown.day >= dayOf(new Date());
   $("strip").setAttribute("aria-label", say("stripOf", shown.name, dayWords(shown.day)));
-  const mine = holds.filter((hold) => hold.from && (!hold.camera || hold.camera === shown.camera)).map((hold) => ({ from: Date.parse(hold.from), to: Date.parse(hold.to) }));
+  const mine = holds.filter((hold) => !hold.camera || hold.camera === shown.camera);
   drawDay($("strip"), shown, mine);
   const kinds = ["kept", "reduced", ...CAUSES, "unaccounted", "expired", "pending", "none"];
   const there = new Set(shown.spans.map((span) => span.kind));
