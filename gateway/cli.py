@@ -15,6 +15,7 @@ from config.findings import Finding, SiteRefused
 from config.loading import Loaded, load_site
 from config.settings import Settings, keep_accepted, load_accepted, resolve
 from config.unbuilt import unbuilt
+from gateway.allocating import keep_little
 from gateway.certs import cli as certs
 from gateway.domain.errors import Refused, Unavailable
 from gateway.telemetry import set_up_logging
@@ -242,6 +243,7 @@ def _runnable(loaded: Loaded) -> list[Finding]:
 
 def run_until_stopped(settings: Settings, standing: Sequence[tuple[str, str]]) -> int:
     """Run a gateway until SIGTERM or SIGINT (exit 0) or until a vital part ends (exit 1)."""
+    keep_little()
     try:
         import uvloop
 

@@ -11,12 +11,10 @@ import sys
 from pathlib import Path
 
 import drivers
+from gateway.allocating import ENVIRON
 
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 """The environment they get: the site's other secrets are none of their business."""
-
-MEMORY = {"MALLOC_ARENA_MAX": "2", "MALLOC_TRIM_THRESHOLD_": "1000000", "MALLOC_MMAP_THRESHOLD_": "1000000"}
-"""By default glibc gives every thread an arena of its own and keeps what is freed: more than all the rest here."""
 
 
 def spawn(
@@ -28,7 +26,7 @@ def spawn(
     """
     root = str(Path(drivers.__file__).resolve().parents[1])
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    environment |= MEMORY | {"PYTHONPATH": root, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment |= ENVIRON | {"PYTHONPATH": root, "PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.Popen(
         [sys.executable, "-P", "-m", module, *arguments],
         pass_fds=() if inherit is None else (inherit.fileno(),),
