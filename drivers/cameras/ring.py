@@ -26,8 +26,8 @@ PACKET_OVERHEAD = 600
 SEGMENT_S = 0.98
 """Shortest live segment; shorter groups are joined until they last as long (a player asks for each one over HTTP)."""
 
-FLOW_S = 4.0
-"""How much of a stream's newest tells its rate, key frames and all."""
+FLOW_S = 1.0
+"""How much of a stream's newest tells its rate, and how often it is looked at how steadily it comes."""
 
 WIDEST_GAP_S = 5.0
 """A frame further than this from the instant asked for is no picture of it. Equals the watchdog's limit."""
@@ -63,6 +63,7 @@ class Ring:
         self._segment = first_number
         self._segment_from = 0.0
         self._sound_run = Run()
+        self._looked: tuple[Run, float, float, float] | None = None  # when, and how steadily a run came then
 
     # ------------------------------------------------------------------ filling
 
@@ -264,18 +265,15 @@ class Ring:
             group = self._current
             if group is None:
                 return None
-            # Of this epoch alone: what lies before an outage would make the stream look slower than it is.
-            newest_s, size, earliest = group.frames[-1].arrival_s, group.bytes, group
-            while newest_s - earliest.frames[0].arrival_s < FLOW_S:
-                before = earliest.before
-                if before is None or not before.frames:
-                    break
-                size, earliest = size + before.bytes, before
-            seconds = newest_s - earliest.frames[0].arrival_s
-            if seconds < 1:
+            bytes_per_s = _rate(group)
+            if bytes_per_s is None:
                 return None
             run = group.run
-            return Flow(now_s - group.at(group.latest), run.interval_s, size / seconds, run.reorder_s)
+            if self._looked is None or self._looked[0] is not run or now_s - self._looked[1] >= FLOW_S:
+                self._looked = (run, now_s, *run.quality())
+            _, _, unsteady_s, skew = self._looked
+            behind_s = now_s - group.at(group.latest)
+            return Flow(behind_s, run.interval_s, bytes_per_s, run.reorder_s, unsteady_s, skew)
 
     def reaches(self, at_s: float) -> bool:
         """Whether a frame later than this instant is there and all before it, so that the nearest one to it is known."""
@@ -359,3 +357,17 @@ class Ring:
         """``(error_s, skew)`` of the newest frames' times, as :meth:`Run.quality` has it."""
         with self._lock:
             return self._groups[-1].run.quality() if self._groups else (0.0, 0.0)
+
+
+def _rate(newest: Group) -> float | None:
+    """Bytes a second of what came last, which may be much more than before: of this epoch alone, or what lies before an outage
+    would make the stream look slower than it is. ``None`` if all that is less than a second."""
+    newest_s, size = newest.frames[-1].arrival_s, 0
+    group: Group | None = newest
+    while group is not None:
+        for frame in reversed(group.frames):
+            if newest_s - frame.arrival_s >= FLOW_S:
+                return size / FLOW_S
+            size += frame.size + PACKET_OVERHEAD
+        group = group.before
+    return None

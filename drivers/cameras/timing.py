@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
+from math import sqrt
 from statistics import median
 from typing import NamedTuple
 
@@ -31,6 +32,9 @@ STEP_S = 0.25
 
 SKEW_FLOOR = 300e-6
 """Below this rate error the window is too short to tell skew from jitter, and it would not matter."""
+
+SKEW_SURE = 6.0
+"""How many times what chance may make of it a rate error must be to be believed: over 3 standard errors of a median."""
 
 SKEW_SPAN_S = 8.0
 """Shortest span from which a rate error is believed."""
@@ -223,7 +227,9 @@ class Run:
             for early, later in zip(steady, steady[half:], strict=False)
         ]
         skew = median(slopes)
-        return skew if abs(skew) > SKEW_FLOOR else 0.0
+        # What chance makes of slopes between seconds whose least delays differ: of few prompt frames a second they do.
+        chance = median(abs(slope - skew) for slope in slopes) / sqrt(len(slopes))
+        return skew if abs(skew) > max(SKEW_FLOOR, SKEW_SURE * chance) else 0.0
 
 
 def _envelope(window: list[_Second], skew: float, media_s: float) -> float:

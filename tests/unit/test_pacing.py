@@ -10,7 +10,9 @@ import pytest
 from drivers.cameras import pacing
 from drivers.cameras.pacing import LONGEST_S, MOST_BYTES, SETTLED_S, Flow, Pace, rest_s
 
-AS_USUAL = Flow(behind_s=0.05, interval_s=0.04, bytes_per_s=250_000, reorder_s=0.0)
+AS_USUAL = Flow(
+    behind_s=0.05, interval_s=0.04, bytes_per_s=250_000, reorder_s=0.0, unsteady_s=0.002, skew=0.0
+)
 """25 pictures a second at 2 Mbit/s, the newest one whole since the next has begun."""
 
 
@@ -31,6 +33,8 @@ def test_a_stream_as_usual_is_rested_from_as_long_as_its_bytes_allow() -> None:
         pytest.param(AS_USUAL._replace(interval_s=0.2), 100.0, id="few pictures"),
         pytest.param(AS_USUAL._replace(behind_s=0.3), 100.0, id="behind"),
         pytest.param(AS_USUAL._replace(bytes_per_s=0.0), 100.0, id="no rate"),
+        pytest.param(AS_USUAL._replace(unsteady_s=0.02), 100.0, id="unsteady"),
+        pytest.param(AS_USUAL._replace(skew=-0.001), 100.0, id="its time runs wrong"),
     ],
 )
 def test_others_are_read_as_they_come(flow: Flow, age_s: float) -> None:

@@ -175,6 +175,31 @@ def test_how_a_stream_comes_is_told_of_what_came_since_it_was_broken_off() -> No
     assert after.bytes_per_s == pytest.approx(whole.bytes_per_s, rel=0.05)
 
 
+def test_how_a_stream_comes_is_told_of_what_came_last() -> None:
+    """A camera that sends little for a long group of pictures and then much: a second later its rate is what it is now, how
+    unsteadily it comes is told, and a rate that runs wrong."""
+    stream, ring = Stream(), Ring(RingLimits(seconds=600, bytes=1 << 30))
+    for i in range(1000):
+        at_s, size = i * 0.04, 500 if i < 975 else 40_000
+        late_s = 0.03 * (i % 2) if i >= 500 else 0.0
+        ring.append(stream, f"packet {i}", round(at_s * 90_000), at_s + late_s, key=i == 0, size=size)
+        if i == 499:
+            steady = ring.flow(at_s)
+    assert steady is not None
+    assert (steady.unsteady_s, steady.skew) == (pytest.approx(0.0, abs=1e-4), 0.0)
+    newest = ring.flow(40.0)
+    assert newest is not None
+    assert newest.bytes_per_s == pytest.approx(25 * (40_000 + PACKET_OVERHEAD), rel=0.1)
+    assert newest.unsteady_s == pytest.approx(0.015, abs=0.003)
+    assert newest.skew == 0.0
+    wrong = Ring(RingLimits(seconds=600, bytes=1 << 30))
+    for i in range(500):
+        wrong.append(stream, f"packet {i}", round(i * 0.04 * 90_000), i * 0.0404, key=i % 25 == 0, size=500)
+    told = wrong.flow(20.0)
+    assert told is not None
+    assert told.skew == pytest.approx(0.01, rel=0.05)
+
+
 def test_ended_epoch_takes_no_more_frames() -> None:
     """After the end of a session a frame without a key frame belongs to nothing."""
     stream = Stream()

@@ -31,8 +31,10 @@ class Filmed:
     cause: str = ""
     sound: SoundFormat | None = None
     sound_missing: str = ""
+    hurried: list[float] = field(default_factory=list)
 
-    def hurry(self, until_s: float) -> None: ...
+    def hurry(self, until_s: float) -> None:
+        self.hurried.append(until_s)
 
 
 @dataclass(slots=True)
@@ -103,6 +105,18 @@ def held(packets: list[Any]) -> Iterator[Held]:
 def off_s(asked: Asked) -> float:
     """How far the picture given lies from the instant asked for, by its own word."""
     return abs(asked.got().time_s - asked.at_s)
+
+
+def test_who_waits_for_a_picture_has_its_camera_read_at_once(packets: list[Any]) -> None:
+    """Up to the moment at which the picture is given up; what the ring holds already hurries nobody."""
+    stills, camera = Stills(threads=1), filmed("cam", packets)
+    there = Asked(camera.begins_s + 1)
+    stills.take(camera, there.at_s, there.answer)
+    there.got()
+    assert camera.hurried == []
+    waited = stills.take(camera, time.monotonic() + 60, lambda _: None)
+    assert camera.hurried == [waited.deadline_s]
+    stills.forget(waited)
 
 
 def test_crowd_that_waits_shares_pictures_near_its_instants(held: Held, packets: list[Any]) -> None:
