@@ -33,8 +33,12 @@ STEP_S = 0.25
 SKEW_FLOOR = 300e-6
 """Below this rate error the window is too short to tell skew from jitter, and it would not matter."""
 
-SKEW_SURE = 6.0
-"""How many times what chance may make of it a rate error must be to be believed: over 3 standard errors of a median."""
+SKEW_SURE = 8.0
+"""How many times what chance may make of it a rate error must be to be believed where pictures lay in the socket: some 4 standard
+errors of a median."""
+
+SKEW_PLAIN = 0.01
+"""A rate error no chance makes: where a rate changes at once the slopes differ widely, and it is to be followed all the same."""
 
 SKEW_SPAN_S = 8.0
 """Shortest span from which a rate error is believed."""
@@ -64,7 +68,7 @@ class Arrival(NamedTuple):
 class _Second:
     """What arrived for one second of media time: the least delayed frame of it, and how steadily its prompt ones came."""
 
-    __slots__ = ("at", "least", "seen", "steady", "typical")
+    __slots__ = ("at", "least", "rested", "seen", "steady", "typical")
 
     def __init__(self, at: float, least: float) -> None:
         self.at = at
@@ -72,6 +76,7 @@ class _Second:
         self.typical = least
         self.seen = 0
         self.steady = 0
+        self.rested = False  # some of it was not prompt
 
 
 class Run:
@@ -142,6 +147,7 @@ class Run:
         if delay < second.least:
             second.least, second.at = delay, media_s
             self._offsets.clear()
+        second.rested = second.rested or not prompt
         if leads and prompt:
             self._prompt = (media_s, arrival_s)
             second.seen += 1
@@ -227,9 +233,13 @@ class Run:
             for early, later in zip(steady, steady[half:], strict=False)
         ]
         skew = median(slopes)
-        # What chance makes of slopes between seconds whose least delays differ: of few prompt frames a second they do.
-        chance = median(abs(slope - skew) for slope in slopes) / sqrt(len(slopes))
-        return skew if abs(skew) > max(SKEW_FLOOR, SKEW_SURE * chance) else 0.0
+        least = SKEW_FLOOR
+        if any(
+            second.rested for second in steady
+        ):  # of few prompt frames a second the least delay is a matter of chance
+            chance = median(abs(slope - skew) for slope in slopes) / sqrt(len(slopes))
+            least = max(least, min(SKEW_SURE * chance, SKEW_PLAIN))
+        return skew if abs(skew) > least else 0.0
 
 
 def _envelope(window: list[_Second], skew: float, media_s: float) -> float:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
-
-import pytest
 
 from gateway.allocating import ENVIRON
 
@@ -51,7 +48,6 @@ def kept_kb(how: str, environ: dict[str, str]) -> int:
     return int(done.stdout)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the limits are glibc's")
 def test_parts_that_were_put_are_given_back_to_the_system() -> None:
     """In the gateway's own process and in those it starts; without limits they are kept."""
     assert kept_kb("unlimited", {}) > 8 << 10
