@@ -1,9 +1,9 @@
 """When the thread that reads a camera rests, so that several pictures cost one turn of it and not one each.
 
 Most of what receiving a stream costs is waking up for it: a turn of the processor and of the interpreter for every picture of
-every camera, for evidence that is wanted once in a year. So a thread that has read all there was leaves the next pictures in its
-socket for a moment and takes them together: measured, a third less processor time for 16 cameras (``benchmarks/recording.py``).
-Whoever wants pictures at once says so (:meth:`Pace.hurry`), and no thread rests until then.
+every camera, for evidence that is wanted once in a year. So a thread that has read all there was leaves the next pictures in
+its socket for a moment and takes them together: measured, a quarter less processor time for 16 cameras and half as much for 32
+(``benchmarks/recording.py``). Whoever wants pictures at once says so (:meth:`Pace.hurry`), and no thread rests until then.
 """
 
 from __future__ import annotations
