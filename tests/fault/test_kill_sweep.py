@@ -17,28 +17,23 @@ from gateway.auditing import OnRecord
 from gateway.auditing import objects as audited
 from gateway.checking import ceiling, deletions, sums
 from gateway.domain.finding import Finding, Grade
-from gateway.domain.holding import Hold
 from gateway.ports import ObjectVersion, Store
 from gateway.sweeping import BATCH, POINTS, Sweeping, Swept
 from storage.objects.local import LocalObjects
 from tests.support.clock import MORNING, ManualClock, run
 from tests.support.footage import SITE, recorded
+from tests.support.holds import span_held
 from tests.support.stores import opened
 from tests.support.sweeper import AN_OBJECT, SWEPT_AT, sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 MINUTES = BATCH + 30  # of each camera: a whole batch and a part of one
 HELD = range(20, 30)
-HOLD = Hold(
-    id="hld_1",
-    reason="r",
-    placed_by="n",
-    placed_unit="u",
-    placed_at=MORNING,
-    review_at=MORNING + timedelta(days=90),
-    camera="cam-a",
-    start=MORNING + timedelta(minutes=HELD[0]),
-    end=MORNING + timedelta(minutes=HELD[-1] + 1),
+HOLD = span_held(
+    "cam-a",
+    MORNING + timedelta(minutes=HELD[0]),
+    MORNING + timedelta(minutes=HELD[-1] + 1),
+    at=MORNING,
 )
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from gateway.domain.alarm import Drill, State
 from gateway.domain.drill import DrillWindow
-from gateway.domain.holding import Hold
 from gateway.domain.recording import Segment, segment_key
 from storage.sql.store import SqlTransaction
+from tests.support.holds import span_held
 from tests.support.http_face import (
     CAMERA,
     EVERYONE,
@@ -106,18 +106,7 @@ async def prepared(face: Face) -> str:
     window = DrillWindow(id="wnd_1", point="p-gate", by="维护", armed_at=face.clock.now(), until=until)
     await face.store.write(lambda tx: tx.windows.add(window))
     await face.parts.registering.configured("site file")
-    held_until = face.clock.now() + timedelta(days=90)
-    hold = Hold(
-        id="hld_1",
-        reason="r",
-        placed_by="n",
-        placed_unit="u",
-        placed_at=face.clock.now(),
-        review_at=held_until,
-        camera=CAMERA,
-        start=face.clock.now(),
-        end=until,
-    )
+    hold = span_held(CAMERA, face.clock.now(), until, at=face.clock.now())
     await face.store.write(lambda tx: tx.holds.place(hold))
     segment = Segment(
         id="seg_1",

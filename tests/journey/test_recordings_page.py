@@ -16,12 +16,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.domain.holding import Hold
 from gateway.domain.plan import Camera
 from gateway.domain.recording import GapCause, Segment, segment_key
 from simulators.camera.faults import CameraFaults
 from tests.integration.test_exports import SECONDS, film, fingerprint, verify
 from tests.support.browser import chromium, opened_page
+from tests.support.holds import span_held
 from tests.support.http_face import TOKEN_OF, Face, HandClock, school_site, served
 from tests.support.recorder import recording, simulated, stream_of
 
@@ -268,17 +268,7 @@ async def test_each_role_sees_what_it_may(page: Any, face: Face) -> None:
         today - timedelta(days=6, minutes=30): today - timedelta(days=7),
     }
     holds = [
-        Hold(
-            id=f"hld_{number}",
-            reason="r",
-            placed_by="n",
-            placed_unit="u",
-            placed_at=now,
-            review_at=now + timedelta(days=90),
-            camera="cam",
-            start=start,
-            end=start + timedelta(minutes=15),
-        )
+        span_held("cam", start, start + timedelta(minutes=15), at=now, id=f"hld_{number}")
         for number, start in enumerate(held)
     ]
     await face.store.write(lambda tx: [tx.holds.place(hold) for hold in holds])
