@@ -1,4 +1,7 @@
-"""The minute ledger's rows on a real database: written once, summed by the hour, taken out with a record; and when it may go."""
+"""The minute ledger's rows on a real database: written once, summed by the hour, taken out with a record; and when it may go.
+
+One file, though long: the ledger is one, and so are the rows its tests write.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The database keeps what it says: shared commits, crashes, full disks, and its schema."""
+"""The database keeps what it says: shared commits, crashes, full disks, and its schema.
+
+One file, though long: what is asked of the database is to be read as a whole.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""An S3 store that fails as stores and networks do: nothing is torn, nothing is lost, and the technician is told what to do."""
+"""An S3 store that fails as stores and networks do: nothing is torn, nothing is lost, and the technician is told what to do.
+
+One file, though long: every fault of one store, before the same link to it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Confirming on the real database: what became of an alarm is published once, whatever ends or is away meanwhile."""
+"""Confirming on the real database: what became of an alarm is published once, whatever ends or is away meanwhile.
+
+One file, though long: its tests share one desk and one lamp.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Delivering on the real database: every message due goes to the centre until it is received."""
+"""Delivering on the real database: every message due goes to the centre until it is received.
+
+One file, though long: its tests share one post.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Gathering on the real database: what an alarm asks of its cameras is stored, told, and accounted for."""
+"""Gathering on the real database: what an alarm asks of its cameras is stored, told, and accounted for.
+
+One file, though long: its tests share one yard of cameras.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Intake on the real database: a press is one alarm, committed before the broker hears of it."""
+"""Intake on the real database: a press is one alarm, committed before the broker hears of it.
+
+One file, though long: its tests share one door.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Keeping on the real database and a real store: nothing goes before its floor, nothing unheld stays, all of it on record."""
+"""Keeping on the real database and a real store: nothing goes before its floor, nothing unheld stays, all of it on record.
+
+One file, though long: its tests share one school with its footage.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The way of evidence to the centre on real sockets: what a receiver may do to a PUT, and what we make of it."""
+"""The way of evidence to the centre on real sockets: what a receiver may do to a PUT, and what we make of it.
+
+One file, though long: its tests share one receiver, which each of them has do something else.
+"""
 
 from __future__ import annotations
 

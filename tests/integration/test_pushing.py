@@ -1,4 +1,7 @@
-"""Pushing on the real database: in order, on the schedule, and nothing claimed that was not answered."""
+"""Pushing on the real database: in order, on the schedule, and nothing claimed that was not answered.
+
+One file, though long: its tests share one yard.
+"""
 
 from __future__ import annotations
 

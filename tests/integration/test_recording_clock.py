@@ -1,4 +1,7 @@
-"""The ledger while things come late and clocks are set: the stage on a real database, spool and store, with time in the hand."""
+"""The ledger while things come late and clocks are set: the stage on a real database, spool and store, with time in the hand.
+
+One file, though long: its tests share one ledger with all that can be set about it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The simulated centre over real HTTP: what it takes, refuses, fetches, replies and breaks."""
+"""The simulated centre over real HTTP: what it takes, refuses, fetches, replies and breaks.
+
+One file, though long: the centre is one, and each test asks it something else.
+"""
 
 from __future__ import annotations
 

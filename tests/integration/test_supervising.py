@@ -1,4 +1,7 @@
-"""Supervising on the real database: what is not as it should be is a fault, raised once and cleared under its id."""
+"""Supervising on the real database: what is not as it should be is a fault, raised once and cleared under its id.
+
+One file, though long, as that stage is: its tests share one watch.
+"""
 
 from __future__ import annotations
 

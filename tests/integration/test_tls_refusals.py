@@ -1,4 +1,7 @@
-"""Wrong, expired and foreign certificates at the centre and at the broker: refused, with words that say which and what to do."""
+"""Wrong, expired and foreign certificates at the centre and at the broker: refused, with words that say which and what to do.
+
+One file, though long: one table of cases, held against every side.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The HTTP face on a real port with a real database and a real object store, for tests of it."""
+"""The HTTP face on a real port with a real database and a real object store, for tests of it.
+
+One file, though long: one face, with the parts that stand behind it.
+"""
 
 from __future__ import annotations
 

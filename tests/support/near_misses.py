@@ -4,6 +4,8 @@ Everything here is no press by API.md, "Presses", whatever came before it: the c
 baseline), and what follows either repeats that, or is the broker's memory, or is not what the make publishes. Left out on
 purpose is what can be read in two ways, since that is read as a press: an action in a language nobody knows, or a document in
 UTF-16.
+
+One file, though long: what is no press is to be read as a whole.
 """
 
 from __future__ import annotations

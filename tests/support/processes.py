@@ -1,4 +1,7 @@
-"""Real processes for journeys and faults: a gateway, its campus of simulators, a broker; each ended by its own id."""
+"""Real processes for journeys and faults: a gateway, its campus of simulators, a broker; each ended by its own id.
+
+One file, though long: each process here is started, asked and ended in the same way.
+"""
 
 from __future__ import annotations
 
