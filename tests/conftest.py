@@ -24,3 +24,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """60 MB of memory mounted as a disk."""
     with mounted_small_disk(tmp_path) as place:
         yield place
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what mounts a disk, by the fixture it asks for, so that .ci/run can give it to root and the rest to a user."""
+    for item in items:
+        if "small_disk" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.needs_root)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -38,6 +37,7 @@ from storage.sql.store import SqlStore, SqlTransaction
 from storage.sql.tables import metadata
 from tests.support.builders import alarm, envelopes
 from tests.support.clock import MORNING, run
+from tests.support.small_disk import fill, mounted_small_disk
 from tests.support.stores import opened
 
 
@@ -432,33 +432,9 @@ def test_a_kill_loses_no_write_that_returned(tmp_path: Path, lines: int) -> None
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 4 MB of its own; skipped where it cannot be mounted, except in the strict mode."""
-    place = tmp_path / "small"
-    place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(place)]
-    if (
-        shutil.which("mount") is None
-        or subprocess.run(command, check=False, capture_output=True).returncode != 0
-    ):
-        if os.environ.get("CAMPUS_TEST_STRICT") == "1":
-            pytest.fail("cannot mount a tmpfs: run the tests as root with CAP_SYS_ADMIN")
-        pytest.skip("cannot mount a tmpfs (needs root); the full disk is not tested here")
-    try:
+    """A file system of 4 MB of its own."""
+    with mounted_small_disk(tmp_path, megabytes=4) as place:
         yield place
-    finally:
-        subprocess.run(["umount", str(place)], check=True)
-
-
-def _fill(place: Path) -> Path:
-    filler = place / "filler"
-    with filler.open("wb", buffering=0) as file:
-        for size in (65536, 4096, 512):
-            try:
-                while True:
-                    file.write(b"x" * size)
-            except OSError:
-                continue
-    return filler
 
 
 def test_a_full_disk_is_unavailable_costs_the_ballast_first_and_is_survived(
@@ -472,7 +448,8 @@ def test_a_full_disk_is_unavailable_costs_the_ballast_first_and_is_survived(
         async with opened(small_disk) as store:
             await store.write(remember("before"))
             assert not store.inner.ballast_spent
-            filler = _fill(small_disk)
+            filler = small_disk / "filler"
+            fill(filler)
 
             def large(n: int) -> Any:
                 def work(tx: SqlTransaction) -> None:

@@ -25,7 +25,7 @@ from gateway.sweeping import Sweeping
 from storage.objects.local import LocalObjects
 from tests.support.clock import MORNING, ManualClock, run
 from tests.support.footage import SITE, recorded
-from tests.support.stores import opened
+from tests.support.stores import opened, overwrite
 
 LATER = MORNING + timedelta(days=31, minutes=10)
 YOUNG = LATER - timedelta(minutes=10)
@@ -95,7 +95,7 @@ def test_a_dropped_row_and_a_missing_or_altered_object_are_named(tmp_path: Path)
             one, two, three = young[2], young[4], young[6]
             await store.write(lambda tx: tx.recordings.forget("cam-a", [one]))
             (objects.root / two.key).unlink()
-            (objects.root / three.key).write_bytes(b"x")
+            overwrite(objects.root / three.key, b"x")
             found = {(f.grade, f.what, f.about) for f in await findings(store, objects)}
             assert found == {
                 (Grade.LOST, "neither recorded nor explained", "cam-a"),

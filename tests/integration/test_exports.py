@@ -26,6 +26,7 @@ from storage.sql.store import SqlTransaction
 from tests.support.http_face import OTHER, Answer, Face, on_face
 from tests.support.processes import tool
 from tests.support.signals import wait_until
+from tests.support.stores import overwrite
 
 VERIFIER = Path(__file__).parents[2] / "verifier" / "verify_export.py"
 TEN = datetime(2026, 3, 2, 2, 0, tzinfo=UTC)
@@ -241,8 +242,7 @@ async def test_an_object_that_is_not_what_was_recorded_is_left_out_and_said(face
     place = face.directory / "objects" / segments[0].key
     data = bytearray(place.read_bytes())
     _flip(data, len(data) // 2)
-    place.chmod(0o644)
-    place.write_bytes(data)
+    overwrite(place, bytes(data))
     (face.directory / "objects" / segments[2].key).unlink()
     answer = await take(face, 0, 16)
     with zipfile.ZipFile(io.BytesIO(answer.body)) as archive:

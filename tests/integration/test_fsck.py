@@ -19,7 +19,7 @@ from storage.objects.local import LocalObjects
 from tests.support.clock import run
 from tests.support.footage import recorded
 from tests.support.processes import run_gateway, site_yaml
-from tests.support.stores import opened
+from tests.support.stores import opened, overwrite
 
 SITE = "jms-no3-middle"
 CAMERA = "cam-a"
@@ -59,10 +59,9 @@ def fsck(folder: Path, *words: str) -> tuple[int, list[dict[str, Any]], str]:
 
 
 def altered(path: Path) -> None:
-    path.chmod(0o644)
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
-    path.write_bytes(data)
+    overwrite(path, bytes(data))
 
 
 def on_the_database(statement: str, *values: object) -> Callable[[Path, Segment], None]:

@@ -32,6 +32,7 @@ from simulators.centre.signatures import new_secret
 from storage.objects.local import LocalObjects
 from tests.support.clock import run
 from tests.support.processes import Child, free_port, missing, wait_for
+from tests.support.stores import overwrite
 
 TOKEN = "token-of-the-media-place"
 KEY = "school/alarms/2026/03/02/alm_1/cam-a/evd_1.mp4"
@@ -262,7 +263,7 @@ def test_altered_evidence_never_arrives_as_complete(tmp_path: Path) -> None:
             file = objects.root / KEY
             data = bytearray(file.read_bytes())
             data[1_000_000] ^= 1
-            file.write_bytes(data)
+            overwrite(file, bytes(data))
             return await put(uplink, objects)
 
     done = run(story())
