@@ -64,11 +64,16 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
-def admit(request: Request, roles: frozenset[str]) -> Caller:
-    """The caller by their token. Raises :class:`Problem`: 401 without a known one, 403 if their role is not among ``roles``."""
+def holder_of(request: Request) -> Caller | None:
+    """Whose token the request carries, if it carries one that is on the list."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     keyring: Keyring = request.app.state.keyring
-    caller = keyring.holder(token.strip()) if scheme.lower() == "bearer" else None
+    return keyring.holder(token.strip()) if scheme.lower() == "bearer" else None
+
+
+def admit(request: Request, roles: frozenset[str]) -> Caller:
+    """The caller by their token. Raises :class:`Problem`: 401 without a known one, 403 if their role is not among ``roles``."""
+    caller = holder_of(request)
     if caller is None:
         log.info("access.no_token", path=request.scope["path"])
         raise Problem("no-token", headers=_CHALLENGE)

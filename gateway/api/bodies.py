@@ -19,6 +19,9 @@ _EARLIEST = datetime(
 )  # nothing here is older; and no arithmetic on it can leave the calendar
 _LATEST = datetime(2200, 1, 1, tzinfo=UTC)
 
+#: The largest integer that the databases hold (signed 64 bits); any that reaches a query is refused above it.
+MOST_COUNTED = 2**63 - 1
+
 
 def instant(value: object) -> object:
     """An RFC 3339 time; an unescaped ``+`` of a query string, which arrives as a space, is understood."""

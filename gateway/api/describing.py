@@ -19,12 +19,17 @@ SECURITY_SCHEMES = {
 
 
 def roled(roles: frozenset[str], *statuses: int, link: bool = False) -> dict[str, Any]:
-    """Arguments of a route for ``roles`` that may answer these errors besides 401 and 403."""
+    """Arguments of a route for ``roles`` that may answer these errors besides 401 and 403.
+
+    A route that lists 413 takes a body, which may also be one that cannot be read: 400.
+    """
     security: list[dict[str, list[str]]] = [{"bearer": []}]
     if link:
         security.append({"link": []})
     return {
-        "responses": _errors(401, 403, *((410,) if link else ()), *statuses),
+        "responses": _errors(
+            401, 403, *((410,) if link else ()), *((400,) if 413 in statuses else ()), *statuses
+        ),
         "openapi_extra": {"x-roles": sorted(roles), "security": security},
     }
 

@@ -17,7 +17,10 @@ log = structlog.get_logger(__name__)
 _ALWAYS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
+    "X-Frame-Options": "DENY",  # for browsers that do not know frame-ancestors
 }
+#: No page here may be put into a frame of another one, where its buttons could be clicked unseen.
+_NO_FRAMES = "frame-ancestors 'none'"
 #: A link is the whole permission: no cookie goes with it, so the centre's own page on another origin may play what it was given.
 _OPEN_TO_PAGES = ("/media/", "/live/")
 HEAD = "campus.head"  # in the scope: the caller asked for the headers only
@@ -48,6 +51,8 @@ class Face:
                 for name, value in _ALWAYS.items():
                     headers[name] = value
                 headers.setdefault("Cache-Control", "private, no-store")
+                policy = headers.get("Content-Security-Policy")
+                headers["Content-Security-Policy"] = f"{policy}; {_NO_FRAMES}" if policy else _NO_FRAMES
                 if path.startswith(_OPEN_TO_PAGES):
                     headers["Access-Control-Allow-Origin"] = "*"
                     headers["Access-Control-Expose-Headers"] = "Content-Range, ETag, Retry-After"

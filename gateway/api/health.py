@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from gateway.api.access import UPKEEP, RoledRoute, parts_of
+from gateway.api.access import UPKEEP, RoledRoute, holder_of, parts_of
 from gateway.api.describing import open_to_all, roled
 from gateway.api.parts import readiness
 from gateway.api.schemas import AliveOut, ReadyOut
@@ -22,8 +22,9 @@ async def healthz() -> dict[str, str]:
 
 @router.get("/readyz", summary="Whether a press would be committed", response_model=ReadyOut, **open_to_all())
 async def readyz(request: Request) -> JSONResponse:
-    """200 once a press would be committed, 503 otherwise. What else is not well stands in ``degraded`` and turns nothing."""
-    status, document = readiness(parts_of(request))
+    """200 once a press would be committed, 503 otherwise. What else is not well is listed in ``degraded`` and does not change
+    the status: with a token of any role as ``kind:subject``, without one as ``kind: number``."""
+    status, document = readiness(parts_of(request), names=holder_of(request) is not None)
     return JSONResponse(document, status_code=status)
 
 

@@ -63,7 +63,7 @@ async def page(request: Request, camera: str) -> Response:
     summary="Say who watches",
     status_code=204,
     response_class=Response,
-    **roled(EVERYONE, 404, 422, link=True),
+    **roled(EVERYONE, 404, 413, 422, link=True),
 )
 async def viewer(request: Request, camera: str, body: ViewerBody) -> Response:
     """To the page's own address. The name stands in the register beside the opening, with the unit the link was given to."""

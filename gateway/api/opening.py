@@ -40,7 +40,9 @@ class Opening:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._app is None and scope["type"] == "http" and scope["path"] in ("/healthz", "/readyz"):
             status, document = (
-                (200, {"status": "ok"}) if scope["path"] == "/healthz" else readiness(self._parts)
+                (200, {"status": "ok"})
+                if scope["path"] == "/healthz"
+                else readiness(self._parts, names=False)
             )
             await _answer(send, status, document)
             return

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from gateway.answering import Answering
@@ -55,8 +56,19 @@ class ApiParts:
     contact_health: Callable[[], Mapping[str, Mapping[str, object]]] = dict
 
 
-def readiness(parts: ApiParts) -> tuple[int, dict[str, object]]:
-    """Status and body of ``/readyz``: 200 once a press would be committed, 503 otherwise. What else is not well stands in
-    ``degraded`` and turns nothing: a gateway that nobody can reach, or without pictures, still has to take a press."""
+def readiness(parts: ApiParts, *, names: bool) -> tuple[int, dict[str, object]]:
+    """Status and body of ``/readyz``: 200 once a press would be committed, 503 otherwise. What else is not well is listed in
+    ``degraded`` and does not change the status: a gateway that nobody can reach, or without pictures, still takes a press.
+
+    With ``names`` each entry is ``kind:subject``. Without, for a caller who showed no token, an entry is ``kind: number``:
+    which camera or contact does not work is of use to a burglar.
+    """
     ready, degraded = parts.readiness()
-    return (200 if ready else 503), {"status": "ready" if ready else "not ready", "degraded": list(degraded)}
+    listed = list(degraded) if names else counted(degraded)
+    return (200 if ready else 503), {"status": "ready" if ready else "not ready", "degraded": listed}
+
+
+def counted(degraded: Iterable[str]) -> list[str]:
+    """``kind:subject`` entries as ``kind: number``, one for each kind."""
+    kinds = Counter(entry.partition(":")[0] for entry in degraded)
+    return [f"{kind}: {number}" for kind, number in sorted(kinds.items())]

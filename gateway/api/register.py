@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 
 from gateway.api.access import INSPECTOR, RoledRoute, parts_of
-from gateway.api.bodies import Instant
+from gateway.api.bodies import MOST_COUNTED, Instant
 from gateway.api.describing import roled
 from gateway.api.problems import invalid
 from gateway.api.schemas import RegisterOut, RegisterProofOut
@@ -25,7 +25,7 @@ async def register(
     request: Request,
     since: Annotated[Instant | None, Query(alias="from", description="Done at or after.")] = None,
     until: Annotated[Instant | None, Query(alias="to", description="Done before.")] = None,
-    after: Annotated[int, Query(ge=0, description="next_after of the page before.")] = 0,
+    after: Annotated[int, Query(ge=0, le=MOST_COUNTED, description="next_after of the page before.")] = 0,
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> dict[str, Any]:
     """Oldest first. ``hash`` is each line's leaf in the tree whose root is in ``head``; ``body`` holds its very bytes."""
@@ -54,10 +54,13 @@ async def register(
 )
 async def proof(
     request: Request,
-    size: Annotated[int, Query(ge=1, description="The size of the head to prove against.")],
-    line: Annotated[int | None, Query(ge=1, description="Prove that this line is in it.")] = None,
+    size: Annotated[int, Query(ge=1, le=MOST_COUNTED, description="The size of the head to prove against.")],
+    line: Annotated[
+        int | None, Query(ge=1, le=MOST_COUNTED, description="Prove that this line is in it.")
+    ] = None,
     first: Annotated[
-        int | None, Query(ge=1, description="Prove that the head of this size is its beginning.")
+        int | None,
+        Query(ge=1, le=MOST_COUNTED, description="Prove that the head of this size is its beginning."),
     ] = None,
 ) -> dict[str, Any]:
     """RFC 6962: an audit path for ``line``, or a consistency proof from ``first``; exactly one of the two."""

@@ -10,10 +10,11 @@ from typing import Any
 
 from fastapi.openapi.models import OpenAPI
 
+from gateway.api.opening import Opening
 from gateway.domain.errors import InvariantBroken, Unavailable
 from gateway.domain.fault import Fault, FaultKind
 from gateway.ports import CameraHealth
-from tests.support.http_face import CAMERA, EVERYONE, OTHER, START, Face, on_face
+from tests.support.http_face import CAMERA, EVERYONE, OTHER, START, TOKEN_OF, Face, on_face
 
 
 @on_face
@@ -81,16 +82,45 @@ async def test_what_no_codec_could_read_is_shown(face: Face) -> None:
 @on_face
 async def test_readiness_is_about_presses_alone(face: Face) -> None:
     """200 while a press would be committed, whatever else is degraded; 503 only otherwise; liveness is always 200."""
-    face.ready = (True, ["centre", "cameras", "store"])
-    answer = await face.ask("/readyz")
-    assert (answer.status, answer.json) == (
-        200,
-        {"status": "ready", "degraded": ["centre", "cameras", "store"]},
-    )
-    face.ready = (False, ["broker"])
-    answer = await face.ask("/readyz")
-    assert (answer.status, answer.json) == (503, {"status": "not ready", "degraded": ["broker"]})
+    degraded = ["camera:cam-b1-f3", "camera:cam-gate-south", "centre:primary", "contact:p-b1-301 battery"]
+    face.ready = (True, degraded)
+    for role in EVERYONE:
+        answer = await face.ask("/readyz", role=role)
+        assert (answer.status, answer.json) == (200, {"status": "ready", "degraded": degraded})
+    face.ready = (False, ["broker:mqtt"])
+    answer = await face.ask("/readyz", role="guard")
+    assert (answer.status, answer.json) == (503, {"status": "not ready", "degraded": ["broker:mqtt"]})
     assert (await face.ask("/healthz")).json == {"status": "ok"}
+
+
+@on_face
+async def test_readiness_names_nothing_to_a_stranger(face: Face) -> None:
+    """Without a token of the list, or with one in a wrong form or place, only kinds and their numbers are listed."""
+    face.ready = (
+        True,
+        ["camera:cam-b1-f3", "camera:cam-gate-south", "contact:p-b1-301 battery", "alarm:alm_1"],
+    )
+    for path, headers in (
+        ("/readyz", {}),
+        ("/readyz", {"Authorization": "Bearer wrong"}),
+        ("/readyz", {"Authorization": TOKEN_OF["centre"]}),
+        ("/readyz", {"Authorization": f"Basic {TOKEN_OF['centre']}"}),
+        (f"/readyz?token={TOKEN_OF['centre']}", {}),
+    ):
+        answer = await face.ask(path, headers=headers)
+        assert answer.status == 200
+        assert answer.json == {"status": "ready", "degraded": ["alarm: 1", "camera: 2", "contact: 1"]}
+        for name in ("cam-", "p-b1", "battery", "alm_"):
+            assert name.encode() not in answer.body
+    opening = Opening(face.parts)  # what answers in the first second, before the framework is there
+    told: list[Any] = []
+
+    async def send(message: Any) -> None:
+        told.append(message)
+
+    await opening({"type": "http", "path": "/readyz"}, None, send)  # type: ignore[arg-type]
+    assert b"cam-" not in told[-1]["body"]
+    assert b"camera: 2" in told[-1]["body"]
 
 
 @on_face
@@ -192,6 +222,9 @@ async def test_every_answer_carries_the_security_headers(face: Face) -> None:
         answer = await face.ask(path, role=role)
         assert answer.headers["x-content-type-options"] == "nosniff", path
         assert answer.headers["referrer-policy"] == "no-referrer", path
+        assert answer.headers["x-frame-options"] == "DENY", path
+        policies = [part.strip() for part in answer.headers["content-security-policy"].split(";")]
+        assert policies.count("frame-ancestors 'none'") == 1, path
         assert answer.headers["cache-control"] == "private, no-store", path
         assert "server" not in answer.headers
 

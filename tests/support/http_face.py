@@ -20,6 +20,7 @@ import aiohttp
 import uvicorn
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from yarl import URL
 
 from drivers.cameras.exporter import SubprocessJoiner
 from gateway.answering import Answering
@@ -185,14 +186,17 @@ class Face:
         role: str | None = None,
         method: str = "GET",
         headers: Mapping[str, str] | None = None,
+        encoded: bool = False,
         **more: Any,
     ) -> Answer:
-        """Ask for a path (or a whole address) by role, or without a token."""
+        """Ask for a path (or a whole address) by role, or without a token; an ``encoded`` one is sent as it is."""
         sent = dict(headers or {})
         if role is not None:
             sent["Authorization"] = f"Bearer {TOKEN_OF[role]}"
         url = path if path.startswith("http") else self.base + path
-        async with self.http.request(method, url, headers=sent, allow_redirects=False, **more) as answer:
+        async with self.http.request(
+            method, URL(url, encoded=encoded), headers=sent, allow_redirects=False, **more
+        ) as answer:
             body = await answer.read()
             is_json = "json" in answer.headers.get("Content-Type", "") and body
             return Answer(
