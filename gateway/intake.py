@@ -18,7 +18,7 @@ from functools import partial
 import structlog
 
 from gateway.domain.alarm import Alarm, Drill, plausible
-from gateway.domain.contact import BOUNCE, Signal, SignalKind, heard_by, judge
+from gateway.domain.contact import BOUNCE, NO_PRESS, Signal, SignalKind, heard_by, judge
 from gateway.domain.drill import DrillWindow, counts_as_drill
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import InvariantBroken, Malformed, Unavailable
@@ -65,10 +65,13 @@ class Intake:
         offer: Callable[[Message], None],
         wake_gathering: Callable[[], None],
         armed: Callable[[str], bool] = lambda point: False,
-        saw: Callable[[Sequence[Point], Sequence[Signal], ContactMessage], None] = lambda *_: None,
+        saw: Callable[[Sequence[Point], Sequence[Signal], ContactMessage, str | None], None] = lambda *_: (
+            None
+        ),
     ) -> None:
         """``armed`` says of a point whether there may be a drill window for it: no press pays a look-up otherwise. ``saw`` hears
-        of every message once it is acknowledged: what is watched of a contact is none of a press's business."""
+        of every message once it is acknowledged, last why nothing of it could be understood, or ``None``: what is watched of a
+        contact is none of a press's business."""
         self._store = store
         self._clock = clock
         self._envelopes = envelopes
@@ -186,7 +189,7 @@ class Intake:
         message.acknowledge()
         if done.said:
             self._wake_gathering()
-        self._saw(points, signals, message)
+        self._saw(points, signals, message, unreadable or _unread(signals))
         if done.outcome == "press":
             self.admitted_total += len(done.said)
         elif done.outcome == "quarantined":
@@ -229,7 +232,7 @@ class Intake:
         if unreadable is not None:
             tx.inbox.quarantine(message.topic, message.payload, unreadable, self._clock.now())
             return _Admission("quarantined")
-        if not any(s.kind not in (SignalKind.ALIVE, SignalKind.TEST, SignalKind.TAMPER) for s in signals):
+        if all(s.kind in NO_PRESS for s in signals):
             return _Admission("no press")
         # Not asked of a retained copy, which never counts anyway. Both ways, since the clock may have been set back.
         bounce = (
@@ -377,6 +380,12 @@ class Intake:
         tx.alarms.note(alarm.id, now, "repeated", {"word": press.word, "presses": alarm.presses})
         tx.messages.add(said)
         return alarm, said
+
+
+def _unread(signals: Sequence[Signal]) -> str | None:
+    """What a message looks like of which nothing was understood; ``None`` if anything was."""
+    forms = [s.word for s in signals if s.kind is SignalKind.UNREAD]
+    return forms[0] if forms and len(forms) == len(signals) else None
 
 
 def _identity(source: ContactSource, event_id: str) -> str:

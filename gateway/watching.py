@@ -71,10 +71,17 @@ class Watching:
 
     # What arrives.
 
-    def saw(self, points: Sequence[Point], signals: Sequence[Signal], message: ContactMessage) -> None:
-        """A contact's message was admitted. Of the broker's kept copy only the QoS of its publish is of use."""
+    def saw(
+        self,
+        points: Sequence[Point],
+        signals: Sequence[Signal],
+        message: ContactMessage,
+        unreadable: str | None = None,
+    ) -> None:
+        """A contact's message was admitted. Of the broker's kept copy only the QoS of its publish is of use. ``unreadable`` is
+        why nothing of the message could be understood."""
         if not self._ready:
-            self._early.append(partial(self.saw, points, signals, message))
+            self._early.append(partial(self.saw, points, signals, message, unreadable))
             return
         for point in points:
             before = self._seen.get(point.id, Seen(heard_s=self._listened_s))

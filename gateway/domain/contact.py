@@ -47,6 +47,11 @@ class SignalKind(StrEnum):
     ALIVE = "alive"
     TEST = "test"
     TAMPER = "tamper"
+    UNREAD = "unread"  # a form that this version does not read: ``word`` says what it looks like
+
+
+#: What is never a press, whatever is remembered.
+NO_PRESS = frozenset({SignalKind.ALIVE, SignalKind.TEST, SignalKind.TAMPER, SignalKind.UNREAD})
 
 
 class Telling(StrEnum):

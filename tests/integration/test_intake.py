@@ -18,7 +18,7 @@ import pytest
 
 from drivers.contacts.formats import CODECS
 from gateway.domain.alarm import Alarm, State
-from gateway.domain.contact import Signal
+from gateway.domain.contact import Signal, SignalKind
 from gateway.domain.message import Message
 from gateway.domain.plan import Point
 from gateway.intake import Intake
@@ -38,6 +38,7 @@ class Door:
     intake: Intake
     acknowledged: Acknowledgements
     offered: list[Message] = field(default_factory=list)
+    not_understood: list[str | None] = field(default_factory=list)
     sent: int = 0
 
     async def send(self, payload: dict[str, Any] | bytes | None = None, **how: Any) -> None:
@@ -73,6 +74,7 @@ async def door(
     async with opened(folder) as store:
         clock.busy = store.busy
         offered: list[Message] = []
+        not_understood: list[str | None] = []
         intake = Intake(
             store=store,
             clock=clock,
@@ -82,10 +84,11 @@ async def door(
             points=list(plan.points.values()),
             offer=offered.append,
             wake_gathering=lambda: None,
+            saw=lambda _points, _signals, _message, why: not_understood.append(why),
         )
         task = asyncio.create_task(intake.run())
         try:
-            yield Door(store, clock, intake, Acknowledgements(), offered)
+            yield Door(store, clock, intake, Acknowledgements(), offered, not_understood)
         finally:
             task.cancel()
             await asyncio.wait([task])
@@ -372,6 +375,27 @@ def test_what_nobody_can_read_is_kept_visibly_and_blocks_nothing(tmp_path: Path)
             ]
             assert (d.acknowledged.mids, await d.presses()) == ([1, 2], [1])
             assert d.intake.quarantined_total == 1
+
+    run(story())
+
+
+def test_who_watches_a_contact_hears_of_what_nobody_understood(tmp_path: Path) -> None:
+    """A payload that cannot be read, and a form that is known and not read, are told apart from a word that was understood."""
+
+    def codec(payload: bytes) -> list[Signal]:
+        if payload == b"a radio code":
+            return [Signal(kind=SignalKind.UNREAD, word="a raw radio code")]
+        return CODECS["gateway"](payload)
+
+    async def story() -> None:
+        async with door(tmp_path, codecs={"gateway": codec}) as d:
+            for payload in (b"garbage", b"a radio code", b'{"event":"alive"}', b'{"event":"pressed"}'):
+                await d.send(payload)
+            first, *rest = d.not_understood
+            assert first is not None
+            assert "not JSON" in first
+            assert rest == ["a raw radio code", None, None]
+            assert await d.presses() == [1]
 
     run(story())
 
