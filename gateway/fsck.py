@@ -14,7 +14,9 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
 
 from config.settings import Settings
 from drivers.cameras.recorded import SpooledRecordings
@@ -26,6 +28,7 @@ from gateway.connecting import object_store
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.finding import Discard, Finding, Grade
 from gateway.domain.recording import segment_key
+from gateway.durable import write_durably
 from gateway.repairing import Repairing
 from storage.objects.local import LocalObjects
 from storage.sql.store import SqlStore
@@ -33,6 +36,8 @@ from storage.sql.store import SqlStore
 EXIT_CANNOT = 3
 SAME_SECOND_LIKELY = 4  # files of a camera that begin within one second, of which the store may have any
 
+#: In the data folder: when the bytes of all that is kept were last read, and how many.
+READING = "fsck-hashes.json"
 SAID = {0: "all is well 全部一致", 1: "SUSPICIOUS 有疑点", 2: "LOST OR ALTERED 有缺失或被改动"}
 REPAIRED = "REPAIRED 已修复"
 
@@ -44,6 +49,33 @@ def run(settings: Settings, args: argparse.Namespace) -> int:
     except (Unavailable, Refused) as exc:
         print(f"campus-gateway fsck: cannot be checked: {exc.reason}", file=sys.stderr)
         return EXIT_CANNOT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Reading:
+    """A run of ``--hashes`` that read every object to its end."""
+
+    at: datetime
+    bytes: int
+    altered: int
+
+    def text(self, zone: ZoneInfo) -> str:
+        """One line for people, in the school's time."""
+        altered = f", {self.altered} altered or unreadable" if self.altered else ""
+        return f"{self.at.astimezone(zone):%Y-%m-%d %H:%M} ({self.bytes / 1e9:.1f} GB{altered})"
+
+
+def _last_reading(data_dir: Path) -> _Reading | None:
+    """The last one on record; ``None`` where there is none, or none that can be read."""
+    try:
+        told = json.loads((data_dir / READING).read_text("utf-8"))
+        return _Reading(
+            at=datetime.fromisoformat(told["at"]).astimezone(UTC),
+            bytes=int(told["bytes"]),
+            altered=int(told["altered"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 @dataclass(slots=True)
@@ -69,6 +101,7 @@ class _Check:
         # Not started: a store of files clears at its start what puts have left, and the puts may be a running gateway's.
         self._objects = object_store(settings, self._clock)
         self._grades: Counter[Grade] = Counter()
+        self._bytes_read = 0
 
     async def run(self) -> int:
         """The exit code."""
@@ -80,6 +113,7 @@ class _Check:
         )
         await self._store.start()
         try:
+            await self._is_the_store()
             async for name, found in self._findings():
                 finding = found if self._args.read_only else await repairing.repair(found)
                 self._grades[finding.grade] += 1
@@ -90,9 +124,20 @@ class _Check:
             if self._for_writing is not None:
                 await self._for_writing.stop()
         code = max((grade.exit_code for grade in self._grades), default=0)
+        last = _last_reading(self._settings.data_dir)
         if self._args.json:
-            print(json.dumps({"findings": self._grades.total(), "exit": code}))
+            end = {
+                "findings": self._grades.total(),
+                "bytes_read": bool(self._args.hashes),
+                "all_bytes_read_at": last.at.isoformat() if last else None,
+                "exit": code,
+            }
+            print(json.dumps(end))
         else:
+            if not self._args.hashes:
+                zone = ZoneInfo(self._settings.site.site.timezone)
+                when = f"all were last read {last.text(zone)}" if last else "they have never all been read"
+                print(f"no bytes were read 未读取内容: {when}; --hashes reads them", flush=True)
             print(REPAIRED if set(self._grades) == {Grade.REPAIRED} else SAID[code])
         return code
 
@@ -124,7 +169,7 @@ class _Check:
             "ceiling": checking.ceiling(store, now, days),
             "sums": checking.sums(store),
             "leftovers": self._leftovers(),
-            **({"hashes": auditing.hashes(store, objects, _told)} if self._args.hashes else {}),
+            **({"hashes": self._hashes()} if self._args.hashes else {}),
         }
         for name, check in checks.items():
             self._note(name)
@@ -145,6 +190,37 @@ class _Check:
                 kind, self._store, self._objects, now, days, ask=self._args.locks
             ):
                 yield finding
+
+    async def _hashes(self) -> AsyncIterator[Finding]:
+        """Every object's bytes; then when that was goes on record, for the runs that read none."""
+        altered = 0
+        async for finding in auditing.hashes(self._store, self._objects, self._count_read):
+            altered += 1
+            yield finding
+        reading = _Reading(at=self._clock.now(), bytes=self._bytes_read, altered=altered)
+        told = {"at": reading.at.isoformat(), "bytes": reading.bytes, "altered": reading.altered}
+        try:
+            write_durably(self._settings.data_dir / READING, json.dumps(told).encode(), mode=0o640)
+        except OSError as exc:
+            self._note(f"that all bytes were read now cannot be kept in {READING}: {exc.strerror or exc}")
+
+    def _count_read(self, done: int, whole: int) -> None:
+        self._bytes_read = done
+        if sys.stderr.isatty():
+            print(f"\r{done / 1e9:.1f} of {whole / 1e9:.1f} GB read", end="", file=sys.stderr)
+
+    async def _is_the_store(self) -> None:
+        """Raises ``Refused`` where objects are on record and their folder is an empty one that no store has been in: its disk
+        is not mounted, or ``--config`` names another place. Else each of them would be told as lost."""
+        if isinstance(self._objects, LocalObjects) and await self._objects.is_bare():
+            on_record = await self._store.read(
+                lambda tx: bool(tx.recordings.by_key("", 1) or tx.evidence.by_key("", 1))
+            )
+            if on_record:
+                raise Refused(
+                    f"{self._objects.root} is empty and was never marked as this gateway's store, and objects are on record: "
+                    "is its disk mounted, and is storage.objects of the site file the gateway's?"
+                )
 
     async def _leftovers(self) -> AsyncIterator[Finding]:
         """What puts that died left in a store of files. (A store in S3 forgets unfinished uploads after the gateway's next put.)
@@ -199,8 +275,3 @@ class _Check:
     def _note(*lines: str) -> None:
         for line in lines:
             print(f"… {line}", file=sys.stderr)
-
-
-def _told(done: int, whole: int) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{done / 1e9:.1f} of {whole / 1e9:.1f} GB read", end="", file=sys.stderr)

@@ -11,7 +11,7 @@ every part of every film by the bytes of its pictures and of its sound, so that 
 and gaps together account for the whole span. With ``--objects DIR`` also the recordings the parts were taken from.
 
 Exit code: 0 sound and signed by the key given; 1 altered, incomplete or signed by another key; 2 cannot be read as an export;
-3 sound, but no key was given to compare with, so anybody could have signed it.
+3 not proved: no key was given to compare with, so anybody could have signed it; or the package cryptography is missing here.
 """
 
 from __future__ import annotations
@@ -34,11 +34,15 @@ SEAM = timedelta(
     milliseconds=1200
 )  # parts closer than this are one recording, as the gateway's ledger has it
 LARGEST_MANIFEST = 64 << 20
-EXIT_SOUND, EXIT_ALTERED, EXIT_UNREADABLE, EXIT_NO_KEY = 0, 1, 2, 3
+EXIT_SOUND, EXIT_ALTERED, EXIT_UNREADABLE, EXIT_NOT_PROVED = 0, 1, 2, 3
 
 
 class Unreadable(Exception):
     """It is not an export, or cannot be read as one."""
+
+
+class NotInstalled(Exception):
+    """The package that checks signatures is missing on this machine, or cannot be used."""
 
 
 # ---------------------------------------------------------------------- the bundle's files
@@ -246,9 +250,15 @@ class Checking:
             raise Unreadable(f"{MANIFEST}: not a manifest of an export: {exc!r}") from exc
 
     def _signature(self) -> None:
-        from cryptography.exceptions import InvalidSignature
-        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
+        try:
+            from cryptography.exceptions import InvalidSignature
+            from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+        except ImportError as exc:
+            raise NotInstalled(
+                f"the signature cannot be checked: the package cryptography is missing or cannot be used ({exc}). "
+                f"Install it and call this again: {sys.executable or 'python3'} -m pip install cryptography "
+                "缺少 cryptography 软件包，无法核对签名；安装后重新核验"
+            ) from exc
         try:
             signature = base64.b64decode(self.bundle.read(SIGNATURE, 1024).strip(), validate=True)
             Ed25519PublicKey.from_public_bytes(self.key).verify(
@@ -385,7 +395,13 @@ def check(args: argparse.Namespace) -> int:
     except (Unreadable, OSError, struct.error) as exc:
         print(f"cannot be read as an export 无法读取: {exc}", file=sys.stderr)
         return EXIT_UNREADABLE
-    found = EXIT_ALTERED if checking.findings else EXIT_SOUND if args.key else EXIT_NO_KEY
+    except NotInstalled as exc:
+        if args.json:
+            told = {"exit": EXIT_NOT_PROVED, "key": None, "findings": [], "notes": [str(exc)]}
+            print(json.dumps(told, ensure_ascii=False))
+        print(f"NOT PROVED 未能核验: {exc}", file=sys.stderr)
+        return EXIT_NOT_PROVED
+    found = EXIT_ALTERED if checking.findings else EXIT_SOUND if args.key else EXIT_NOT_PROVED
     if args.json:
         print(
             json.dumps(
@@ -416,8 +432,8 @@ def check(args: argparse.Namespace) -> int:
         {
             EXIT_SOUND: "SOUND 完好: nothing was altered, signed by the key given 未被改动，签名属于给定密钥",
             EXIT_ALTERED: f"NOT SOUND 不可信: {len(checking.findings)} finding(s)",
-            EXIT_NO_KEY: "nothing was altered since it was signed, but by whom? Compare the key with the one the centre knows "
-            "and give it with --key 自签名以来未被改动；请用 --key 核对密钥",
+            EXIT_NOT_PROVED: "nothing was altered since it was signed, but by whom? Compare the key with the one the centre "
+            "knows and give it with --key 自签名以来未被改动；请用 --key 核对密钥",
         }[found]
     )
     return found

@@ -199,6 +199,16 @@ class LocalObjects:
         with _mapped("listing"):
             return await asyncio.to_thread(look)
 
+    async def is_bare(self) -> bool:
+        """Whether this is a folder without any object, mark or memory of one: nothing shows that a store was ever here."""
+
+        def look() -> bool:
+            remembered = self._known is not None and self._known.exists()
+            return not (remembered or (self.root / MARK).exists() or self._holds_anything())
+
+        with _mapped("looking at the store"):
+            return await asyncio.to_thread(look)
+
     async def discard(self, leftover: str) -> None:
         """Remove one of :meth:`leftovers`; not being there is success."""
         path = self.root / leftover

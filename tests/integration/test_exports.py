@@ -89,6 +89,42 @@ def verify(bundle: Path, *words: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("json_words", [(), ("--json",)], ids=["text", "json"])
+@pytest.mark.parametrize(
+    "stub",
+    {
+        "missing": "raise ModuleNotFoundError('No module named cryptography')",
+        "built for another Python": "raise ImportError('undefined symbol: PyInit__rust')",
+        "older than Ed25519": "",
+    }.items(),
+    ids=lambda stub: stub[0],
+)
+def test_a_verifier_without_its_library_says_so_and_ends_with_3(
+    tmp_path: Path, stub: tuple[str, str], json_words: tuple[str, ...]
+) -> None:
+    """Not proved, and not "altered": it names the package and how to bring it, with no traceback."""
+    package = tmp_path / "here" / "cryptography"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text(stub[1], "utf-8")
+    bundle = tmp_path / "export"
+    bundle.mkdir()
+    manifest = {"format": "campus-gateway export v1", "key": base64.b64encode(bytes(32)).decode()}
+    (bundle / "manifest.json").write_text(json.dumps(manifest), "utf-8")
+    (bundle / "manifest.sig").write_text(base64.b64encode(bytes(64)).decode(), "ascii")
+    done = subprocess.run(
+        [sys.executable, str(VERIFIER), str(bundle), *json_words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"PYTHONPATH": str(package.parent), "PATH": "/usr/bin:/bin"},
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False), done.stderr
+    assert "pip install cryptography" in done.stderr
+    if json_words:
+        assert json.loads(done.stdout)["exit"] == 3
+
+
 def fingerprint(face: Face) -> str:
     return hashlib.sha256(face.parts.exporting._signer.public).hexdigest()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import subprocess
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -179,3 +181,59 @@ def test_what_cannot_be_checked_is_said(tmp_path: Path) -> None:
     done = run_gateway("fsck", "--config", str(tmp_path / "site.yaml"), "--data-dir", str(tmp_path / "none"))
     assert (done.returncode, "there is no database" in done.stderr) == (3, True)
     assert not (tmp_path / "none" / "gateway.db").exists()
+
+
+def _words(folder: Path, *words: str) -> str:
+    done = run_gateway(
+        "fsck", "--config", str(folder / "site.yaml"), "--data-dir", str(folder / "data"), *words
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_run_that_reads_no_bytes_says_so_and_when_all_were_last_read(
+    kept: tuple[Path, list[Segment]],
+) -> None:
+    """Never; then at the time of the last run that read all, in the school's time. What it found does not hide that."""
+    folder, segments = kept
+    assert "no bytes were read 未读取内容: they have never all been read" in _words(folder)
+    begin = datetime.now(UTC).astimezone(ZoneInfo("Asia/Shanghai")).replace(second=0, microsecond=0)
+    assert "no bytes were read" not in _words(folder, "--hashes")
+    told = re.search(r"all were last read (.{16}) \(0\.0 GB\); --hashes reads them", _words(folder))
+    assert told is not None
+    read_at = datetime.strptime(told[1], "%Y-%m-%d %H:%M").replace(tzinfo=ZoneInfo("Asia/Shanghai"))
+    assert timedelta() <= read_at - begin < timedelta(minutes=10)
+    altered(folder / "data" / "objects" / segments[3].key)
+    assert fsck(folder, "--hashes")[0] == 2
+    assert "1 altered or unreadable" in _words(folder)
+
+
+@pytest.mark.parametrize("reading", [b"", b"{}", b"[1]", b'{"at": "now", "bytes": 1, "altered": 0}', b"\xff"])
+def test_a_spoiled_record_of_the_last_reading_counts_as_none(
+    kept: tuple[Path, list[Segment]], reading: bytes
+) -> None:
+    """Never read is said rather than anything that cannot be relied on."""
+    folder, _ = kept
+    (folder / "data" / "fsck-hashes.json").write_bytes(reading)
+    assert "they have never all been read" in _words(folder)
+
+
+@pytest.mark.parametrize("place", ["an empty folder", "no folder", "a new disk's lost+found"])
+def test_an_unmarked_empty_folder_is_not_taken_for_a_store_whose_objects_are_lost(
+    kept: tuple[Path, list[Segment]], place: str
+) -> None:
+    """The disk is not mounted, or another place is named: it cannot be checked (3), and no object is called lost."""
+    folder, _ = kept
+    objects = folder / "data" / "objects"
+    assert not (folder / "data" / "objects.mark").exists()
+    objects.rename(folder / "elsewhere")
+    if place != "no folder":
+        objects.mkdir()
+    if place == "a new disk's lost+found":
+        (objects / "lost+found").mkdir(mode=0o700)
+    done = run_gateway(
+        "fsck", "--config", str(folder / "site.yaml"), "--data-dir", str(folder / "data"), "--json"
+    )
+    assert (done.returncode, done.stdout) == (3, ""), done.stdout
+    assert f"{objects} is empty and was never marked" in done.stderr
+    assert "is its disk mounted" in done.stderr

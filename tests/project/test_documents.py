@@ -109,3 +109,15 @@ def test_every_dependency_is_explained() -> None:
         text = (ROOT / name).read_text("utf-8")
         explained = set(re.findall(r"^\| `([a-z0-9-]+)` \|", text, re.MULTILINE))
         assert explained == declared, name
+
+
+def test_order_799_is_named_as_the_state_council_s() -> None:
+    """It is an administrative regulation of the State Council (国务院令), not a ministry's order; people cite it by our words."""
+    wrong = [
+        f"{path}:{number}: {line.strip()}"
+        for path in project_files()
+        if path.endswith((".py", ".md", ".html", ".js", ".yaml", ".toml"))
+        for number, line in enumerate((ROOT / path).read_text("utf-8").splitlines(), start=1)
+        if re.search(r"公安部令[^。；，]{0,6}799", line)
+    ]
+    assert wrong == []

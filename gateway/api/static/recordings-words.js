@@ -4,8 +4,8 @@ const WORDS = {
   title: ["录像", "Recordings"],
   signIn: ["登录", "Sign in"],
   signInWhy: [
-    "查阅录像须登记姓名、单位、事由和内容（公安部令第 799 号第十六条）；以下内容写入查阅登记，不可更改。",
-    "Every viewing is registered with name, unit, reason and content (Order 799, Art. 16). What you write here stands in the register and cannot be changed.",
+    "查阅录像须登记姓名、单位、事由和内容（国务院令第 799 号第十六条）；以下内容写入查阅登记，不可更改。",
+    "Every viewing is registered with name, unit, reason and content (State Council Order 799, Art. 16). What you write here stands in the register and cannot be changed.",
   ],
   token: ["令牌", "Token"],
   name: ["姓名", "Name"],
