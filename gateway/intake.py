@@ -31,6 +31,7 @@ from gateway.raising import raise_alarm
 log = structlog.get_logger(__name__)
 
 RETRY_COMMIT_S = 1.0
+NOTHING = b"\0 \t\r\n"
 HEARD_AFTER_S = (
     60.0  # a connection that stands so long after an acknowledgement has carried it: keep-alive is 15 s
 )
@@ -205,8 +206,8 @@ class Intake:
     def _read(self, points: Sequence[Point], message: ContactMessage) -> tuple[list[Signal], str | None]:
         source = points[0].source
         assert source is not None
-        if not message.payload and message.retained is False:
-            return [], None  # an empty payload clears a retained one: it says nothing
+        if not message.payload.strip(NOTHING) and not message.retained:
+            return [], None  # an empty payload clears a retained one, or a word of before: it says nothing
         try:
             return self._codecs[source.format](message.payload), None
         except Malformed as exc:

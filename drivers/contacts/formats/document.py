@@ -1,9 +1,15 @@
-"""Reading a JSON payload that a stranger sent: bounded, and every refusal says what was found."""
+"""Reading a JSON payload that a stranger sent: bounded, and every refusal says what was found.
+
+Firmware written in C publishes the end of its text with it, or its whole buffer; `printf` writes `nan` where a sensor answers
+nothing. None of that is said of the press beside it, so none of it costs the press. A document that was cut is not mended.
+"""
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,34 +24,97 @@ _EARLIEST_S = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
 _LATEST_S = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
 
 
+#: What stands around a payload and says nothing.
+_AROUND = b"\0 \t\r\n\v\f"
+#: A text, or what C and JavaScript write where there is no number. As many texts as there are are passed over.
+_NO_NUMBER = re.compile(
+    r"""
+    (?P<text> "(?:[^"\\]|\\.)*+(?:"|\Z) )
+    | (?<![\w.]) [+-]? (?: nan(?:\([^)]{0,20}\))? | inf(?:inity)? | 1\.\#\w+ | undefined | none ) (?![\w.])
+    | (?<=:) (?P<nothing> \s* ) (?=[,}\]])
+    | (?P<comma> , ) (?=\s*[}\]])
+    """,
+    re.VERBOSE | re.IGNORECASE | re.DOTALL,
+)
+
+
+def cleaned(payload: bytes) -> bytes:
+    """The payload without the NULs, line ends and blanks around it, and without what lies behind the end of a C text."""
+    wide = _wide(payload)
+    if wide is not None:
+        payload = payload.decode(wide, "replace").encode("utf-8", "replace")
+    return payload.strip(_AROUND).partition(b"\0")[0].rstrip(_AROUND)
+
+
+def _wide(payload: bytes) -> str | None:
+    """The name of UTF-16 if it is that: there a NUL stands in every letter and ends nothing."""
+    if payload[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        return "utf-16"
+    if payload[:1] == b"{" and payload[1:4:2] == b"\0\0":
+        return "utf-16-le"
+    return "utf-16-be" if payload[:3:2] == b"\0\0" and payload[1:2] == b"{" else None
+
+
 def read_object(payload: bytes) -> dict[str, Any]:
     """The payload as a JSON object; :class:`Malformed` if it is anything else."""
+    payload = cleaned(payload)
     if len(payload) > MAX_PAYLOAD_BYTES:
         raise Malformed(f"payload of {len(payload)} bytes; a contact sends at most {MAX_PAYLOAD_BYTES}")
     try:
-        document = json.loads(payload)
+        document = json.loads(payload, parse_constant=_no_value)
     except (ValueError, RecursionError) as exc:
-        raise Malformed(f"not JSON: {exc or type(exc).__name__}") from exc
+        document = _read_again(payload, exc)
     if not isinstance(document, dict):
         raise Malformed(f"a JSON {type(document).__name__} where an object was expected")
     return document
 
 
+def _no_value(_constant: str) -> None:
+    """NaN and the infinities."""
+
+
+def _read_again(payload: bytes, refused: Exception) -> object:
+    """What strict JSON refuses, with the holes of `printf` filled: whole documents only."""
+    if payload.removeprefix(b"\xef\xbb\xbf")[:1] != b"{" or not payload.endswith(b"}"):
+        raise Malformed(f"not JSON: {refused or type(refused).__name__}") from refused
+    try:
+        text = payload.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        # A name in the school's own letters, as an editor under Windows stores it.
+        text = payload.decode("gb18030", "replace")
+    try:
+        text = _NO_NUMBER.sub(_filled, text)
+        return json.loads(text, strict=False, parse_constant=_no_value)
+    except (ValueError, RecursionError) as exc:
+        raise Malformed(f"not JSON: {exc or type(exc).__name__}") from exc
+
+
+def _filled(found: re.Match[str]) -> str:
+    if found["comma"]:
+        return ""
+    return found["text"] or f"{found['nothing'] or ''}null"
+
+
 def is_document(payload: bytes) -> bool:
     """Whether the payload sets out to be a JSON object, and not a bare word or number."""
-    return payload[:64].removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"
+    if _wide(payload):
+        return True
+    return payload[:4096].lstrip(_AROUND).removeprefix(b"\xef\xbb\xbf").lstrip(_AROUND)[:1] == b"{"
 
 
 def read_word(payload: bytes) -> str:
     """The payload as one bare word or number, in small letters; :class:`Malformed` if it is anything else."""
+    payload = cleaned(payload)
     if len(payload) > MAX_WORD_BYTES:
         raise Malformed(
             f"{len(payload)} bytes that begin no JSON object; a bare word has at most {MAX_WORD_BYTES}"
         )
     try:
-        word = payload.decode().strip().lower()
+        word = payload.decode("utf-8-sig").strip().lower()
     except UnicodeDecodeError as exc:
         raise Malformed(f"neither JSON nor a word: {exc}") from exc
+    if len(word) > 2 and word[0] == word[-1] == '"':
+        word = word[1:-1].strip()
     if not word or not word.isprintable():
         raise Malformed(f"neither JSON nor a word: {payload[:40]!r}")
     return word

@@ -7,7 +7,7 @@ although the broker keeps them, and can for that reason never be a press.
 
 from __future__ import annotations
 
-from drivers.contacts.formats.document import read_object
+from drivers.contacts.formats.document import cleaned, is_document, read_object
 from gateway.domain.errors import Malformed
 
 _WORDS = {
@@ -23,9 +23,10 @@ def decode(payload: bytes) -> bool | None:
 
     Raises :class:`Malformed` for anything else: an unknown word is never taken for either.
     """
-    if not payload:
+    if not payload.strip(b"\0"):
         return None
-    if payload.lstrip()[:1] == b"{":
+    payload = cleaned(payload)
+    if is_document(payload):
         document = read_object(payload)
         told = next((document[key] for key in _KEYS if key in document), None)
         if isinstance(told, bool):
@@ -33,7 +34,7 @@ def decode(payload: bytes) -> bool | None:
         return _word(told if isinstance(told, str) else "")
     if len(payload) > _LONGEST_WORD_BYTES:
         raise Malformed(f"liveness of {len(payload)} bytes; expected a word such as online or offline")
-    return _word(payload.decode("utf-8", "replace").strip().strip('"'))
+    return _word(payload.decode("utf-8-sig", "replace").strip().strip('"'))
 
 
 def _word(word: str) -> bool:

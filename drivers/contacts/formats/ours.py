@@ -46,7 +46,7 @@ def _identity(value: object) -> str | None:
     if not isinstance(value, str) or not 0 < len(value) <= MAX_ID_CHARS:
         return None
     # Half a character (a lone surrogate) cannot be kept; made into another, two presses could look like one.
-    return value if value == text(value) else None
+    return value if value == text(value) and "\ufffd" not in value else None
 
 
 def _instant(value: object) -> datetime | None:
