@@ -18,6 +18,7 @@ from drivers.cameras.group import Group
 from drivers.cameras.mp4 import TICKS, Mp4, VideoFormat
 from drivers.cameras.order import decode_times, lag_of
 from drivers.cameras.ring import Ring
+from gateway.domain.boxes import find
 from gateway.domain.errors import Unavailable
 
 PLAYABLE = "h264"
@@ -153,24 +154,17 @@ def _placed(fragment: bytes, *, number: int, begins: int) -> bytes:
     ISO/IEC 14496-12 §8.8.5 (``mfhd``) and §8.8.12 (``tfdt``, whose version 1 has 64 bits of time).
     """
     data = bytearray(fragment)
-    moof = _box(data, b"moof", 0)
-    mfhd = _box(data, b"mfhd", moof + 8)
-    tfdt = _box(data, b"tfdt", _box(data, b"traf", moof + 8) + 8)
-    if data[tfdt + 8] != 1:
-        raise Unavailable(f"the muxer wrote version {data[tfdt + 8]} of a fragment's time; 1 was expected")
-    struct.pack_into(">I", data, mfhd + 12, number & 0xFFFFFFFF)
-    struct.pack_into(">Q", data, tfdt + 12, begins)
+    moof = find(data, None, b"moof")
+    mfhd, tfdt = find(data, moof, b"mfhd"), find(data, moof, b"traf", b"tfdt")
+    if moof is None or mfhd is None or tfdt is None:
+        raise Unavailable("the muxer wrote a fragment without moof, mfhd or tfdt")
+    if data[tfdt.content] != 1:
+        raise Unavailable(
+            f"the muxer wrote version {data[tfdt.content]} of a fragment's time; 1 was expected"
+        )
+    struct.pack_into(">I", data, mfhd.content + 4, number & 0xFFFFFFFF)
+    struct.pack_into(">Q", data, tfdt.content + 4, begins)
     return bytes(data)
-
-
-def _box(data: bytearray, kind: bytes, at: int) -> int:
-    """Where the first box of this kind begins, looking from ``at`` on along one level."""
-    while at + 8 <= len(data):
-        size, found = struct.unpack_from(">I4s", data, at)
-        if found == kind:
-            return at
-        at += max(8, size)
-    raise Unavailable(f"the muxer wrote a fragment without {kind.decode()}")
 
 
 def _ticks(pts: int, group: Group) -> int:

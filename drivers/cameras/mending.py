@@ -20,6 +20,7 @@ import av
 
 from drivers.cameras.recorders import NICE
 from drivers.cameras.recording import AFTER_TROUBLE_S, Facts, seal
+from gateway.domain.boxes import OpenFile, boxes
 from gateway.domain.errors import Malformed
 
 log = logging.getLogger(__name__)
@@ -156,25 +157,21 @@ def whole_bytes(path: Path) -> int:
 
     Raises ``Malformed`` where there is more than a head and no whole fragment.
     """
-    whole, at, end = 0, 0, path.stat().st_size
+    whole = 0
     headed, fragment, begun = False, False, False
     with path.open("rb") as file:
-        while at + 8 <= end:
-            file.seek(at)
-            head = file.read(16)
-            size, kind = int.from_bytes(head[:4], "big"), head[4:8]
-            begun = begun or kind not in (b"ftyp", b"moov", b"free")
-            if size == 1:
-                size = int.from_bytes(head[8:16], "big")
-            if size < 8 or at + size > end:
+        data = OpenFile(file)
+        end = len(data)
+        for box in boxes(data, partial=True):
+            begun = begun or box.kind not in (b"ftyp", b"moov", b"free")
+            if box.end > end:
                 break
-            at += size
-            if kind == b"moov":
+            if box.kind == b"moov":
                 headed = True
-            elif kind == b"moof":
+            elif box.kind == b"moof":
                 fragment = True
-            elif kind == b"mdat" and headed and fragment:
-                whole, fragment = at, False
+            elif box.kind == b"mdat" and headed and fragment:
+                whole, fragment = box.end, False
     if not whole and begun:
         raise Malformed(f"{end} bytes without one whole fragment")
     return whole

@@ -7,7 +7,6 @@ ring's packets belong to several readers at once.
 from __future__ import annotations
 
 import io
-import re
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Protocol
@@ -21,6 +20,7 @@ from av.stream import Stream
 from drivers.cameras import hevc, sps
 from drivers.cameras.group import Frame, Sound
 from drivers.cameras.sps import Picture
+from gateway.domain.boxes import Box, Bytes, OpenFile, boxes, sample_entry
 from gateway.domain.errors import Malformed
 
 TICKS = 90_000
@@ -32,11 +32,6 @@ CODECS = {"h264": sps, "hevc": hevc}
 """What can be read of each codec, under the media library's name for it."""
 
 SPOKEN = {"h264": "H.264", "hevc": "H.265"}
-
-LOOKED_THROUGH = 4096
-"""Bytes of a ``moov`` in which the description of its first track lies: it comes before every table."""
-
-_DESCRIBED_HEV1 = re.compile(rb"stsd\0{7}\x01.{4}(hev1)", re.DOTALL)
 
 
 class Sink(Protocol):
@@ -165,24 +160,34 @@ class Mp4:
         self._out.close()
 
 
+def named_hvc1(head: bytes | bytearray) -> bytes | None:
+    """The beginning of a file with its H.265 named ``hvc1``; ``None`` while its ``moov`` is not whole.
+
+    Apple's players take no other name, and the muxer, told to write it, leaves parameter sets out of the pictures.
+    """
+    moov = next((box for box in boxes(head, partial=True) if box.kind == b"moov"), None)
+    if moov is None or moov.end > len(head):
+        return None
+    named = bytearray(head)
+    for place in _hev1_in(head, moov):
+        named[place : place + 4] = b"hvc1"
+    return bytes(named)
+
+
 def name_hvc1(file: Any) -> None:
-    """Give H.265 in a file that is being written the name ``hvc1`` instead of ``hev1``: Apple's players take no other, and the
-    muxer cannot be told. The place of writing is left as it was."""
-    place, at = file.tell(), 0
-    head = file.seek(at) or file.read(16)
-    while len(head) >= 8:
-        size, kind = int.from_bytes(head[:4], "big"), head[4:8]
-        if size == 1:
-            size = int.from_bytes(head[8:16], "big")
-        if kind == b"moov":
+    """As :func:`named_hvc1`, in a file that is being written. The place of writing is left as it was."""
+    place = file.tell()
+    data = OpenFile(file)
+    for moov in [box for box in boxes(data, partial=True) if box.kind == b"moov" and box.end <= len(data)]:
+        for at in _hev1_in(data, moov):
             file.seek(at)
-            found = _DESCRIBED_HEV1.search(file.read(min(size, LOOKED_THROUGH)))
-            if found is not None:
-                file.seek(at + found.start(1))
-                file.write(b"hvc1")
-        if size < 8:
-            break
-        at += size
-        file.seek(at)
-        head = file.read(16)
+            file.write(b"hvc1")
     file.seek(place)
+
+
+def _hev1_in(data: Bytes, moov: Box) -> list[int]:
+    """Where the names of its tracks' sample entries stand that are ``hev1``."""
+    entries = [
+        sample_entry(data, trak) for trak in boxes(data, moov.content, moov.end) if trak.kind == b"trak"
+    ]
+    return [entry.begin + 4 for entry in entries if entry is not None and entry.kind == b"hev1"]

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from drivers.cameras.group import Frame, Group
-from drivers.cameras.mp4 import TICKS
+from drivers.cameras.mp4 import TICKS, named_hvc1
 from drivers.cameras.order import lag_of
 from drivers.cameras.stills import Source
 from drivers.cameras.timing import HouseClock
@@ -37,6 +37,9 @@ PAUSE_S = 1.0
 """A pause between frames that is told (and more than four frames' time, for slow cameras)."""
 
 LONGEST_GROUP_S = 10.0
+LONGEST_HEAD = 1 << 20
+"""Bytes: a head is some 1 KiB; what is longer is none, and is written as it is."""
+
 AFTER_TROUBLE_S = 5.0
 
 MUXER = {
@@ -53,28 +56,40 @@ Facts = dict[str, Any]
 
 
 class HashedFile:
-    """A file that is only ever appended to. ``size`` and :meth:`sha256` are of what was written so far."""
+    """A file that is only ever appended to. ``size`` and :meth:`sha256` are of what was written so far.
 
-    def __init__(self, path: Path) -> None:
+    Of H.265 (``hevc``) the head is held back until it is whole and its sample entry named as players want it
+    (:func:`drivers.cameras.mp4.named_hvc1`); nothing that is written is altered otherwise.
+    """
+
+    def __init__(self, path: Path, *, hevc: bool = False) -> None:
         self.size = 0
+        self._head: bytearray | None = bytearray() if hevc else None
         self._file = path.open("xb", buffering=0)
         self._digest = hashlib.sha256()
 
     def write(self, data: bytes | bytearray | memoryview) -> int:
         """Append. Raises ``OSError`` from the disk, with as much written as could be."""
-        data = bytes(data)
-        if self.size < 4096 and b"hev1" in data:  # the head: Apple's players take no other name than hvc1
-            data = data.replace(b"hev1", b"hvc1", 1)
+        if self._head is None:
+            self._append(data)
+            return len(data)
+        self._head += data
+        named = named_hvc1(self._head)
+        if named is not None or len(self._head) > LONGEST_HEAD:
+            named, self._head = named or bytes(self._head), None
+            self._append(named)
+        return len(data)
+
+    def _append(self, data: bytes | bytearray | memoryview) -> None:
         view = memoryview(data)
         while view:
             written = self._file.write(view) or 0
             self._digest.update(view[:written])
             self.size += written
             view = view[written:]
-        return len(data)
 
     def flush(self) -> None:
-        """Nothing is held back here."""
+        """Nothing but an unfinished head is held back here."""
 
     def sync(self) -> None:
         """Have the disk keep what was written."""
@@ -98,7 +113,7 @@ class Recording(Writing):
     muxer = MUXER
 
     def _open(self, target: Path) -> HashedFile:
-        self.file = HashedFile(target)
+        self.file = HashedFile(target, hevc=self.video.codec == "hevc")
         return self.file
 
     @property

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
+from gateway.domain.boxes import boxes
+
 
 def head_bytes(data: bytes) -> int | None:
     """How long the head (all boxes before the first fragment) of a file that begins with ``data`` is; ``None`` if no fragment
     begins in it."""
-    at = 0
-    while at + 8 <= len(data):
-        size, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        if kind == b"moof":
-            return at
-        if size < 8:  # 64-bit and open-ended boxes are none of a head's
-            return None
-        at += size
-    return None
+    return next((box.begin for box in boxes(data, partial=True) if box.kind == b"moof"), None)

@@ -16,12 +16,14 @@ FPS = 10
 TICK = Fraction(1, 90_000)
 
 
-def packets_of(seconds: int) -> list[Any]:
+def packets_of(seconds: int, codec: str = "h264") -> list[Any]:
     """So many seconds, a key frame each second; every picture is grey, and another grey than its neighbours."""
-    encoder: Any = av.CodecContext.create("libx264", "w")
+    encoder: Any = av.CodecContext.create({"h264": "libx264", "hevc": "libx265"}[codec], "w")
     encoder.width, encoder.height, encoder.pix_fmt = 64, 64, "yuv420p"
     encoder.time_base = Fraction(1, FPS)
     encoder.options = {"g": str(FPS), "bf": "0", "tune": "zerolatency", "keyint_min": str(FPS)}
+    if codec == "hevc":
+        encoder.options["x265-params"] = f"log-level=none:repeat-headers=1:keyint={FPS}:min-keyint={FPS}"
     made: list[Any] = []
     for n in range(seconds * FPS):
         frame = av.VideoFrame.from_ndarray(np.full((96, 64), 10 * n % 250, np.uint8), format="yuv420p")
@@ -30,15 +32,15 @@ def packets_of(seconds: int) -> list[Any]:
     return [*made, *encoder.encode(None)]
 
 
-def stream_of(packets: list[Any], session: int) -> VideoFormat:
+def stream_of(packets: list[Any], session: int, codec: str = "h264") -> VideoFormat:
     """What a session says of these packets."""
     data = bytes(packets[0])
-    return read_format("h264", CODECS["h264"].parameter_sets(data), data, TICK, session)
+    return read_format(codec, CODECS[codec].parameter_sets(data), data, TICK, session)
 
 
-def lay(ring: Ring, packets: list[Any], session: int, begins_s: float) -> list[Group]:
+def lay(ring: Ring, packets: list[Any], session: int, begins_s: float, codec: str = "h264") -> list[Group]:
     """Lay a session's packets into the ring; the first picture is of ``begins_s``. Returns its groups."""
-    stream, known = stream_of(packets, session), ring.groups()
+    stream, known = stream_of(packets, session, codec), ring.groups()
     for n, packet in enumerate(packets):
         ring.append(
             stream,
