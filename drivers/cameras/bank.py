@@ -123,7 +123,6 @@ class SubprocessCameraBank:
                 await self._link.run()
                 asking.cancel()
         finally:
-            await self._snapshots.close()
             self._ended.set()
 
     async def stop(self) -> None:
@@ -267,7 +266,7 @@ class SubprocessCameraBank:
     async def fetch_snapshot(self, camera: str) -> StillTaken:
         """See :meth:`gateway.ports.CameraBank.fetch_snapshot`.
 
-        The picture's instant is taken to be halfway between the request and the beginning of the answer.
+        The picture's instant is taken to be halfway between the request that it answers and its beginning.
         """
         onvif, found = self._specs[self._known(camera)].onvif, self._found.get(camera)
         if onvif is None:
@@ -276,9 +275,9 @@ class SubprocessCameraBank:
             raise Unavailable(f"the camera's snapshot address is not known: {self._health[camera].cause}")
         if found.snapshot_url is None:
             raise Unavailable("the camera offers no snapshot")
-        asked_at = self._clock.now()
+        asked_at, asked_s = self._clock.now(), asyncio.get_running_loop().time()
         snapshot = await self._snapshots.fetch(found.snapshot_url, onvif)
-        offset = timedelta(seconds=snapshot.answered_after_s / 2)
+        offset = timedelta(seconds=snapshot.taken_s - asked_s)
         return StillTaken(
             jpeg=snapshot.jpeg,
             taken_at=asked_at + offset,

@@ -14,13 +14,13 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 import zeep.exceptions
 from onvif import ONVIFCamera
 from onvif.exceptions import ONVIFError
 
+from drivers.cameras.door import stream_at, web_places
 from drivers.cameras.media2 import Media2, Profile
 from drivers.cameras.spec import OnvifAddress
 from gateway.domain.errors import Refused, Unavailable
@@ -87,29 +87,6 @@ def choose_sub(profiles: Sequence[Profile], main: Profile) -> Profile | None:
     return max(smaller, key=lambda p: p.pixels, default=None)
 
 
-def reach_stream(url: str, host: str) -> str:
-    """The stream's address with our host for the camera's own, without credentials.
-
-    A camera behind NAT names its inner address. Its RTSP port is kept: the configured port is that of ONVIF, and nothing
-    else tells the outer one. Where RTSP is forwarded from another port, the site file names the ``stream`` itself.
-    """
-    parts = urlsplit(url)
-    port = f":{parts.port}" if parts.port else ""
-    return urlunsplit(parts._replace(netloc=_bracketed(host) + port))
-
-
-def reach_snapshot(url: str, host: str, port: int) -> str | None:
-    """The snapshot's address at our host and port; ``None`` if it is no HTTP address (some name their RTSP stream)."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https"):
-        return None
-    return urlunsplit(parts._replace(scheme="http", netloc=f"{_bracketed(host)}:{port}"))
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
 async def resolve(address: OnvifAddress) -> Resolved:
     """Ask one camera. Raises ``Refused`` on wrong credentials, ``Unavailable`` with the reason for anything else."""
     camera = ONVIFCamera(
@@ -170,10 +147,10 @@ async def _ask_media(camera: Any, media: Any, address: OnvifAddress) -> Resolved
     async def stream_url(profile: Profile) -> str:
         if second is not None:
             with contextlib.suppress(Unavailable):
-                return reach_stream(await second.uri("GetStreamUri", profile.token), address.host)
+                return stream_at(await second.uri("GetStreamUri", profile.token), address.host)
         setup = {"Stream": "RTP-Unicast", "Transport": {"Protocol": "RTSP"}}
         answer = await media.GetStreamUri({"StreamSetup": setup, "ProfileToken": profile.token})
-        return reach_stream(answer.Uri, address.host)
+        return stream_at(answer.Uri, address.host)
 
     async def sub_url(known: str | None) -> str | None:
         if sub is None or (live is not None and live.token == sub.token):
@@ -197,14 +174,22 @@ async def _ask_media(camera: Any, media: Any, address: OnvifAddress) -> Resolved
 
 
 async def _snapshot_url(media: Any, second: Media2 | None, token: str, address: OnvifAddress) -> str | None:
+    """As the camera names it: where it is had is judged when it is fetched. ``None`` if there is none, or none by HTTP (some
+    name their RTSP stream)."""
+    url = None
     if second is not None:
         with contextlib.suppress(Unavailable):
-            return reach_snapshot(await second.uri("GetSnapshotUri", token), address.host, address.port)
-    try:
-        answer = await media.GetSnapshotUri({"ProfileToken": token})
-    except zeep.exceptions.Fault:
-        return None  # optional in ONVIF: the camera offers none
-    return reach_snapshot(answer.Uri, address.host, address.port) if answer and answer.Uri else None
+            url = await second.uri("GetSnapshotUri", token)
+    if url is None:
+        with contextlib.suppress(zeep.exceptions.Fault):  # optional in ONVIF: the camera offers none
+            answer = await media.GetSnapshotUri({"ProfileToken": token})
+            url = answer.Uri if answer else None
+    if not url:
+        return None
+    with contextlib.suppress(Unavailable):
+        web_places(url, address.host, address.port, "snapshot")
+        return str(url)
+    return None
 
 
 def _profile(answer: Any) -> Profile:

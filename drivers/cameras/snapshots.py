@@ -1,4 +1,4 @@
-"""A camera's own snapshot, over HTTP with digest, within a hard deadline.
+"""A camera's own snapshot, over HTTP with the log-in it asks for, within a hard deadline.
 
 Fetched by the gateway's process and not the camera process: the picture is passed on unread, and it is the second leg of the
 evidence, still standing when the first falls.
@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
+from drivers.cameras.conversation import Conversation
+from drivers.cameras.door import Place, web_places
+from drivers.cameras.picture import PictureEnd
 from drivers.cameras.spec import OnvifAddress
-from gateway.domain.errors import Unavailable
-
-if TYPE_CHECKING:
-    import aiohttp
+from gateway.domain.errors import Refused, Unavailable
 
 DEADLINE_S = 3.0
 """For the whole exchange: there are cameras whose snapshot never ends."""
+
+HEAD_START_S = 1.0
+"""How long the place that is named has the camera for itself, before the one of the site file is asked as well."""
 
 LARGEST = 10 << 20
 """Bytes of the largest snapshot taken; a 4K picture at best quality has about 6 MB."""
@@ -25,61 +28,92 @@ LARGEST = 10 << 20
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The picture, and how long the request had been on its way when the camera began to answer."""
+    """The picture, and its moment by the loop's clock: halfway between its request and the beginning of the answer."""
 
     jpeg: bytes
-    answered_after_s: float
+    taken_s: float
+    final: ClassVar[bool] = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """Why one place gave none; ``final`` where no other is to be asked, since a password was refused."""
+
+    reason: str
+    final: bool
 
 
 class Snapshots:
-    """Fetches snapshots; each camera's digest challenge is remembered, so that the next one takes one exchange."""
+    """Fetches snapshots. Of each address is remembered where it answered and what log-in it asked for, so that the next one takes
+    one exchange."""
 
     def __init__(self) -> None:
-        self._session: aiohttp.ClientSession | None = None
-        self._logins: dict[str, aiohttp.DigestAuthMiddleware] = {}
-
-    async def close(self) -> None:
-        """End all connections; harmless when repeated."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        self._conversations: dict[tuple[str, OnvifAddress], Conversation] = {}
+        self._answered: dict[str, Place] = {}
 
     async def fetch(self, url: str, address: OnvifAddress) -> Snapshot:
         """Fetch one picture. Raises ``Unavailable`` with the reason."""
-        import aiohttp  # long there when a first picture is asked for, and not wanted while the gateway arms
-
-        if self._session is None:
-            self._session = aiohttp.ClientSession(auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar())
-        login = self._logins.get(url)
-        if login is None and address.username:
-            login = self._logins[url] = aiohttp.DigestAuthMiddleware(address.username, address.password)
+        conversation = self._conversations.setdefault(
+            (url, address), Conversation(address.username, address.password)
+        )
         try:
             async with asyncio.timeout(DEADLINE_S):
-                return await self._get(self._session, url, login)
+                return await self._fetch(conversation, url, address)
         except TimeoutError:
             raise Unavailable(f"the camera's snapshot was not there within {DEADLINE_S:.0f} s") from None
-        except (aiohttp.ClientError, OSError) as exc:
-            raise Unavailable(f"the camera's snapshot cannot be fetched: {exc}") from exc
 
-    async def _get(
-        self, session: aiohttp.ClientSession, url: str, login: aiohttp.DigestAuthMiddleware | None
-    ) -> Snapshot:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        middlewares = () if login is None else (login,)
-        async with session.get(url, middlewares=middlewares, allow_redirects=False) as response:
-            answered_after_s = loop.time() - began
-            if response.status == 401:
-                raise Unavailable("the camera refuses user name or password for its snapshot (401)")
-            if response.status != 200:
-                raise Unavailable(f"the camera answered {response.status} to the request for its snapshot")
-            body = bytearray()
-            async for piece in response.content.iter_chunked(1 << 16):
-                body += piece
-                if len(body) > LARGEST:
-                    raise Unavailable(f"the camera's snapshot exceeds {LARGEST >> 20} MB")
-        if not body.startswith(b"\xff\xd8\xff") or b"\xff\xd9" not in body[-64:]:
-            raise Unavailable(
-                f"the camera's snapshot is no whole JPEG: {len(body)} bytes beginning {body[:4].hex()}"
-            )
-        return Snapshot(bytes(body), answered_after_s)
+    async def _fetch(self, conversation: Conversation, url: str, address: OnvifAddress) -> Snapshot:
+        places = web_places(url, address.host, address.port, "snapshot")
+        if (known := self._answered.get(url)) in places:
+            places = [known, *(place for place in places if place != known)]
+        outcomes: dict[Place, Snapshot | _Failure] = {}
+        async with asyncio.TaskGroup() as group:
+            running: dict[asyncio.Task[Snapshot | _Failure], Place] = {}
+            waiting = list(places)
+            while (waiting or running) and not any(each.final for each in outcomes.values()):
+                if waiting:
+                    place = waiting.pop(0)
+                    running[group.create_task(_attempt(conversation, place))] = place
+                done, _ = await asyncio.wait(
+                    running, timeout=HEAD_START_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                for each in done:
+                    outcomes[running.pop(each)] = each.result()
+            for each in running:
+                each.cancel()
+        for place, outcome in outcomes.items():
+            if isinstance(outcome, Snapshot):
+                self._answered[url] = place
+                return outcome
+        failures = [outcomes[place] for place in places if place in outcomes]
+        raise Unavailable("; ".join(failure.reason for failure in failures if isinstance(failure, _Failure)))
+
+
+async def _attempt(conversation: Conversation, place: Place) -> Snapshot | _Failure:
+    try:
+        return await _get(conversation, place)
+    except Refused:
+        return _Failure("the camera refuses user name or password for its snapshot (401)", final=True)
+    except Unavailable as exc:
+        where = f"{place.scheme}://{place.authority}"
+        return _Failure(f"the camera's snapshot cannot be fetched from {where}: {exc.reason}", final=False)
+
+
+async def _get(conversation: Conversation, place: Place) -> Snapshot:
+    end = PictureEnd()
+    reply = await conversation.ask(
+        place,
+        "GET",
+        largest=LARGEST,
+        within_s=DEADLINE_S + 1,  # the caller's deadline comes first
+        whole=lambda data: end.found(data) or end.hopeless,
+    )
+    if reply.status == 401:  # with a challenge it would have been answered
+        raise Unavailable("it answers 401 and does not say which log-in it asks for (no WWW-Authenticate)")
+    if reply.status != 200:
+        raise Unavailable(f"it answers {reply.status} to the request for its snapshot")
+    if end.begins is None or end.ends is None:
+        raise Unavailable(
+            f"its snapshot is no whole JPEG: {len(reply.body)} bytes beginning {reply.body[:4].hex()}"
+        )
+    return Snapshot(bytes(reply.body[end.begins : end.ends]), (reply.asked_s + reply.began_s) / 2)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from drivers.cameras.onvif import Profile, choose, choose_sub, reach_snapshot, reach_stream
+from drivers.cameras.door import Place, redirected, stream_at, web_places
+from drivers.cameras.onvif import Profile, choose, choose_sub
 from drivers.cameras.opening import Address, scrub
 from drivers.cameras.spec import CameraSpec, OnvifAddress, StreamAddress
 from gateway.domain.errors import Unavailable
@@ -66,13 +67,93 @@ def test_lack_of_h264_names_what_there_is() -> None:
 )
 def test_stream_keeps_its_port_and_loses_its_host(told: str, reached: str) -> None:
     """Behind NAT the host is ours; the RTSP port is the camera's word; credentials in it are dropped."""
-    assert reach_stream(told, "cam.example") == reached
+    assert stream_at(told, "cam.example") == reached
 
 
-def test_snapshot_takes_our_host_and_port() -> None:
-    """HTTP goes where ONVIF goes; what is no HTTP address is no snapshot."""
-    assert reach_snapshot("http://10.0.0.1/snap?x=1", "::1", 8080) == "http://[::1]:8080/snap?x=1"
-    assert reach_snapshot("rtsp://10.0.0.1/snap", "h", 80) is None
+@pytest.mark.parametrize(
+    "named",
+    [
+        "http://192.168.1.10/live",
+        "file:///etc/passwd",
+        "concat:/etc/passwd|/etc/shadow",
+        "tcp://10.0.0.1:22",
+        "rtmp://10.0.0.1/s",
+        "srt://10.0.0.1:9000",
+        "/s1",
+        "rtsp:///s1",
+        "rtsp://[::1/s1",
+        "rtsp://10.0.0.1:70000/s1",
+        "",
+        "\u0000",
+        "rtsp://10.0.0.1/" + "x" * 3000,
+    ],
+)
+def test_what_is_no_rtsp_address_is_never_opened(named: str) -> None:
+    """It is refused in words, before any library sees it."""
+    with pytest.raises(Unavailable, match="the camera names"):
+        stream_at(named, "cam.example")
+
+
+@pytest.mark.parametrize(
+    ("named", "places"),
+    [
+        ("http://10.0.0.1/snap?x=1", ["http://[::1]/snap?x=1", "http://[::1]:8080/snap?x=1"]),
+        ("http://10.0.0.1:8080/snap", ["http://[::1]:8080/snap"]),
+        ("https://10.0.0.1/snap", ["https://[::1]/snap", "http://[::1]:8080/snap"]),
+        ("https://10.0.0.1:8080/snap", ["https://[::1]:8080/snap", "http://[::1]:8080/snap"]),
+        (
+            "http://u:p@evil.example:81/a b\r\nX: y",
+            ["http://[::1]:81/a%20bX:%20y", "http://[::1]:8080/a%20bX:%20y"],
+        ),
+        ("http://10.0.0.1:8080", ["http://[::1]:8080/"]),
+        (" http://10.0.0.1:8080/snap ", ["http://[::1]:8080/snap"]),
+    ],
+)
+def test_what_is_named_by_http_is_had_at_our_host(named: str, places: list[str]) -> None:
+    """With the port and scheme as they are named first, then at the port of the site file."""
+    assert [str(each) for each in web_places(named, "::1", 8080, "snapshot")] == places
+
+
+@pytest.mark.parametrize("named", ["rtsp://10.0.0.1/snap", "ftp://h/x", "//h/x", "snap.jpg", "http://"])
+def test_what_is_no_web_address_is_not_asked(named: str) -> None:
+    """Some name their RTSP stream as snapshot."""
+    with pytest.raises(Unavailable, match="the camera names"):
+        web_places(named, "h", 80, "snapshot")
+
+
+HERE = Place("http", "cam.example", 8000, "/onvif/device_service?x=1")
+
+
+@pytest.mark.parametrize(
+    ("location", "followed"),
+    [
+        ("/other", "http://cam.example:8000/other"),
+        ("other", "http://cam.example:8000/onvif/other"),
+        ("http://cam.example/other?y=2", "http://cam.example/other?y=2"),
+        ("https://CAM.example/other", "https://cam.example/other"),
+        ("https://cam.example:8443/", "https://cam.example:8443/"),
+        ("http://evil.example/other", None),
+        ("//evil.example/other", None),
+        ("http://cam.example@evil.example/", None),
+        ("http://cam.example.evil.example/", None),
+        ("file:///etc/passwd", None),
+        ("rtsp://cam.example/s", None),
+        ("http://[::1/", None),
+    ],
+)
+def test_a_redirect_is_followed_within_the_camera_only(location: str, followed: str | None) -> None:
+    """Its credentials go nowhere else."""
+    if followed is not None:
+        assert str(redirected(HERE, location)) == followed
+        return
+    with pytest.raises(Unavailable, match="redirects to"):
+        redirected(HERE, location)
+
+
+def test_a_redirect_never_leads_out_of_https() -> None:
+    """What was said in private stays so."""
+    with pytest.raises(Unavailable, match="from https"):
+        redirected(Place("https", "cam.example", 443, "/"), "http://cam.example/")
 
 
 def test_credentials_are_encoded_and_never_shown() -> None:
