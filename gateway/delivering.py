@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from gateway.attempt import answer_of
 from gateway.domain.errors import InvariantBroken, Unavailable
 from gateway.domain.message import (
     CLASS_OF,
@@ -54,6 +55,7 @@ class _Waiting:
     ``first_s`` is where the schedule began, ``rounds`` how many attempts have been started (one over each path that is
     tried), ``further_too`` that the further paths are due at once because the first has failed for too long. ``not_before_s`` is
     what the centre asked for by ``Retry-After`` for this message, which its answer to another one does not take back.
+    ``answered`` says that a 2xx is here and only the rest of that answer is awaited.
     """
 
     message: Message
@@ -65,6 +67,11 @@ class _Waiting:
     further_too: bool = False
     not_before_s: float = 0.0
     refused: bool = False
+    answered: bool = False
+
+    def answering(self, status: int) -> None:
+        """A status line has come: after a 2xx nothing goes out again, however long the rest of the answer takes."""
+        self.answered = self.answered or 200 <= status < 300
 
 
 class Delivering:
@@ -176,7 +183,7 @@ class Delivering:
 
     def _start_due(self, attempts: asyncio.TaskGroup, now_s: float) -> None:
         self._count_in_further_paths(now_s)
-        due = [w for w in self._waiting.values() if w.due_s <= now_s or w.further_too]
+        due = [w for w in self._waiting.values() if (w.due_s <= now_s or w.further_too) and not w.answered]
         due.sort(key=lambda w: w.message.rank)
         for waiting in due:
             self._start(attempts, waiting, now_s)
@@ -228,7 +235,7 @@ class Delivering:
         self._changed.clear()
         if self._new:
             return
-        turns = [w.due_s for w in self._waiting.values()]
+        turns = [w.due_s for w in self._waiting.values() if not w.answered]
         if turns:
             turns.append(self._in_order_until_s)
         soonest_s = min((turn for turn in turns if turn > now_s), default=None)
@@ -253,7 +260,9 @@ class Delivering:
             if body is None:
                 body = await self._store.read(lambda tx: tx.messages.body(message.id))
             began_s, at = self._clock.monotonic(), self._clock.now()
-            answer = await path.deliver(message.id, body, drill=message.drill)
+            answer = await answer_of(
+                path.deliver(message.id, body, drill=message.drill, answering=waiting.answering)
+            )
             took_ms = round((self._clock.monotonic() - began_s) * 1000)
             outcome = judge(answer, waiting.message.attempts)
             waiting.refused = answer.status in REFUSING
@@ -267,7 +276,7 @@ class Delivering:
                 outcome=outcome,
                 detail=answer.detail,
             )
-            heard = self._hear(message, answer) if outcome is Outcome.RECEIVED else None
+            heard = self._heard(message, answer) if outcome is Outcome.RECEIVED else None
             await self._record(waiting, record, answer, heard)
         except Unavailable as exc:
             log.error("delivering.cannot_record", message_id=message.id, cause=exc.reason)
@@ -275,6 +284,13 @@ class Delivering:
             self._in_use[class_] -= 1
             waiting.body = None
             self._changed.set()
+
+    def _heard(self, message: Message, answer: Answer) -> Heard | None:
+        try:
+            return self._hear(message, answer)
+        except Exception:  # what an answer says never stands in the way of what it is
+            log.exception("answer.not_understood", message_id=message.id)
+            return None
 
     async def _record(self, waiting: _Waiting, attempt: Attempt, answer: Answer, heard: Heard | None) -> None:
         """Put an attempt on record, and in the same commit what the centre said in its answer: else a crash in between would
@@ -318,11 +334,15 @@ class Delivering:
             except InvariantBroken:
                 raise
             except Exception as exc:
-                if heard is None or heard.silent:
-                    raise
                 # Whatever an answer does to us, it must not end the delivery of alarms, again after every restart.
-                failing, heard = heard, None
-                failing.failed(repr(exc))
+                if heard is not None and not heard.silent:
+                    failing, heard = heard, None
+                    failing.failed(repr(exc))
+                elif attempt.detail:
+                    log.exception("delivering.cannot_record_detail", message_id=message.id)
+                    attempt = replace(attempt, detail="")
+                else:
+                    raise
         if heard is not None:
             heard.committed()
         if attempt.outcome is Outcome.RECEIVED:

@@ -155,6 +155,9 @@ class AnswerHeard:
         self.hearing.applied([], [*self.complaints, *given], self.now)
 
     def _refusal(self, item: Item, reason: str) -> Complaint:
+        reason = reason.encode(
+            "utf-8", "replace"
+        ).decode()  # a stranger's half characters fit into no database
         cause = f"{item.place} of the centre's answer to {self.message.id}: {reason}; nothing was changed"
         return Complaint(subject=item.subject, cause=cause)
 

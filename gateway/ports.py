@@ -1064,10 +1064,17 @@ class Uplink(Protocol):
     def name(self) -> str:
         """The path's name in attempts and faults."""
 
-    async def deliver(self, message: str, body: bytes, *, drill: bool = False) -> Answer:
+    async def deliver(
+        self,
+        message: str,
+        body: bytes,
+        *,
+        drill: bool = False,
+        answering: Callable[[int], None] = lambda _status: None,
+    ) -> Answer:
         """Make one attempt, signed with the drill secret if ``drill``: connect within 3 s, the whole within 10 s. Never raises
         for what the other side or the network does: that is an :class:`Answer` without status. Idempotent for the receiver by
-        the message's id."""
+        the message's id. ``answering`` hears the status at once, while the rest of the answer may still be on its way."""
 
 
 class MediaUplink(Protocol):

@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from gateway.attempt import put_of
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import Evidence, Kind
@@ -232,7 +233,7 @@ class Pushing:
                 self._done_with(waiting)  # the centre fetched it meanwhile
                 return
             began_s, at = self._clock.monotonic(), self._clock.now()
-            done = await self._put(item, waiting)
+            done = await put_of(self._put(item, waiting))
             took_ms = round((self._clock.monotonic() - began_s) * 1000)
             self._note_path(done, began_s)
             self._reschedule(waiting, done)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from gateway.attempt import answer_of
 from gateway.domain.alarm import Alarm
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Unavailable
@@ -266,7 +267,7 @@ class _Show:
         """Whether the receiver has taken it. What it does not take is not tried again: by then there is something newer."""
         await self._give_way()
         place = live_place(self._alarm.id, self._camera, part)
-        answer = await self._uplink.put_part(place, data, media_type)
+        answer = await answer_of(self._uplink.put_part(place, data, media_type))
         if answer.status is not None and 200 <= answer.status < 300:
             self._failures, self.failing_since_s, self.cause = 0, None, ""
             self._heard(answer)

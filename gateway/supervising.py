@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from gateway.attempt import answer_of
 from gateway.domain.alarm import State
 from gateway.domain.answer import Complaint
 from gateway.domain.envelope import Envelopes
@@ -364,7 +365,7 @@ class Heartbeat:
             ],
         }
         said = self._envelopes.message(MessageType.LINK_HEARTBEAT, data, at=now, now=now)
-        answer = await self._path.deliver(said.id, said.body)
+        answer = await answer_of(self._path.deliver(said.id, said.body))
         self._answered(self._number, answer)
         if judge(answer, 0) is not Outcome.RECEIVED:
             return

@@ -8,29 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import importlib
-import socket
 import ssl
 from base64 import b64encode
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
+from drivers.uplinks.fields import seconds
+from drivers.uplinks.replies import Reply
+from drivers.uplinks.streaming import Read, Streamed
+from drivers.uplinks.wire import CONNECT_S, NoReply, Wire
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.message import Answer
 from gateway.domain.upload import Put, Upload
 
-if TYPE_CHECKING:
-    import aiohttp
-
-    from drivers.uplinks.streaming import Read, Streamed
-
-CONNECT_S = 3.0  # API.md, "Messages": as for messages
 STALLED_S = 10.0  # nothing has moved for so long: the attempt is over
 ANSWER_S = 20.0  # after the last byte: the system's own buffer may still hold 256 KiB for a thin line
 ASKED_S = 5.0  # for what an earlier attempt left; the whole is sent if that is not told in time
 PART_WITHIN_S = 10.0  # a part of a live picture is of no use later
+REST_S = 5.0  # for what follows a status line: it says what there is to know
 KEPT_ANSWER_BYTES = 4 * 1024
 SEND_BUFFER_BYTES = 128 * 1024  # doubled by the kernel; with more, what "moves" would be our own memory
 MOST_CONNECTIONS = 64
@@ -45,38 +41,21 @@ class MediaPush:
 
     def __init__(self, url: str, token: str, tls: ssl.SSLContext | None = None) -> None:
         self._url = url.rstrip("/")
+        self._folder = urlsplit(self._url).path
         self._token = token
         self._tls = tls
-        self._session: aiohttp.ClientSession | None = None
-        self._failures: tuple[type[Exception], ...] = ()
-        self._streamed: type[Streamed] | None = None
+        self._wire: Wire | None = None
 
     async def start(self) -> None:
         """Prepare the kept connections; nothing is sent yet. Again: the old ones are closed."""
         await self.stop()
-        aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
-        streaming = await asyncio.to_thread(importlib.import_module, "drivers.uplinks.streaming")
-        self._streamed = streaming.Streamed
-        self._failures = (aiohttp.ClientError, OSError, asyncio.IncompleteReadError)
-        connector = aiohttp.TCPConnector(
-            limit=MOST_CONNECTIONS,
-            keepalive_timeout=60,
-            ssl=self._tls if self._tls is not None else True,
-            socket_factory=_small_buffer,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S),
-            headers={"Authorization": f"Bearer {self._token}", "User-Agent": "campus-gateway"},
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        self._wire = Wire(self._url, self._tls, most=MOST_CONNECTIONS, send_buffer_bytes=SEND_BUFFER_BYTES)
 
     async def stop(self) -> None:
         """Close the connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
 
     async def put(
         self, upload: Upload, read: Read, *, resume: bool, give_way: Callable[[], Awaitable[None]]
@@ -115,19 +94,39 @@ class MediaPush:
         """Ask for what is at a place, without taking it: whether the address and the token are right."""
         return await self._ask("HEAD", place, ASKED_S)
 
-    async def _ask(self, method: str, place: str, within_s: float, **what: Any) -> Answer:
-        if self._session is None:
+    async def _ask(
+        self,
+        method: str,
+        place: str,
+        within_s: float,
+        headers: Mapping[str, str] | None = None,
+        data: bytes = b"",
+    ) -> Answer:
+        reply = await self._reply(method, place, within_s, headers, data)
+        return reply if isinstance(reply, Answer) else _answer(reply)
+
+    async def _reply(
+        self,
+        method: str,
+        place: str,
+        within_s: float,
+        headers: Mapping[str, str] | None = None,
+        data: bytes = b"",
+    ) -> Reply | Answer:
+        """A small request's reply, or an answer that says why there is none."""
+        if self._wire is None:
             return Answer(status=None, detail="the uplink is closed")
         try:
-            async with (
-                asyncio.timeout(within_s),
-                self._session.request(method, self._at(place), allow_redirects=False, **what) as response,
-            ):
-                return await self._answer(response)
-        except TimeoutError:
-            return Answer(status=None, detail=f"no answer within {within_s:.0f} s")
-        except self._failures as exc:
-            return Answer(status=None, detail=f"{type(exc).__name__}: {exc}"[:300])
+            return await self._wire.ask(
+                method,
+                self._at(place),
+                {**self._authorization, **(headers or {})},
+                data,
+                whole_s=within_s,
+                most=KEPT_ANSWER_BYTES,
+            )
+        except NoReply as exc:
+            return Answer(status=None, detail=str(exc)[:300])
 
     async def _make_folders(self, place: str) -> bool:
         """Make the folders above a place at a WebDAV server, which answers 409 to a PUT without them (RFC 4918 §9.7.1). Whether
@@ -143,25 +142,16 @@ class MediaPush:
         """How many bytes of this item the receiver has: what it says it kept of an attempt that broke off (``Upload-Offset``), or
         the whole if something of that size is there; and whether a digest it told proves that it is this item. ``(0, False)`` if
         it says nothing of the kind."""
-        if self._session is None:
+        reply = await self._reply("HEAD", upload.place, ASKED_S, {"Want-Repr-Digest": "sha-256=10"})
+        if isinstance(reply, Answer):
             return 0, False
-        headers = {"Want-Repr-Digest": "sha-256=10"}
-        try:
-            async with (
-                asyncio.timeout(ASKED_S),
-                self._session.head(
-                    self._at(upload.place), headers=headers, allow_redirects=False
-                ) as response,
-            ):
-                told, status = response.headers, response.status
-        except self._failures:  # a time-out is an OSError
-            return 0, False
-        offset = told.get("Upload-Offset", "")
-        if offset.isascii() and offset.isdigit() and told.get("Upload-Complete") == "?0":
+        offset = reply.first("upload-offset")
+        usable = offset.isascii() and offset.isdigit() and len(offset) < 19
+        if usable and reply.first("upload-complete") == "?0":
             return int(offset), False
-        digest = told.get("Repr-Digest")
-        same = digest is not None and digest_field(upload.sha256) in digest
-        if status != 200 or told.get("Content-Length") != str(upload.bytes) or (digest and not same):
+        digest = reply.first("repr-digest")
+        same = digest_field(upload.sha256) in digest
+        if reply.status != 200 or reply.first("content-length") != str(upload.bytes) or (digest and not same):
             return 0, False
         return upload.bytes, same
 
@@ -169,7 +159,7 @@ class MediaPush:
         self, method: str, upload: Upload, read: Read, start: int, give_way: Callable[[], Awaitable[None]]
     ) -> Put:
         """One request with the bytes from ``start`` on."""
-        if self._session is None or self._streamed is None:
+        if self._wire is None:
             return Put(answer=Answer(status=None, detail="the uplink is closed"), whole=False)
         loop = asyncio.get_running_loop()
         headers = {}
@@ -182,59 +172,60 @@ class MediaPush:
                 headers = {"Repr-Digest": digest_field(upload.sha256)}
         except (Refused, Unavailable) as exc:
             return _unread(exc.reason)
-        headers["Content-Digest"] = digest_field(sha256)
+        headers |= {"Content-Type": content_type, "Content-Digest": digest_field(sha256)}
         limit = asyncio.timeout(CONNECT_S + STALLED_S)
 
         def moved() -> None:
+            if limit.when() is None:
+                return  # answered
             with suppress(RuntimeError):  # the attempt is over, and its last piece still on its way
                 limit.reschedule(loop.time() + (ANSWER_S if body.complete else STALLED_S))
 
-        body = self._streamed(
-            read,
-            start,
-            upload.bytes,
-            sha256=sha256,
-            content_type=content_type,
-            before_each=give_way,
-            moved=moved,
-        )
+        body = Streamed(read, start, upload.bytes, sha256=sha256, before_each=give_way, moved=moved)
         try:
-            async with (
-                limit,
-                self._session.request(
-                    method, self._at(upload.place), data=body, headers=headers, allow_redirects=False
-                ) as response,
-            ):
-                answer = await self._answer(response)
+            async with limit:
+                reply = await self._wire.ask(
+                    method,
+                    self._at(upload.place),
+                    {**self._authorization, **headers},
+                    body,
+                    whole_s=None,
+                    rest_s=REST_S,
+                    most=KEPT_ANSWER_BYTES,
+                    # From here on it is answered, and what comes late takes nothing of that back.
+                    answering=lambda _status: limit.reschedule(None),
+                )
         except TimeoutError:
             waited = "no answer" if body.complete else "nothing moved"
             detail = f"{waited} within {ANSWER_S if body.complete else STALLED_S:.0f} s"
             return _broke_off(detail, body, upload, start)
-        except self._failures as exc:
-            return _broke_off(f"{type(exc).__name__}: {exc}", body, upload, start)
+        except (NoReply, Refused, Unavailable) as exc:
+            return _broke_off(str(exc), body, upload, start)
+        answer = _answer(reply)
         good = answer.status is not None and 200 <= answer.status < 300
         if good and not body.complete:
             detail = f"answered {answer.status} before the whole had been sent"
             return Put(answer=Answer(status=None, detail=detail), whole=False)
         return Put(answer=answer, whole=good)
 
-    async def _answer(self, response: aiohttp.ClientResponse) -> Answer:
-        """The status and a few words; a body that breaks off takes nothing of it back."""
-        try:
-            said = await response.content.read(KEPT_ANSWER_BYTES)
-        except self._failures:
-            said = b""
-        words = [response.reason or "", said.decode("utf-8", "replace")] if response.status >= 300 else []
-        detail = ": ".join(word.strip() for word in words if word.strip())
-        return Answer(
-            status=response.status,
-            # A stranger's bytes: what is no text is shown as such, or it could not be put on record.
-            detail=detail.encode("utf-8", "replace").decode()[:300],
-            retry_after_s=_seconds(response.headers.get("Retry-After")),
-        )
+    @property
+    def _authorization(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"}
 
     def _at(self, place: str) -> str:
-        return f"{self._url}/{quote(place)}"
+        return f"{self._folder}/{quote(place)}"
+
+
+def _answer(reply: Reply) -> Answer:
+    """The status and a few words."""
+    words = [reply.reason, reply.body.decode("utf-8", "replace")] if reply.status >= 300 else []
+    return Answer(
+        status=reply.status,
+        detail=": ".join(word.strip() for word in words if word.strip())[:300],
+        content_type=reply.first("content-type"),
+        retry_after_s=seconds(reply.first("retry-after")),
+        sent=True,
+    )
 
 
 def digest_field(sha256: str) -> str:
@@ -261,18 +252,3 @@ async def _digest(read: Read, start: int, end: int) -> str:
         while data := await piece(1 << 20):
             digest.update(data)
     return digest.hexdigest()
-
-
-def _small_buffer(address: tuple[Any, ...]) -> socket.socket:
-    family, type_, protocol = address[:3]
-    made = socket.socket(family, type_, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)
-    return made
-
-
-def _seconds(value: str | None) -> float | None:
-    """``Retry-After`` in seconds; its date form is not taken, since the other side's clock may lie."""
-    try:
-        return None if value is None else max(0.0, float(value))
-    except ValueError:
-        return None

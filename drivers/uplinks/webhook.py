@@ -5,22 +5,21 @@ from __future__ import annotations
 import asyncio
 import importlib
 import ssl
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from drivers.uplinks.fields import date, seconds
+from drivers.uplinks.replies import Reply
 from drivers.uplinks.signing import doubt, secret_bytes, signed_headers
+from drivers.uplinks.wire import NoReply, Wire
 from gateway.domain.message import Answer
 from gateway.ports import Clock
 
 if TYPE_CHECKING:
-    import aiohttp
-
     from drivers.tls.examining import Examiner
 
-CONNECT_S = 3.0  # API.md, "Messages"
-WHOLE_ATTEMPT_S = 10.0
+WHOLE_ATTEMPT_S = 10.0  # API.md, "Messages"
 MOST_CONNECTIONS = 256
 MOST_DETAIL = 1000  # characters kept of what is wrong with a certificate: two names and two paths
 KEPT_ANSWER_BYTES = 64 * 1024
@@ -52,35 +51,32 @@ class WebhookPath:
         self._drill_key = None if drill_secret is None else secret_bytes(drill_secret)
         self._clock = clock
         self._tls = tls
-        self._session: aiohttp.ClientSession | None = None
-        self._failures: tuple[type[Exception], ...] = ()
+        parts = urlsplit(url)
+        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._wire: Wire | None = None
         self._examiner: Examiner | None = None
 
     async def start(self) -> None:
         """Prepare the kept connections; nothing is sent yet."""
-        # Imported here and in a thread: a quarter of a second that would stand between a reboot and an armed gateway.
-        aiohttp = await asyncio.to_thread(importlib.import_module, "aiohttp")
-        self._failures = (aiohttp.ClientError, OSError, asyncio.IncompleteReadError)
-        connector = aiohttp.TCPConnector(
-            limit=MOST_CONNECTIONS, keepalive_timeout=60, ssl=self._tls if self._tls is not None else True
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            timeout=aiohttp.ClientTimeout(total=WHOLE_ATTEMPT_S, sock_connect=CONNECT_S),
-            headers={"Content-Type": CONTENT_TYPE, "User-Agent": "campus-gateway"},
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-        )
+        self._wire = Wire(self._url, self._tls, most=MOST_CONNECTIONS)
 
     async def stop(self) -> None:
         """Close the connections."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session.close()
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
 
-    async def deliver(self, message: str, body: bytes, *, drill: bool = False) -> Answer:
-        session = self._session
-        if session is None:
+    async def deliver(
+        self,
+        message: str,
+        body: bytes,
+        *,
+        drill: bool = False,
+        answering: Callable[[int], None] = lambda _status: None,
+    ) -> Answer:
+        """See :meth:`gateway.ports.Uplink.deliver`."""
+        wire = self._wire
+        if wire is None:
             return Answer(status=None, detail="the uplink is closed")
         key = self._drill_key if drill else self._key
         if key is None:  # taken out of the site file since; a drill never goes out under the secret of alarms
@@ -88,31 +84,34 @@ class WebhookPath:
                 status=None, detail="centre.webhook.drill_secret is missing: no drill can be signed"
             )
         timestamp = int(self._clock.now().timestamp())
-        headers = signed_headers(key, message, timestamp, body)
+        fields = {"Content-Type": CONTENT_TYPE, **signed_headers(key, message, timestamp, body)}
         try:
             # A redirect is a failure (Standard Webhooks): a signed alarm is not sent where a stranger points.
-            async with session.post(self._url, data=body, headers=headers, allow_redirects=False) as response:
-                body_read, lost = await _read(response, self._failures)
-                words = await self._refused_over_http(body_read) if response.status == 400 else ""
-                reason = (response.reason or "") + (f" (the answer's body {lost})" if lost else "")
-                return Answer(
-                    status=response.status,
-                    # A stranger's bytes: what is no text is shown as such, or it could not be put on record.
-                    detail=(words or reason)
-                    .encode("utf-8", "replace")
-                    .decode()[: MOST_DETAIL if words else 300],
-                    body=body_read,
-                    content_type=response.headers.get("Content-Type", ""),
-                    retry_after_s=_seconds(response.headers.get("Retry-After")),
-                    said_at=_date(response.headers.get("Date")),
-                    lost=lost,
-                    doubt=self._doubt(message, response, body_read) if body_read else "it has no body",
-                )
-        except TimeoutError:
-            return Answer(status=None, detail=f"no answer within {WHOLE_ATTEMPT_S:.0f} s")
-        except self._failures as exc:
-            words = await self._certificates_wrong(exc) or f"{type(exc).__name__}: {exc}"[:300]
-            return Answer(status=None, detail=words)
+            reply = await wire.ask(
+                "POST",
+                self._target,
+                fields,
+                body,
+                whole_s=WHOLE_ATTEMPT_S,
+                most=KEPT_ANSWER_BYTES,
+                answering=answering,
+            )
+        except NoReply as exc:
+            words = await self._certificates_wrong(exc) or str(exc)[:300]
+            return Answer(status=None, detail=words, sent=exc.sent)
+        words = await self._refused_over_http(reply.body) if reply.status == 400 else ""
+        reason = reply.reason + (f" (the answer's body {reply.lost})" if reply.lost else "")
+        return Answer(
+            status=reply.status,
+            detail=words[:MOST_DETAIL] if words else reason[:300],
+            body=reply.body,
+            content_type=reply.first("content-type"),
+            retry_after_s=seconds(reply.first("retry-after")),
+            said_at=date(reply.first("date")),
+            lost=reply.lost,
+            doubt=self._doubt(message, reply) if reply.body else "it has no body",
+            sent=True,
+        )
 
     async def _refused_over_http(self, page: bytes) -> str:
         url = urlsplit(self._url)
@@ -135,48 +134,14 @@ class WebhookPath:
             self._examiner = examining.Examiner(url.hostname, url.port or 443, self._tls, self._clock)
         return (await self._examiner.problem())[:MOST_DETAIL]
 
-    def _doubt(self, message: str, response: aiohttp.ClientResponse, body: bytes) -> str:
+    def _doubt(self, message: str, reply: Reply) -> str:
         if self._answer_key is None:
             if self._believe_unsigned:
                 return ""
             return "centre.webhook.answer_secret, which would have to sign it, is not in the site file"
         # A header given twice is joined, and so fits nothing: who forges must not choose which one is looked at.
         headers = {
-            name: ", ".join(response.headers.getall(name, []))
+            name: ", ".join(reply.all(name))
             for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
         }
-        return doubt(self._answer_key, message, headers, body, self._clock.now().timestamp())
-
-
-async def _read(response: aiohttp.ClientResponse, failures: tuple[type[Exception], ...]) -> tuple[bytes, str]:
-    """The first 64 KiB of an answer, and why there are none of one that was given.
-
-    The status says whether the message was received; a body that breaks off or never ends takes nothing of that back, and is
-    dropped whole: half an answer must not be understood as another.
-    """
-    body = b""
-    try:
-        while len(body) <= KEPT_ANSWER_BYTES and not response.content.at_eof():
-            body += await response.content.read(KEPT_ANSWER_BYTES + 1 - len(body))
-    except failures as exc:
-        return b"", f"broke off: {type(exc).__name__}"
-    if len(body) > KEPT_ANSWER_BYTES:
-        return b"", f"is too long and was dropped; at most {KEPT_ANSWER_BYTES} bytes are read"
-    return body, ""
-
-
-def _date(value: str | None) -> datetime | None:
-    """The answer's ``Date`` (RFC 9110, 6.6.1: an origin server with a clock sends it)."""
-    try:
-        at = parsedate_to_datetime(value) if value else None
-    except ValueError:
-        return None
-    return at.astimezone(UTC) if at is not None and at.tzinfo is not None else None
-
-
-def _seconds(value: str | None) -> float | None:
-    """``Retry-After`` in seconds; its date form is not taken, since the other side's clock may lie."""
-    try:
-        return None if value is None else max(0.0, float(value))
-    except ValueError:
-        return None
+        return doubt(self._answer_key, message, headers, reply.body, self._clock.now().timestamp())

@@ -120,7 +120,8 @@ class Answer:
     """A receiver's answer to one attempt, or why there was none (``status`` is then ``None``).
 
     ``said_at`` is the other side's clock (HTTP's Date, whole seconds), where it tells it. ``lost`` says why a body that was given
-    is not here. ``doubt`` says why nobody need believe that the body is the centre's; empty where its signature holds, or where
+    is not here. ``sent`` says that the whole message had gone out, so that without a status it may have been received all the
+    same. ``doubt`` says why nobody need believe that the body is the centre's; empty where its signature holds, or where
     none is asked for.
     """
 
@@ -131,6 +132,7 @@ class Answer:
     retry_after_s: float | None = None
     said_at: datetime | None = None
     lost: str = ""
+    sent: bool = False
     doubt: str = "nobody has looked whose it is"
 
 
@@ -172,12 +174,12 @@ def next_due_s(
 def understand(answer: Answer) -> dict[str, Any] | None:
     """The JSON object in a 2xx answer; ``None`` for a body that is not JSON, which is ignored.
 
-    Raises ``ValueError`` for JSON that cannot be understood: a centre that means to say something must not be
-    misheard in silence (API.md, "Messages").
+    Raises ``ValueError`` for JSON that cannot be understood and for a body that could not be read: a centre that means
+    to say something must not be misheard in silence (API.md, "Messages").
     """
     claims_json = "json" in answer.content_type.lower()
-    if answer.lost and claims_json:
-        raise ValueError(f"the centre's answer says it is JSON and {answer.lost}")
+    if answer.lost:
+        raise ValueError(f"the body of the centre's answer {answer.lost}")
     try:
         document = (
             json.loads(answer.body, object_pairs_hook=_once_each, parse_constant=_no_number)

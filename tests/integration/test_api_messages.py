@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +41,14 @@ class Heard:
         self.bodies: list[bytes] = []
         self.heard = asyncio.Event()
 
-    async def deliver(self, message: str, body: bytes, *, drill: bool = False) -> Answer:
+    async def deliver(
+        self,
+        message: str,
+        body: bytes,
+        *,
+        drill: bool = False,
+        answering: Callable[[int], None] = lambda _status: None,
+    ) -> Answer:
         self.bodies.append(body)
         self.heard.set()
         return Answer(status=204)

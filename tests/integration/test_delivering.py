@@ -137,6 +137,59 @@ def test_body_and_id_are_the_same_at_every_attempt(tmp_path: Path) -> None:
     run(story())
 
 
+def test_nothing_goes_out_behind_a_2xx_whose_body_is_still_coming(tmp_path: Path) -> None:
+    """The status line is the answer; the rest may take as long as it likes."""
+
+    async def story() -> None:
+        async with post(tmp_path, paths=2) as p:
+            p.paths[0].rest_s = 9.5
+            (m,) = await p.put(MessageType.ALARM_RAISED)
+            await p.clock.advance(9)
+            assert p.paths[0].times_s(m.id) == [0]
+            await p.clock.advance(60)
+            assert [path.times_s(m.id) for path in p.paths] == [[0], []]
+            assert await p.undelivered() == 0
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [OverflowError("date value out of range"), ValueError("no"), RecursionError(), UnicodeError("\ud800")],
+    ids=repr,
+)
+def test_an_exception_in_an_attempt_is_a_failed_attempt(tmp_path: Path, failure: Exception) -> None:
+    """On that path and of that message: the stage goes on, the other path has it in time, and the cause is on record."""
+
+    def fails(_: Tried) -> Answer:
+        raise failure
+
+    async def story() -> None:
+        async with post(tmp_path, paths=2) as p:
+            p.paths[0].answer = fails
+            (m,) = await p.put(MessageType.ALARM_RAISED)
+            await p.clock.advance(19)
+            assert p.paths[0].times_s(m.id) == [0, 1, 2, 4, 8, 15]
+            assert type(failure).__name__ in p.delivering.health[0].cause
+            await p.clock.advance(5)
+            assert await p.undelivered() == 0
+            assert len(p.paths[1].times_s(m.id)) == 1
+
+    run(story())
+
+
+def test_an_answer_that_cannot_be_put_on_record_is_received(tmp_path: Path) -> None:
+    """Its words are left out before the process would end of them again and again."""
+
+    async def story() -> None:
+        async with post(tmp_path, answer=Answer(status=200, detail="half a character: \ud800")) as p:
+            await p.put(MessageType.ALARM_RAISED)
+            await p.clock.advance(2)
+            assert await p.undelivered() == 0
+
+    run(story())
+
+
 def test_attempts_do_not_wait_for_each_other(tmp_path: Path) -> None:
     """While the first attempt hangs, the next ones are made on time, and another message is not held up."""
 

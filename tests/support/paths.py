@@ -34,13 +34,21 @@ class ScriptedPath:
         self._clock = clock
         self.answer: Callable[[Tried], Answer] = lambda _: OK
         self.hold_s = 0.0
+        self.rest_s = 0.0  # from the status line to the end of the answer
         self.open = asyncio.Event()
         self.open.set()
         self.tried: list[Tried] = []
         self.under_way = 0
         self.most_under_way = 0
 
-    async def deliver(self, message: str, body: bytes, *, drill: bool = False) -> Answer:
+    async def deliver(
+        self,
+        message: str,
+        body: bytes,
+        *,
+        drill: bool = False,
+        answering: Callable[[int], None] = lambda _status: None,
+    ) -> Answer:
         tried = Tried(message, json.loads(body)["type"], self._clock.monotonic(), body, drill)
         self.tried.append(tried)
         self.under_way += 1
@@ -49,7 +57,12 @@ class ScriptedPath:
             await self.open.wait()
             if self.hold_s:
                 await self._clock.sleep(self.hold_s)
-            return self.answer(tried)
+            answer = self.answer(tried)
+            if answer.status is not None:
+                answering(answer.status)
+            if self.rest_s:
+                await self._clock.sleep(self.rest_s)
+            return answer
         finally:
             self.under_way -= 1
 
