@@ -1,27 +1,26 @@
-"""A site with its folders: where data goes, where the files it names lie, and the copy kept of what was accepted."""
+"""A site with its folders: where data goes, and where the files it names lie."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from contextlib import suppress
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from config.loading import Loaded, load_site
+from config.loading import Loaded
 from config.site import Site
 
 DEFAULT_DATA_DIR = "data"
-ACCEPTED_COPY = "accepted-site.yaml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a run needs to know: the site, its data folder, and the site file its other paths start from."""
+    """What a run needs to know: the site, its data folder, the site file its other paths start from, and the SHA-256 (hex) of
+    the text that was accepted."""
 
     site: Site
     data_dir: Path
     site_path: Path
+    text_sha256: str
 
     @property
     def objects_dir(self) -> Path | None:
@@ -67,45 +66,5 @@ def resolve(loaded: Loaded, data_dir: Path | None, *, site_path: Path | None = N
     """
     original = (site_path or loaded.path).absolute()
     chosen = original.parent / DEFAULT_DATA_DIR if data_dir is None else data_dir.absolute()
-    return Settings(site=loaded.site, data_dir=chosen, site_path=original)
-
-
-def keep_accepted(data_dir: Path, text: str) -> Path:
-    """Keep the text of an accepted site file, so that a later, refused one does not stop the gateway.
-
-    The copy replaces the former one in one step that survives a power cut, and only the gateway's own user can read
-    it (0600: it may have plain secrets of loopback services). Raises OSError if it cannot be written; the former
-    copy is then unharmed.
-    """
-    data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
-    kept, fresh = data_dir / ACCEPTED_COPY, data_dir / f".{ACCEPTED_COPY}.new"
-    with suppress(FileNotFoundError):
-        fresh.unlink()  # left by a crash; made anew below, so that nobody's file or link is written through
-    try:
-        with open(
-            os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8", newline=""
-        ) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(kept)
-    except BaseException:
-        fresh.unlink(missing_ok=True)
-        raise
-    folder = os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return kept
-
-
-def load_accepted(data_dir: Path, site_path: Path, environ: Mapping[str, str]) -> Loaded | None:
-    """The last accepted site file, judged again; None if there is no copy, SiteRefused if it no longer holds.
-
-    `site_path` is the original: the relative paths in the copy start from its folder.
-    """
-    kept = data_dir / ACCEPTED_COPY
-    if not kept.exists():
-        return None
-    return load_site(kept, environ, relative_to=site_path.absolute().parent)
+    digest = hashlib.sha256(loaded.text.encode("utf-8", "surrogatepass")).hexdigest()
+    return Settings(site=loaded.site, data_dir=chosen, site_path=original, text_sha256=digest)

@@ -7,9 +7,10 @@ a gateway which starts meanwhile waits for that one and not for hours of reading
 from __future__ import annotations
 
 import fcntl
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from gateway.domain.errors import Refused
 from gateway.ports import Clock
@@ -25,25 +26,27 @@ LOOK_EVERY_S = 0.05
 class Claim:
     """The folder is this process's until :meth:`release`."""
 
-    _file: IO[str]
+    _handle: int | None
 
     def release(self) -> None:
         """Let it go; twice is harmless."""
-        self._file.close()
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            os.close(handle)
 
 
 def claim(data_dir: Path, who: str) -> Claim | None:
     """Claim the folder for :data:`GATEWAY` or a :data:`REPAIR`; ``None`` while somebody else works on it."""
-    file = _opened(data_dir, "a+")
+    handle = _opened(data_dir, os.O_RDWR | os.O_CREAT)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        file.close()
+        os.close(handle)
         return None
-    file.truncate(0)
-    file.write(who)
-    file.flush()
-    return Claim(file)
+    with suppress(OSError):  # on a full disk nobody is named, and the claim holds all the same
+        os.ftruncate(handle, 0)
+        os.write(handle, who.encode())
+    return Claim(handle)
 
 
 async def claim_for_gateway(data_dir: Path, clock: Clock) -> Claim:
@@ -60,24 +63,35 @@ async def claim_for_gateway(data_dir: Path, clock: Clock) -> Claim:
 
 def is_claimed(data_dir: Path) -> bool:
     """Whether somebody works on the folder now; changes nothing in it."""
-    if not (data_dir / FILE).exists():
+    if not data_dir.exists():
         return False
-    with _opened(data_dir, "r") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        return False
+    handle = _opened(data_dir, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _holder(data_dir: Path) -> str:
-    return (data_dir / FILE).read_text("utf-8")
-
-
-def _opened(data_dir: Path, mode: str) -> IO[str]:
     try:
-        return (data_dir / FILE).open(mode, encoding="utf-8")
+        return (data_dir / FILE).read_text("utf-8", "replace")
+    except OSError:
+        return ""
+
+
+def _opened(data_dir: Path, flags: int) -> int:
+    try:
+        return os.open(data_dir / FILE, flags, 0o644)
     except PermissionError as exc:
         raise Refused(
             f"{data_dir / FILE} is another user's: run this as the user the gateway runs as"
         ) from exc
+    except OSError:
+        # A folder in its place, no room for it, a disk that is read-only by now: the folder itself can be locked as well.
+        try:
+            return os.open(data_dir, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as exc:
+            raise Refused(f"{data_dir} cannot be claimed: {exc.strerror or exc}") from exc

@@ -8,21 +8,28 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from config.findings import Finding, SiteRefused
-from config.loading import Loaded, load_site
-from config.settings import Settings, keep_accepted, load_accepted, resolve
+from config.findings import SiteRefused
+from config.loading import load_site
+from config.settings import resolve
 from config.unbuilt import unbuilt
+from gateway.accepted import Choice, keep_accepted, last_accepted, new_file
 from gateway.allocating import keep_little
 from gateway.certs import cli as certs
 from gateway.domain.errors import Refused, Unavailable
+from gateway.domain.fault import FaultKind
 from gateway.telemetry import set_up_logging
 from verifier import verify_export
 
+if TYPE_CHECKING:
+    from gateway.wiring import Gateway
+
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
+KEEP_AGAIN_S = 30.0  # how soon the copy of the site file is tried again where it cannot be written
 
 _EPILOG = """examples:
   campus-gateway demo                          see the whole chain work, nothing else needed
@@ -195,54 +202,28 @@ def _make_bucket(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     set_up_logging(args.log_level)
+    path, data_dir = args.config, args.data_dir
+
+    def instead(cause: str, text: str | None = None) -> Choice | None:
+        choice = last_accepted(path, data_dir, os.environ, cause=cause, unlike=text)
+        if choice is not None:
+            print(f"{path}: not used; running on the last accepted copy", file=sys.stderr)
+        return choice
+
     try:
-        settings, standing = _accepted(args.config, args.data_dir)
+        choice = new_file(path, data_dir, os.environ)
     except SiteRefused as refused:
         print(refused, file=sys.stderr)
-        return EXIT_REFUSED
-    return run_until_stopped(settings, standing)
+        copy = instead(f"is refused: {refused}")
+        if copy is None:
+            return EXIT_REFUSED
+        choice = copy
+    return run_until_stopped(choice, instead)
 
 
-def _accepted(path: Path, data_dir: Path | None) -> tuple[Settings, list[tuple[str, str]]]:
-    """The settings to run with, and what is wrong with them: the new file, or the last accepted copy with a fault.
-
-    Raises :class:`SiteRefused` if there is neither.
-    """
-    data = data_dir if data_dir is not None else path.absolute().parent / "data"
-    standing: list[tuple[str, str]] = []
-    try:
-        loaded = load_site(path, os.environ)
-        findings = _runnable(loaded)
-        settings = resolve(loaded, data_dir)
-        keep_accepted(settings.data_dir, loaded.text)
-    except SiteRefused as refused:
-        accepted = load_accepted(data, path, os.environ)
-        if accepted is None:
-            raise
-        print(refused, file=sys.stderr)
-        print(f"{path}: refused; running on the last accepted copy in {data}", file=sys.stderr)
-        standing.append(
-            ("site-file", f"{path.name} is refused and the last accepted copy is in use: {refused}")
-        )
-        findings = _runnable(accepted)
-        settings = resolve(accepted, data_dir, site_path=path)
-    for finding in findings:
-        print(f"warning: {finding}", file=sys.stderr)
-        standing.append((finding.key, f"{finding.found}: {finding.advice}"))
-    return settings, standing
-
-
-def _runnable(loaded: Loaded) -> list[Finding]:
-    """What this version will not do of the file; raises :class:`SiteRefused` if it cannot run with it at all."""
-    findings = unbuilt(loaded.site, loaded.places)
-    blocking = [f for f in findings if f.blocking]
-    if blocking:
-        raise SiteRefused(blocking)
-    return findings
-
-
-def run_until_stopped(settings: Settings, standing: Sequence[tuple[str, str]]) -> int:
-    """Run a gateway until SIGTERM or SIGINT (exit 0) or until a vital part ends (exit 1)."""
+def run_until_stopped(choice: Choice, instead: Callable[[str, str | None], Choice | None]) -> int:
+    """Run a gateway until SIGTERM or SIGINT (exit 0) or until a vital part ends (exit 1). ``instead`` is asked for another site
+    file, given why the first could not be started with and its text."""
     keep_little()
     try:
         import uvloop
@@ -251,29 +232,38 @@ def run_until_stopped(settings: Settings, standing: Sequence[tuple[str, str]]) -
     except ImportError:  # not built for this processor: asyncio's own loop does the same, slower
         runner = asyncio.Runner()
     with runner:
-        return runner.run(_serve(settings, standing))
+        return runner.run(_serve(choice, instead))
 
 
-async def _serve(settings: Settings, standing: Sequence[tuple[str, str]]) -> int:
-    from gateway.wiring import Gateway
+async def _serve(choice: Choice, instead: Callable[[str, str | None], Choice | None]) -> int:
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    gateway = Gateway(settings, standing)
+    gateway = _gateway(choice)
     try:
-        addresses = await gateway.start()
+        try:
+            addresses = await gateway.start()
+        except Exception as exc:
+            # Whatever it is: a gateway that ran with the former file is armed with it again.
+            reason = exc.reason if isinstance(exc, Refused | Unavailable) else repr(exc)
+            other = instead(f"cannot be started with: {reason}", choice.text) if choice.text else None
+            if other is None:
+                raise
+            print(f"campus-gateway: {reason}", file=sys.stderr)
+            await gateway.stop()
+            choice, gateway = other, _gateway(other)
+            addresses = await gateway.start()
         line = {"event": "started", "pid": os.getpid(), "http": addresses.http, "broker": addresses.broker}
         print(json.dumps(line), flush=True)
-        stopping = asyncio.ensure_future(stop.wait())
-        ending = asyncio.ensure_future(gateway.wait())
-        await asyncio.wait((stopping, ending), return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if ending.done():
-            ending.result()
-        else:
-            ending.cancel()
+        waiting = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(gateway.wait())]
+        keeping = asyncio.ensure_future(_keep(choice, gateway))
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for each in (keeping, *waiting):
+            if each.done():
+                each.result()
+            each.cancel()
         return 0
     except Refused as exc:
         print(f"campus-gateway: {exc.reason}", file=sys.stderr)
@@ -283,6 +273,32 @@ async def _serve(settings: Settings, standing: Sequence[tuple[str, str]]) -> int
         return EXIT_FAILED
     finally:
         await gateway.stop()
+
+
+def _gateway(choice: Choice) -> Gateway:
+    from gateway.wiring import Gateway
+
+    for finding in choice.warnings:
+        print(f"warning: {finding}", file=sys.stderr)
+    return Gateway(choice.settings, choice.standing)
+
+
+async def _keep(choice: Choice, gateway: Gateway) -> None:
+    """Keep what a gateway has started with as the accepted copy, as soon as that can be done; a fault until then."""
+    subject = (FaultKind.SITE, "accepted-copy")
+    while choice.text is not None:
+        settings = choice.settings
+        try:
+            await asyncio.to_thread(keep_accepted, settings.data_dir, choice.text, settings.site_path)
+        except OSError as exc:
+            gateway.standing.causes[subject] = (
+                f"the copy of the site file cannot be kept in {settings.data_dir} ({exc.strerror or exc}): a site file that is "
+                "refused at the next start would find no copy, or an older one; make room or give the folder to this user"
+            )
+            await gateway.clock.sleep(KEEP_AGAIN_S)
+        else:
+            gateway.standing.causes.pop(subject, None)
+            return
 
 
 def _check(args: argparse.Namespace) -> int:
@@ -315,6 +331,9 @@ def _check(args: argparse.Namespace) -> int:
 def _drill(args: argparse.Namespace) -> int:
     from gateway.operating import tell_drill
 
+    if not args.config.exists():
+        print(f"campus-gateway drill: there is no site file at {args.config}", file=sys.stderr)
+        return EXIT_REFUSED
     data_dir = args.data_dir if args.data_dir is not None else args.config.absolute().parent / "data"
     try:
         received = tell_drill(data_dir, args.point, args.arm, sys.stdout)

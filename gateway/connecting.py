@@ -5,11 +5,8 @@ Shared by the wiring, which runs them, and by probing, which tries them.
 
 from __future__ import annotations
 
-import os
 import random
-import secrets
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 from config.addresses import Url, parse_url
 from config.settings import Settings
@@ -20,40 +17,10 @@ from drivers.tls.contexts import TlsContext, TlsFiles, client_context, contexts_
 from drivers.uplinks.media_push import MediaPush
 from drivers.uplinks.webhook import WebhookPath
 from gateway.domain.errors import Refused
-from gateway.ports import Clock, Signer
+from gateway.ports import Clock
 from storage.objects.local import LocalObjects
 from storage.objects.s3 import S3Objects
 from storage.objects.s3_address import S3Address
-
-KEY_BYTES = 32
-
-
-def own_key(path: Path) -> bytes:
-    """The key that signs links: made once, kept by this box alone. Raises ``Refused`` if what is kept is no key."""
-    if not path.exists():
-        fresh = path.with_name(f"{path.name}.new")
-        fresh.unlink(missing_ok=True)  # left by a crash
-        handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
-    key = path.read_bytes()
-    if len(key) < KEY_BYTES:
-        raise Refused(
-            f"{path} is not a key of {KEY_BYTES} bytes; remove it, and links sent so far stop working"
-        )
-    return key
-
-
-def register_signer(path: Path) -> Signer:
-    """The box's Ed25519 key for the register's head, made once. Raises ``Refused`` if what is kept is no key."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-
-    key = Ed25519PrivateKey.from_private_bytes(own_key(path)[:KEY_BYTES])
-    return Signer(sign=key.sign, public=key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw))
 
 
 def broker_address(settings: Settings) -> BrokerAddress:

@@ -13,7 +13,6 @@ All of it in one file, since the order of start and end is the point of it.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import random
 import shutil
 import socket
@@ -29,7 +28,7 @@ from typing import Any
 import structlog
 
 from config.addresses import Url
-from config.settings import ACCEPTED_COPY, Settings
+from config.settings import Settings
 from drivers.cameras.bank import SubprocessCameraBank
 from drivers.cameras.exporter import SubprocessJoiner
 from drivers.cameras.recorded import SpooledRecordings
@@ -52,8 +51,6 @@ from gateway.connecting import (
     centre_paths,
     media_push,
     object_store,
-    own_key,
-    register_signer,
     take_up,
     tls_peers,
     tls_sections,
@@ -72,6 +69,7 @@ from gateway.gathering import Gathering
 from gateway.hearing import Hearing
 from gateway.intake import Intake
 from gateway.keeping import Keeping
+from gateway.keys import own_key, register_signer
 from gateway.locking import Locking
 from gateway.operating import OperatorDoor
 from gateway.ports import ContactMessage, PathHealth
@@ -135,17 +133,26 @@ class Gateway:
         """
         self._ended = asyncio.get_running_loop().create_future()
         settings, site = self._settings, self._settings.site
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        try:
+            settings.data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as exc:
+            raise Refused(
+                f"the data folder {settings.data_dir} cannot be made ({exc.strerror or exc}); name another with --data-dir, or "
+                "make it and give it to this user"
+            ) from None
         self._claim = await claim_for_gateway(settings.data_dir, self.clock)
         database = settings.database_file
         if database is None:
             raise Refused("storage: this version keeps its database in sqlite: only")
+        self._ran_before = database.exists()
         self.store = SqlStore(database)
         await self.store.start()
         self._api_tls = api_context(settings)
         http_url = self._bind()
         public_url = (site.http.public_url or http_url).rstrip("/")
-        self.links = LinkSigner(own_key(settings.data_dir / "link.key"), public_url)
+        own = own_key(settings.data_dir / "link.key", expected=self._ran_before)
+        self._tell_of_key("link-key", own.cause and f"{own.cause}. Links sent before no longer open")
+        self.links = LinkSigner(own.key, public_url)
         self.envelopes = Envelopes(
             site=self.plan,
             links=self.links,
@@ -248,7 +255,8 @@ class Gateway:
             armed=lambda: self.feed.armed,
             refused=lambda: self.feed.refused,
         )
-        signer = register_signer(settings.data_dir / "register.key")
+        signer, spoiled = register_signer(settings.data_dir / "register.key", expected=self._ran_before)
+        self._tell_of_key("register-key-file", spoiled)
         self.registering = Registering(
             store=self.store,
             clock=self.clock,
@@ -561,9 +569,13 @@ class Gateway:
         await announce_plan(self.store, self.clock, self.envelopes, self.delivering.wake)
 
     async def _register_configuration(self) -> None:
-        text = await asyncio.to_thread((self._settings.data_dir / ACCEPTED_COPY).read_bytes)
-        if cause := await self.registering.configured(hashlib.sha256(text).hexdigest()):
+        if cause := await self.registering.configured(self._settings.text_sha256):
             self.standing.causes[FaultKind.STORE, "register-key"] = cause
+
+    def _tell_of_key(self, subject: str, cause: str) -> None:
+        if cause:
+            log.error("key.not_kept", subject=subject, cause=cause)
+            self.standing.causes[FaultKind.STORE, subject] = cause
 
     def _tell_of_register(self, cause: str) -> None:
         if cause:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from config.loading import SiteRefused, load_site
-from config.settings import keep_accepted, load_accepted, resolve
+from config.settings import resolve
 from config.unbuilt import unbuilt
+from gateway.accepted import keep_accepted, load_accepted
 from gateway.siteplan import compile_plan
 from tests.support.site_text import ENVIRON, SITE, changed, load
 
