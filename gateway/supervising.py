@@ -50,6 +50,10 @@ HEARTBEAT_S = 15.0  # API.md, "Messages"; every 2 s until 10 min after the last 
 HEARTBEAT_BUSY_S = 2.0
 BUSY_FOR = timedelta(minutes=10)
 
+#: Kinds of which a fault ends and begins anew when its cause changes: one of the broker leads to another (it is down, it is up
+#: and refuses the password), and whoever reads the first would mend the wrong thing.
+RENAMED = frozenset({FaultKind.BROKER})
+
 Found = tuple[FaultKind, str]
 
 
@@ -142,11 +146,20 @@ class Supervising:
         now = self._clock.now()
         overdue, unaccepted = await self._store.read(self._from_database(now))
         found = dict(self._observed(now)) | overdue
-        new = {key: cause for key, cause in found.items() if key not in self._open}
+        changed = {
+            fault
+            for key, fault in self._open.items()
+            if fault.kind in RENAMED and found.get(key, fault.cause) != fault.cause
+        }
+        new = {
+            key: cause for key, cause in found.items() if key not in self._open or self._open[key] in changed
+        }
         if self._clock.monotonic() - self._began_at >= SETTLED_AFTER_S:
             self._from_before = frozenset()
         gone = [
-            fault for key, fault in self._open.items() if key not in found and key not in self._from_before
+            fault
+            for key, fault in self._open.items()
+            if fault in changed or (key not in found and key not in self._from_before)
         ]
         if new or gone:
             await self._tell(new, gone, now)
@@ -251,13 +264,6 @@ class Supervising:
         cleared = [replace(fault, cleared_at=now) for fault in gone]
 
         def work(tx: Transaction) -> None:
-            for fault in raised:
-                tx.faults.add(fault)
-                data = self._envelopes.fault(fault)
-                said = self._envelopes.message(
-                    MessageType.FAULT_RAISED, data, at=now, now=now, subject=fault.id
-                )
-                tx.messages.add(said)
             for fault in cleared:
                 tx.faults.clear(fault.id, now)
                 data = self._envelopes.fault(fault)
@@ -265,14 +271,21 @@ class Supervising:
                     MessageType.FAULT_CLEARED, data, at=now, now=now, subject=fault.id
                 )
                 tx.messages.add(said)
+            for fault in raised:
+                tx.faults.add(fault)
+                data = self._envelopes.fault(fault)
+                said = self._envelopes.message(
+                    MessageType.FAULT_RAISED, data, at=now, now=now, subject=fault.id
+                )
+                tx.messages.add(said)
 
         await self._store.write(work)
-        for fault in raised:
-            self._open[fault.kind, fault.subject] = fault
-            log.warning("fault.raised", kind=fault.kind.value, subject=fault.subject, cause=fault.cause)
         for fault in cleared:
             del self._open[fault.kind, fault.subject]
             log.info("fault.cleared", kind=fault.kind.value, subject=fault.subject)
+        for fault in raised:
+            self._open[fault.kind, fault.subject] = fault
+            log.warning("fault.raised", kind=fault.kind.value, subject=fault.subject, cause=fault.cause)
         self._wake_delivering()
 
     async def _escalate(self, id_: str, now: datetime) -> None:

@@ -438,6 +438,7 @@ class Gateway:
 
     def _found(self, now: datetime) -> Iterator[tuple[tuple[FaultKind, str], str]]:
         """What the stages themselves find wrong."""
+        yield from (((FaultKind.BROKER, subject), cause) for subject, cause in self.feed.found())
         yield from self.watching.found()
         yield from self.confirming.found()
         yield from self.certifying.observed(now)

@@ -1,10 +1,15 @@
-"""The broker as the gateway would meet it, with another client id and a session that leaves nothing behind."""
+"""The broker as the gateway would meet it, with another client id and a session that leaves nothing behind.
+
+Where the broker binds the client id to the user, another client id is none: the session that answers is the running gateway's. So
+none is asked to be deleted before it is known to be new.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import paho.mqtt.client as paho
@@ -12,6 +17,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from config.liveness import liveness_topics
 from config.settings import Settings
+from drivers.contacts import words
 from drivers.contacts.formats import CODECS
 from drivers.tls.examining import examine
 from gateway.clock import SystemClock
@@ -23,6 +29,9 @@ from gateway.probing.table import Line, Result, Tell
 CONNECT_S = 5.0
 ANSWER_S = 8.0
 LISTEN_S = 3.0  # after the last grant: what is retained comes right behind it, what is published now as well
+DELIVER_S = (
+    5.0  # within so long after the last grant what was published on the topics of presses has to be back
+)
 
 
 async def probe_broker(settings: Settings, tell: Tell) -> None:
@@ -42,14 +51,16 @@ async def probe_broker(settings: Settings, tell: Tell) -> None:
         if point.mqtt is not None
         for topic in liveness_topics(point.mqtt.format, point.mqtt.topic, point.mqtt.liveness).all
     }
-    seen = _Subscriber(settings, [*points, *sorted(beside - set(points))])
+    seen = _Subscriber(settings, list(points), sorted(beside - set(points)))
     problem = await asyncio.to_thread(seen.look)
     if problem:
         tell(Line(what, Result.FAIL, problem, True))
         return
     detail = (
-        f"{site.mqtt.url} takes us in; whether it keeps what it accepted over its own restart (persistence) cannot be "
-        "seen from outside: compare its configuration with the mosquitto.conf shipped"
+        f"{site.mqtt.url} takes us in and delivers to us on {len(seen.delivered & seen.presses)} of {len(points)} topics of "
+        "presses; what each contact may publish only its press shows: press each contact; whether the broker keeps what it "
+        "accepted over its own restart (persistence) cannot be seen from outside: compare its configuration with the "
+        "mosquitto.conf shipped"
     )
     tell(Line(what, Result.OK, detail, True))
     for topic, ids in points.items():
@@ -69,10 +80,11 @@ def _topic(seen: _Subscriber, topic: str, points: str) -> Line:
     what = f"point 触点 {points}"
     granted = seen.granted.get(topic)
     if granted is None:
-        return Line(what, Result.FAIL, f"{topic}: subscription refused; check the broker's access list", True)
+        return Line(what, Result.FAIL, words.subscription_refused([topic]), True)
     if granted < 1:
-        detail = f"{topic}: the broker grants QoS {granted} only, a press may be lost; allow QoS 1"
-        return Line(what, Result.FAIL, detail, True)
+        return Line(what, Result.FAIL, words.low_qos([topic]), True)
+    if topic not in seen.delivered:
+        return Line(what, Result.FAIL, words.undelivered([topic], len(seen.presses)), True)
     kept = seen.kept.get(topic)
     if kept is not None:
         detail = (
@@ -84,59 +96,75 @@ def _topic(seen: _Subscriber, topic: str, points: str) -> Line:
 
 
 class _Subscriber:
-    """Looks at a broker once, from a thread: another client id and a clean session, so the gateway's is not disturbed."""
+    """Looks at a broker once, from a thread: another client id and a session of its own, so the gateway's is not disturbed."""
 
-    def __init__(self, settings: Settings, topics: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, presses: Sequence[str], beside: Sequence[str]) -> None:
         self._address = broker_address(settings)
-        self._topics = topics
+        self._client_id = f"campus-probe-{secrets.token_hex(6)}"
+        self._topics = [*presses, *beside]
         self._asked: dict[int, list[str]] = {}
-        self._refused = ""
+        self._wrong = ""
+        self.presses = frozenset(presses)
         self.granted: dict[str, int | None] = {}
+        self.delivered: set[str] = set()
         self.kept: dict[str, bytes] = {}
         self.qos: dict[str, int] = {}  # the lowest heard on a topic
 
     def look(self) -> str:
-        """Connect, subscribe, listen for a moment; returns what is wrong with the broker, or nothing."""
-        clock, address = SystemClock(), self._address
+        """Connect, subscribe, publish to ourselves, listen for a moment; returns what is wrong with the broker, or nothing."""
+        clock, where = SystemClock(), self._address.where
+        client = self._client(clean=False)
+        try:
+            client.connect(self._address.host, self._address.port, keepalive=30)
+        except OSError as exc:
+            return self._certificates_wrong() or words.unreachable(where, exc.strerror or exc)
+        until = clock.monotonic() + ANSWER_S
+        granted_at: float | None = None
+        while not self._wrong and clock.monotonic() < until:
+            if client.loop(0.1) != paho.MQTT_ERR_SUCCESS:
+                break
+            if len(self.granted) == len(self._topics):
+                granted_at = granted_at or clock.monotonic()
+                until = max(until, granted_at + DELIVER_S)
+                listened_s = clock.monotonic() - granted_at
+                complete = self.delivered >= {t for t in self.presses if self.granted[t] is not None}
+                if listened_s > (LISTEN_S if complete else DELIVER_S):
+                    client.disconnect()
+                    self._forget_session()
+                    return ""
+        client.disconnect()
+        return self._wrong or self._certificates_wrong() or words.no_answer(where)
+
+    def _client(self, *, clean: bool) -> paho.Client:
+        address = self._address
         client = paho.Client(
             CallbackAPIVersion.VERSION2,
-            client_id=f"campus-probe-{secrets.token_hex(6)}",
-            clean_session=True,
+            client_id=self._client_id,
+            clean_session=clean,
             protocol=paho.MQTTv311,
+            manual_ack=True,
         )
         if address.username is not None:
             client.username_pw_set(address.username, address.password)
         if address.tls is not None:
             client.tls_set_context(address.tls)
-        client.on_connect = self._connected
-        client.on_subscribe = self._subscribed
-        client.on_message = self._message
         client.connect_timeout = CONNECT_S
-        where = f"{address.host}:{address.port}"
-        try:
-            client.connect(address.host, address.port, keepalive=30)
-        except OSError as exc:
-            return (
-                self._certificates_wrong()
-                or f"{where} cannot be reached ({exc.strerror or exc}); is the broker running, is the port right?"
-            )
-        until = clock.monotonic() + ANSWER_S
-        quiet_at: float | None = None
-        while not self._refused and clock.monotonic() < until:
-            if client.loop(0.1) != paho.MQTT_ERR_SUCCESS:
-                break
-            if len(self.granted) == len(self._topics):
-                quiet_at = quiet_at or clock.monotonic() + LISTEN_S
-                if clock.monotonic() > quiet_at:
-                    client.disconnect()
-                    return ""
-        client.disconnect()
-        if self._refused:
-            return f"{where} refuses: {self._refused}; check mqtt.username and mqtt.password"
-        return (
-            self._certificates_wrong()
-            or f"{where} takes the connection, but does not answer as an MQTT broker does"
-        )
+        if not clean:
+            client.on_connect = self._connected
+            client.on_subscribe = self._subscribed
+            client.on_message = self._message
+        return client
+
+    def _forget_session(self) -> None:
+        """The session was ours alone; asked for anew as a clean one, the broker deletes it."""
+        client, clock = self._client(clean=True), SystemClock()
+        with suppress(OSError):
+            client.connect(self._address.host, self._address.port, keepalive=30)
+            until = clock.monotonic() + ANSWER_S
+            while not client.is_connected() and clock.monotonic() < until:
+                if client.loop(0.1) != paho.MQTT_ERR_SUCCESS:
+                    break
+            client.disconnect()
 
     def _certificates_wrong(self) -> str:
         address = self._address
@@ -147,9 +175,13 @@ class _Subscriber:
         except OSError:
             return ""
 
-    def _connected(self, client: paho.Client, _data: Any, _flags: Any, reason: Any, _properties: Any) -> None:
+    def _connected(self, client: paho.Client, _data: Any, flags: Any, reason: Any, _properties: Any) -> None:
         if reason.is_failure:
-            self._refused = str(reason)
+            self._wrong = words.refused(self._address.where, reason)
+            return
+        if flags.session_present:
+            # The client id is new, so the session is that of the user: the gateway's, with what waits in it.
+            self._wrong = words.bound(self._address.where)
             return
         for start in range(0, len(self._topics), 100):
             part = list(self._topics[start : start + 100])
@@ -158,12 +190,17 @@ class _Subscriber:
                 self._asked[number] = part
 
     def _subscribed(
-        self, _client: paho.Client, _data: Any, number: int, reasons: list[Any], _properties: Any
+        self, client: paho.Client, _data: Any, number: int, reasons: list[Any], _properties: Any
     ) -> None:
         for topic, reason in zip(self._asked.get(number, []), reasons, strict=False):
             self.granted[topic] = None if reason.is_failure else int(reason.value)
+            if topic in self.presses and not reason.is_failure:
+                client.publish(topic, b"", 0)  # as drivers.contacts.proof does, and read by nobody
 
     def _message(self, _client: paho.Client, _data: Any, message: paho.MQTTMessage) -> None:
+        self.delivered.add(message.topic)
+        if message.topic in self.presses and not message.payload:
+            return
         self.qos[message.topic] = min(message.qos, self.qos.get(message.topic, 1))
         if message.retain:
             self.kept[message.topic] = bytes(message.payload)
