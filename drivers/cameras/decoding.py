@@ -6,18 +6,24 @@ JPEG is made by the media library's own encoder. Measured at 1080p against OpenC
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import av
+from av.codec.context import Flags
 from av.packet import Packet
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
+from drivers.cameras.bounds import LARGE_PICTURE, Room, decoding_bytes, most_samples
 from drivers.cameras.group import Frame, Group
 from drivers.cameras.mp4 import VideoFormat
 from gateway.domain.errors import Unavailable
+
+ROOM = Room()
+"""What decoding may take of this process, whoever decodes."""
 
 QUANTISER = "2"
 """The JPEG encoder's finest useful step, about quality 90 in libjpeg's counting."""
@@ -35,7 +41,8 @@ def decode(group: Group, wanted: Collection[Frame], *, every_core: bool) -> dict
     """The pictures of these frames of a group; what cannot be decoded is replaced by its nearest neighbour.
 
     Decoding begins at the group's key frame, or at the one before where a frame refers to what came before it, and goes no
-    further than the last frame wanted: whatever a frame refers to was sent before it.
+    further than the last frame wanted: whatever a frame refers to was sent before it. Raises ``Unavailable`` where that may take
+    more memory than is given.
     """
     frames = list(group.frames)
     places = {frame: i for i, frame in enumerate(frames)}
@@ -47,12 +54,34 @@ def decode(group: Group, wanted: Collection[Frame], *, every_core: bool) -> dict
     if before is not None and any(frame.leading for frame in wanted):
         frames = [*before.frames, *frames]
     video: VideoFormat = group.stream
+    # One context a core holds a picture each: not of pictures so large.
+    every_core = every_core and video.picture.samples <= LARGE_PICTURE
+    shown = [frame.pts for frame in frames]
+    reordered = group.run.reorder_s > 0 or shown != sorted(shown)
+    needed = decoding_bytes(
+        video.picture, reordered=reordered, threads=os.cpu_count() or 1 if every_core else 1
+    )
+    with ROOM.taken(needed, video):
+        return _decoded(group, frames, wanted, every_core=every_core, reordered=reordered)
+
+
+def _decoded(
+    group: Group, frames: list[Frame], wanted: Collection[Frame], *, every_core: bool, reordered: bool
+) -> dict[Frame, Shown]:
+    video: VideoFormat = group.stream
+    before = group.before
+    formats = [video.picture, *([before.stream.picture] if before is not None else [])]
     decoder: Any = av.CodecContext.create(video.codec, "r")
     decoder.extradata = video.parameters
     decoder.thread_type = "AUTO" if every_core else "SLICE"
     decoder.thread_count = 0 if every_core else 1
+    # A picture the parameter sets did not promise is refused before it is allocated.
+    decoder.options = {"max_pixels": str(most_samples(*formats))}
+    if not reordered and video.picture.samples > LARGE_PICTURE:
+        decoder.flags |= Flags.low_delay
+    known = {frame for frame in frames if frame in set(wanted)}
     by_pts = {frame.pts: frame for frame in frames}
-    targets = {frame.pts: frame for frame in wanted if frame in places}
+    targets = {frame.pts: frame for frame in wanted if frame in known}
     nearest: dict[Frame, Shown] = {}
     for frame in [*frames, None]:
         packet = None
@@ -62,15 +91,15 @@ def decode(group: Group, wanted: Collection[Frame], *, every_core: bool) -> dict
             packet.time_base = video.time_base
         try:
             decoded: list[Any] = decoder.decode(packet)
-        except av.error.InvalidDataError:
-            continue
+        except av.FFmpegError:
+            continue  # one packet's trouble, a picture too large included
         for picture in decoded:
             shown = by_pts.get(picture.pts)
             if shown is None:
                 continue
             for pts, target in targets.items():
-                known = nearest.get(target)
-                if known is None or abs(picture.pts - pts) < abs(known.frame.pts - pts):
+                best = nearest.get(target)
+                if best is None or abs(picture.pts - pts) < abs(best.frame.pts - pts):
                     nearest[target] = Shown(shown, picture)
     return nearest
 

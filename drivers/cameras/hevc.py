@@ -6,7 +6,9 @@ ISO/IEC 14496-15 annex E.3 (codec string).
 
 from __future__ import annotations
 
-from drivers.cameras.sps import Bits, Picture, nal_units
+from itertools import islice
+
+from drivers.cameras.sps import MOST_UNITS, Bits, Picture, checked, collected, nal_units
 from gateway.domain.errors import Malformed
 
 VPS, SPS, PPS = 32, 33, 34
@@ -21,22 +23,14 @@ def kind_of(unit: bytes) -> int:
 
 
 def parameter_sets(data: bytes) -> bytes:
-    """VPS, SPS and PPS that stand before the first slice, as a byte stream; empty unless all three are there."""
-    found: dict[int, list[bytes]] = {VPS: [], SPS: [], PPS: []}
-    for unit in nal_units(data):
-        kind = kind_of(unit)
-        if kind in found and unit not in found[kind]:
-            found[kind].append(unit)
-        elif kind < FIRST_NON_SLICE:
-            break
-    if not all(found.values()):
-        return b""
-    return b"".join(b"\0\0\0\1" + unit for kind in (VPS, SPS, PPS) for unit in found[kind])
+    """VPS, SPS and PPS that stand before the first slice, as a byte stream; empty unless all three are there. Raises
+    ``Malformed`` where there are more than any stream has."""
+    return collected(nal_units(data), kind_of, (VPS, SPS, PPS), range(FIRST_NON_SLICE))
 
 
 def is_rasl(data: bytes) -> bool:
     """Whether the picture is one that cannot be decoded where decoding begins at the random access point it leads."""
-    for unit in nal_units(data):
+    for unit in islice(nal_units(data), MOST_UNITS):
         if kind_of(unit) < FIRST_NON_SLICE:
             return kind_of(unit) in RASL
     return False
@@ -70,14 +64,23 @@ def _read_sps(unit: bytes) -> Picture:
     chroma = bits.unsigned()
     if chroma == 3:
         bits.bit()
-    width, height = bits.unsigned(), bits.unsigned()
+    coded = (bits.unsigned(), bits.unsigned())
+    width, height = coded
     if bits.bit():  # conformance_window_flag
         left, right, top, bottom = (bits.unsigned() for _ in range(4))
         width -= (left + right) * (2 if chroma in (1, 2) else 1)
         height -= (top + bottom) * (2 if chroma == 1 else 1)
-    if not (0 < width <= 16384 and 0 < height <= 16384):
-        raise Malformed(f"an SPS with a picture of {width}x{height}; 1 to 16384 is possible")
-    return Picture(codec=codec, width=width, height=height)
+    depth = 8 + max(bits.unsigned(), bits.unsigned())
+    bits.unsigned()  # log2_max_pic_order_cnt_lsb_minus4
+    every_layer = bits.bit()  # sps_sub_layer_ordering_info_present_flag
+    references = 0
+    for _ in range(sub_layers + 1 if every_layer else 1):
+        references = max(references, bits.unsigned() + 1)  # sps_max_dec_pic_buffering_minus1
+        bits.unsigned()
+        bits.unsigned()
+    return checked(
+        codec=codec, cropped=(width, height), coded=coded, chroma=chroma, depth=depth, references=references
+    )
 
 
 def _profile(bits: Bits) -> str:

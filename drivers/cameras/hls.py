@@ -14,6 +14,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from itertools import groupby
 
+from drivers.cameras.bounds import LARGEST_PART
 from drivers.cameras.group import Group
 from drivers.cameras.mp4 import TICKS, Mp4, VideoFormat
 from drivers.cameras.order import decode_times, lag_of
@@ -131,6 +132,11 @@ def part(ring: Ring, name: str) -> bytes:
     video: VideoFormat = groups[0].stream
     if video.codec != PLAYABLE:
         raise Unavailable(f"{name} is H.265, which browsers do not play")
+    size = sum(group.bytes for group in groups)
+    if asked["segment"] is not None and size > LARGEST_PART:
+        raise Unavailable(
+            f"{name} has {size >> 20} MB; at most {LARGEST_PART >> 20} are given out: set a lower bit rate"
+        )
     sink = io.BytesIO()
     mp4 = Mp4(sink, video, MUXER)
     mp4.begin()

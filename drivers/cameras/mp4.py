@@ -18,6 +18,7 @@ from av.packet import Packet
 from av.stream import Stream
 
 from drivers.cameras import hevc, sps
+from drivers.cameras.bounds import most_samples
 from drivers.cameras.group import Frame, Sound
 from drivers.cameras.sps import Picture
 from gateway.domain.boxes import Box, Bytes, OpenFile, boxes, sample_entry
@@ -84,7 +85,8 @@ def read_format(codec: str, parameters: bytes, key_frame: bytes, tick: Fraction,
     owner = av.open(io.BytesIO(), "w", format="mp4")
     shelf = owner.add_mux_stream(codec, width=picture.width, height=picture.height)
     try:
-        with av.open(io.BytesIO(parameters + key_frame), "r", format=codec) as probe:
+        options = {"max_pixels": str(most_samples(picture))}
+        with av.open(io.BytesIO(parameters + key_frame), "r", format=codec, options=options) as probe:
             BitStreamFilterContext("null", in_stream=probe.streams.video[0], out_stream=shelf)
     except (av.FFmpegError, IndexError) as exc:
         raise Malformed(f"no picture can be read from a key frame of {len(key_frame)} bytes: {exc}") from exc

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 import av
 
 from drivers.cameras.mp4 import CODECS
+from drivers.cameras.sps import LARGEST_PICTURE
 
 OPEN_TIMEOUT_S = 8.0
 SILENCE_S = 5.0
@@ -25,6 +26,9 @@ OPTIONS = {
     "analyzeduration": "100000",  # µs; with probesize (bytes) this opens in 0.26 s instead of 1.0 to 1.7 s
     "probesize": "50000",
     "timeout": str(int(SILENCE_S * 1e6)),  # µs, of each wait on the socket
+    "max_pixels": str(
+        LARGEST_PICTURE
+    ),  # of the decoder that the library itself looks at the first packets with
 }
 
 UNREACHED = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})

@@ -16,9 +16,28 @@ from typing import Any
 import av
 
 from drivers.cameras.assembly import Assembly, joined
+from drivers.cameras.bounds import (
+    CHANGES_WITHIN_S,
+    LARGEST_UNIT,
+    MOST_CHANGES,
+    MOST_PICTURES,
+    MOST_PIECES,
+    PICTURES_WITHIN_S,
+    Rate,
+)
 from drivers.cameras.hevc import is_rasl
+from drivers.cameras.meter import Meter, Meters
 from drivers.cameras.mp4 import CODECS, SoundFormat, VideoFormat, read_format, read_sound
-from drivers.cameras.opening import REFUSED_BACK_OFF_S, SILENCE_S, Address, Fallen, chosen, opened, scrub
+from drivers.cameras.opening import (
+    REFUSED_BACK_OFF_S,
+    SILENCE_S,
+    WRONG_STREAM_BACK_OFF_S,
+    Address,
+    Fallen,
+    chosen,
+    opened,
+    scrub,
+)
 from drivers.cameras.pacing import WAITED_S, Pace
 from drivers.cameras.ring import Ring
 from drivers.cameras.timing import Arrival, HouseClock
@@ -44,6 +63,9 @@ SOUND_NAMES = {
 
 NUMBERS_SINCE = 1_735_689_600
 """2025-01-01 as Unix seconds: counted from there, segments' numbers fit 31 bits until 2059, as some players need."""
+
+METERS = Meters()
+"""One for the process: it watches the connections of all sessions."""
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +105,7 @@ class Session:
         self.last_frame_s: float | None = None
         self._audio = audio
         self._pace = Pace()
+        self._changes = Rate(MOST_CHANGES, CHANGES_WITHIN_S)
         self._key_pts = 0
         # By the other side: then the parser has given out what it had of the newest frame, be that whole or not.
         self._broke_off = False
@@ -164,13 +187,13 @@ class Session:
         self._woken.clear()
 
     def _receive(self, address: Address) -> None:
-        with opened(address, audio=self._audio) as container:
+        with METERS.metered(address.url) as meter, opened(address, audio=self._audio) as container:
             self.sessions += 1
             self.refused = False
             video = chosen(container)
             sound = self._choose_sound(container) if self._audio else None
             try:
-                self._demux(container, video, sound)
+                self._demux(container, video, sound, meter)
             except (av.error.ExitError, av.error.TimeoutError):
                 self._broke_off = True
                 raise Fallen(
@@ -200,7 +223,7 @@ class Session:
             return None
         return streams[0]
 
-    def _demux(self, container: Any, video: Any, sound: Any | None) -> None:
+    def _demux(self, container: Any, video: Any, sound: Any | None, meter: Meter) -> None:
         codec = video.codec_context.name
         described = bytes(video.codec_context.extradata or b"")
         assembly = Assembly(video.time_base, reorders=video.codec_context.has_b_frames)
@@ -208,7 +231,9 @@ class Session:
         # The parser gives a frame out when the next one begins to arrive. So that moment is the arrival of the
         # *next* frame's first byte, and the least biased statement of its time there is. What came
         # while this thread rested is found late, up to the first byte that is waited for again.
-        late = False
+        late, held, pieces = False, 0, 0
+        self._changes = Rate(MOST_CHANGES, CHANGES_WITHIN_S)
+        rate = Rate(MOST_PICTURES, PICTURES_WITHIN_S)
         asked_s = self._frame_s = self._key_s = time.monotonic()
         arrival = Arrival(asked_s, prompt=True)
         self._pace.begin()
@@ -233,7 +258,21 @@ class Session:
                 continue
             came, arrival = arrival, Arrival(emitted_s, not late)
             self._frame_s = emitted_s
+            held, pieces = held + packet.size, pieces + 1
+            if held > LARGEST_UNIT or pieces > MOST_PIECES:
+                raise Fallen(
+                    f"it sent a picture of more than {LARGEST_UNIT >> 20} MB or {MOST_PIECES} pieces: set a lower bit rate",
+                    pause_s=WRONG_STREAM_BACK_OFF_S,
+                )
+            if rate.exceeded(emitted_s):
+                raise Fallen(
+                    f"it sent more than {MOST_PICTURES} pictures in {PICTURES_WITHIN_S:.0f} s: no camera does",
+                    pause_s=WRONG_STREAM_BACK_OFF_S,
+                )
             frames, rest = assembly.take(packet, came)
+            if frames:
+                held = pieces = 0
+                meter.picture()
             if rest is not None:
                 self._complete(rest)
             for whole, pts, whole_came in frames:
@@ -281,14 +320,20 @@ class Session:
         leading = False
         if packet.is_keyframe:
             self._key_s, self._key_pts = time.monotonic(), pts
-            data = bytes(packet)
-            parameters = CODECS[codec].parameter_sets(data) or described
-            video = self.video
-            if video is None or video.session != self.sessions or video.parameters != parameters:
-                try:
+            data, video = bytes(packet), self.video
+            try:
+                parameters = CODECS[codec].parameter_sets(data) or described
+                fresh = video
+                if video is None or video.session != self.sessions or video.parameters != parameters:
                     fresh = read_format(codec, parameters, data, time_base, self.sessions)
-                except Malformed as exc:
-                    raise Fallen(f"the stream cannot be read: {exc}") from exc
+            except Malformed as exc:
+                raise Fallen(f"the stream cannot be read: {exc}") from exc
+            if fresh is not video:
+                if self._changes.exceeded(time.monotonic()):
+                    raise Fallen(
+                        f"it changed its parameter sets more than {MOST_CHANGES} times in {CHANGES_WITHIN_S:.0f} s",
+                        pause_s=WRONG_STREAM_BACK_OFF_S,
+                    )
                 if video is not None and video.codec != codec:
                     self.ring.renumber(numbers_from())
                 self.video = fresh

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from drivers.cameras.bounds import together
 from drivers.cameras.decoding import decode, encode_jpeg
 from drivers.cameras.group import Frame, Group
 from drivers.cameras.mp4 import SoundFormat
@@ -284,7 +285,11 @@ def _joining(
             yield other, shared
             continue
         also = other.source.ring.nearest(other.at_s)
-        if also is not None and also.group is found.group:
+        if (
+            also is not None
+            and also.group is found.group
+            and len(made) < together(found.group.stream.picture)
+        ):
             yield other, also
             made.append(also)
 
