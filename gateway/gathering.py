@@ -2,12 +2,15 @@
 
 Each wanted item is one task, so a camera that hangs, lies or dies costs its own evidence only, and the manifest says why. What
 a camera gave is made safe and stored by :mod:`gateway.storing`.
+
+What is planned is kept on the clock that never jumps: the wall clock may be set while an alarm is open. An item keeps the times
+of the clock it was asked for by; what a clip claims to last is held against the file before anybody is told.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TypeVar
@@ -17,10 +20,11 @@ import structlog
 
 from gateway.domain.alarm import Alarm
 from gateway.domain.envelope import Envelopes
-from gateway.domain.errors import InvariantBroken, Refused, Unavailable
-from gateway.domain.evidence import DURING_CLIP_S, Evidence, EvidenceState, Kind, Moment
+from gateway.domain.errors import InvariantBroken, Malformed, Refused, Unavailable
+from gateway.domain.evidence import DURING_CLIP_S, ClipTaken, Evidence, EvidenceState, Kind, Moment
 from gateway.domain.ids import is_drill, new_id
 from gateway.domain.message import MessageType
+from gateway.instants import Instants
 from gateway.ports import CameraBank, Clock, ObjectStore, Spool, Store, Transaction
 from gateway.storing import STORE_RETRY_S, Storing
 from gateway.telling import tell_left, tell_of
@@ -37,6 +41,9 @@ CLIP_GIVEN_UP_S = 10.0  # after the span's end
 RETRY_S = 0.5
 FIRST_WAITED_FOR_S = 1.5  # a camera that hangs must not hold up the others' clips
 MANIFEST_WAITS_S = 15.0  # for items still on their way when the window is over
+LASTS_WITHIN_S = (
+    0.5  # what a clip's file and its claim may differ by: the last picture's duration, at two a second
+)
 
 
 @dataclass(slots=True)
@@ -85,6 +92,8 @@ class Gathering:
         self._last_number = 0
         self._afresh = True
         self._first: dict[str, _First] = {}
+        self._instants = Instants(clock)
+        self._behind: dict[str, timedelta] = {}  # by how much the clock was set since an alarm was raised
 
     @property
     def store_cause(self) -> str:
@@ -105,37 +114,47 @@ class Gathering:
             tasks.create_task(self._storing.watch(), name="watch the store")
             while True:
                 self._changed.clear()
-                next_at = await self._look(tasks)
-                wait_s = 3600.0 if next_at is None else (next_at - self._clock.now()).total_seconds()
+                next_s = await self._look(tasks)
+                wait_s = 3600.0 if next_s is None else next_s - self._clock.monotonic()
                 await self._pause(max(0.0, wait_s), self._changed)
 
-    async def _look(self, tasks: asyncio.TaskGroup) -> datetime | None:
-        """Start what is wanted and not under way, make what manifests are due; returns when to look again."""
-        now = self._clock.now()
+    async def _look(self, tasks: asyncio.TaskGroup) -> float | None:
+        """Start what is wanted and not under way, make what manifests are due; returns when to look again (monotonic)."""
+        now_s = self._clock.monotonic()
         try:
-            wanted, manifests, during, next_at = await self._store.read(
-                lambda tx: (
-                    tx.evidence.wanted(self._last_number),
-                    tx.alarms.manifests_due(now),
-                    tx.alarms.during_due(now),
-                    tx.alarms.next_work_at(),
-                )
+            wanted, planned = await self._store.read(
+                lambda tx: (tx.evidence.wanted(self._last_number), tx.alarms.planned())
             )
-            for number, _ in wanted:
+            for number, item in wanted:
                 self._last_number = max(self._last_number, number)
+                self._instants.at_s(("from", item.id), item.start)
+                self._instants.at_s(("to", item.id), item.end)
             for item in sorted((e for _, e in wanted), key=lambda e: (is_drill(e.alarm), e.rank)):
                 if item.first:
                     self._first.setdefault(item.alarm, _First()).missing.add(item.id)
                 tasks.create_task(self._gather(item, adopt=self._afresh), name=f"gather {item.id}")
             self._afresh = False
-            for alarm in manifests:
-                await self._make_manifest(alarm, now)
-            for alarm in during:
-                await self._want_during(alarm.id)
+            due = self._due(planned)
+            for alarm in planned:
+                if due.get(("manifest", alarm.id), now_s + 1) <= now_s:
+                    await self._make_manifest(alarm)
+                if due.get(("during", alarm.id), now_s + 1) <= now_s:
+                    await self._want_during(alarm)
         except Unavailable as exc:
             log.error("gathering.cannot_look", cause=exc.reason)
-            return now + timedelta(seconds=STORE_RETRY_S)
-        return next_at
+            return now_s + STORE_RETRY_S
+        return min((at_s for at_s in due.values() if at_s > now_s), default=None)
+
+    def _due(self, planned: Sequence[Alarm]) -> dict[tuple[str, str], float]:
+        """When the manifests and the next `during` clips of these alarms are due, on the clock that never jumps."""
+        at = {("manifest", a.id): a.manifest_due_at for a in planned} | {
+            ("during", a.id): a.during_next_at for a in planned
+        }
+        due = {key: self._instants.at_s(key, when) for key, when in at.items() if when is not None}
+        for kind in ("manifest", "during"):
+            self._instants.forget_others(kind, due.keys())
+        self._behind = {a.id: self._behind[a.id] for a in planned if a.id in self._behind}
+        return due
 
     async def _pause(self, seconds: float, event: asyncio.Event) -> None:
         """Wait for the event, but no longer than that."""
@@ -150,7 +169,7 @@ class Gathering:
     # One item.
 
     async def _gather(self, item: Evidence, *, adopt: bool) -> None:
-        early_s = (item.start - self._clock.now()).total_seconds()
+        early_s = self._from_s(item) - self._clock.monotonic()
         if item.kind is Kind.STILL and early_s > 0:
             await self._clock.sleep(early_s)
         if not item.first:
@@ -165,7 +184,24 @@ class Gathering:
             # A fault of ours costs this item; raised, it would end every other item's work with it, again and again.
             log.exception("evidence.failed", evidence_id=item.id, camera=item.camera)
             done = item.failed(f"the gateway failed: {exc!r}"[:300])
-        await self._settle(done)
+        await self._settle(self._by_which_clock(item, done))
+        self._instants.forget(("from", item.id))
+        self._instants.forget(("to", item.id))
+
+    def _from_s(self, item: Evidence) -> float:
+        """When it begins, on the clock that never jumps."""
+        return self._instants.at_s(("from", item.id), item.start)
+
+    def _to_s(self, item: Evidence) -> float:
+        return self._instants.at_s(("to", item.id), item.end)
+
+    def _by_which_clock(self, asked: Evidence, done: Evidence) -> Evidence:
+        """Say it where the clock was set since the item was asked for: its times are those of the clock before."""
+        by = self._instants.set_by(("from", asked.id), asked.start)
+        if not by:
+            return done
+        note = f"the gateway's clock was set by {by.total_seconds():+.1f} s meanwhile: its times are by the clock before"
+        return replace(done, reason="; ".join(text for text in (done.reason, note) if text))
 
     async def _taken_up(self, item: Evidence) -> Evidence | None:
         """The item, if a run that ended had captured it: its bytes are in the spool or in the store."""
@@ -192,7 +228,7 @@ class Gathering:
 
     async def _obtain(self, item: Evidence) -> Evidence:
         """Try until it is there or can no longer come; the returned item says which."""
-        asked_at = max(item.end, self._clock.now())
+        asked_s = max(self._to_s(item), self._clock.monotonic())
         while True:
             try:
                 # The still's own bytes go with the call: what waits for a store that is away waits on the disk.
@@ -202,28 +238,31 @@ class Gathering:
                 own_snapshot = (
                     item.source == "onvif"
                 )  # not tried again: a snapshot of later shows something else
-                if own_snapshot or self._clock.now() - asked_at >= self._patience(item):
+                if own_snapshot or self._clock.monotonic() - asked_s >= self._patience(item):
                     return item.failed(exc.reason)
                 await self._clock.sleep(RETRY_S)
             except Refused as exc:
                 return item.failed(exc.reason)
 
-    def _patience(self, item: Evidence) -> timedelta:
-        """How long after it was due an item may still come."""
+    def _patience(self, item: Evidence) -> float:
+        """How many seconds after it was due an item may still come."""
         if item.kind is not Kind.STILL:
-            return timedelta(seconds=CLIP_GIVEN_UP_S)
+            return CLIP_GIVEN_UP_S
         known = self._cameras.health().get(item.camera)
         busy = known is not None and known.healthy
-        return timedelta(seconds=BUSY_GIVEN_UP_S if busy else STILL_GIVEN_UP_S)
+        return BUSY_GIVEN_UP_S if busy else STILL_GIVEN_UP_S
 
     async def _still(self, item: Evidence) -> Evidence:
         if item.source == "onvif":
+            late_s = self._clock.monotonic() - self._from_s(item)
             taken = await self._cameras.fetch_snapshot(item.camera)
-            offset_ms = round((taken.taken_at - item.start).total_seconds() * 1000)
-            taken = replace(taken, offset_ms=offset_ms)
+            offset_ms = round(late_s * 1000) + taken.offset_ms
+            taken = replace(
+                taken, offset_ms=offset_ms, taken_at=item.start + timedelta(milliseconds=offset_ms)
+            )
         else:
             try:
-                taken = await self._cameras.take_still(item.camera, item.start)
+                taken = await self._cameras.take_still(item.camera, item.start, at_s=self._named_s(item)[0])
             finally:
                 self._was_first(item)
         item = replace(
@@ -239,7 +278,10 @@ class Gathering:
     async def _clip(self, item: Evidence) -> Evidence:
         self._storing.need_room()
         target = self._spool.path(item.file_name)
-        taken = await self._cameras.cut_clip(item.camera, item.start, item.end, target)
+        taken = await self._cameras.cut_clip(
+            item.camera, item.start, item.end, target, span_s=self._named_s(item)
+        )
+        taken = await self._checked(taken, item.file_name)
         item = replace(
             item,
             start=taken.start,
@@ -257,6 +299,29 @@ class Gathering:
             reason=taken.shortfall,
         )
         return await self._storing.keep_clip(item)
+
+    async def _checked(self, taken: ClipTaken, name: str) -> ClipTaken:
+        """The clip with no claim its file does not bear out."""
+        claimed_s = (taken.end - taken.start).total_seconds()
+        try:
+            lasts_s = await self._spool.lasts_s(name)
+        except (Malformed, Unavailable) as exc:
+            wrong = f"how long it lasts could not be read from the file ({exc})"
+        else:
+            if abs(lasts_s - claimed_s) <= LASTS_WITHIN_S:
+                return taken
+            taken = replace(taken, end=taken.start + timedelta(seconds=lasts_s))
+            wrong = (
+                f"the file holds {lasts_s:.1f} s, and not the {claimed_s:.1f} s that the camera process named"
+            )
+        log.error("evidence.claim", file=name, cause=wrong)
+        return replace(taken, shortfall="; ".join(text for text in (taken.shortfall, wrong) if text))
+
+    def _named_s(self, item: Evidence) -> tuple[float, float] | tuple[None, None]:
+        """Its span on the clock that never jumps; of what the centre names by its own times only the cameras' history knows."""
+        if item.moment is Moment.REQUESTED:
+            return (None, None)
+        return (self._from_s(item), self._to_s(item))
 
     def _key(self, item: Evidence) -> str:
         site = self._envelopes.site
@@ -307,19 +372,25 @@ class Gathering:
             self._wake_delivering()
         self._wake_delivering()
 
-    async def _make_manifest(self, alarm: Alarm, now: datetime) -> None:
+    async def _make_manifest(self, alarm: Alarm) -> None:
+        assert alarm.manifest_due_at is not None
+        now = self._clock.now()
+        set_by = self._instants.set_by(("manifest", alarm.id), alarm.manifest_due_at)
+        behind = self._behind[alarm.id] = self._behind.get(alarm.id, timedelta()) + set_by
+        then = now - behind  # by the clock that the alarm's window was reckoned by
+
         def work(tx: Transaction) -> bool:
             current = tx.alarms.get(alarm.id)
             assert current is not None
             items = tx.evidence.of(alarm.id)
             ends_at = current.window_ends_at
             missing = any(self._comes(e) and (e.wanted_end or e.end) <= ends_at for e in items)
-            window_over_s = (now - max(current.window_ends_at, current.raised_at)).total_seconds()
+            window_over_s = (then - max(current.window_ends_at, current.raised_at)).total_seconds()
             if missing and current.manifest_revision == 0 and window_over_s < MANIFEST_WAITS_S:
                 tx.alarms.save(replace(current, manifest_due_at=now + timedelta(seconds=0.5)))
                 return False
             # Items still under way for a later span come with a later revision.
-            told = [e for e in items if e.state is not EvidenceState.WANTED or e.end <= now]
+            told = [e for e in items if e.state is not EvidenceState.WANTED or e.end <= then]
             revision = current.manifest_revision + 1
             data = self._envelopes.manifest(current, told, revision)
             current = replace(current, manifest_revision=revision, manifest_due_at=None)
@@ -341,12 +412,19 @@ class Gathering:
             return True
         return self._envelopes.pushes and item.state is EvidenceState.STORED and item.uploaded_at is None
 
-    async def _want_during(self, id_: str) -> None:
+    async def _want_during(self, due: Alarm) -> None:
+        assert due.during_next_at is not None
+        set_by = self._instants.set_by(("during", due.id), due.during_next_at)
+        id_ = due.id
+
         def work(tx: Transaction) -> None:
             alarm = tx.alarms.get(id_)
             if alarm is None or alarm.during_next_at is None:
                 return  # closed meanwhile
+            if set_by and alarm.during_next_at == due.during_next_at:
+                alarm = alarm.set_clock(set_by)
             start = alarm.during_next_at
+            assert start is not None
             tx.alarms.save(alarm.during_taken())
             tx.evidence.add(
                 [

@@ -118,15 +118,26 @@ class CameraBank(Protocol):
     process is started again (armed within 3 s).
     """
 
-    async def take_still(self, camera: str, at: datetime) -> StillTaken:
+    async def take_still(self, camera: str, at: datetime, *, at_s: float | None = None) -> StillTaken:
         """The decoded frame nearest to ``at``, waiting a moment where the frame is still on its way; one up to half a second off
-        where very many are asked for at once. ``offset_ms`` tells."""
+        where very many are asked for at once. ``offset_ms`` tells. ``at_s`` is the same instant on the monotonic clock, where
+        the caller knows it: the wall clock may have been set since ``at`` was read from it. ``taken_at`` is by the clock of
+        ``at``."""
 
     async def fetch_snapshot(self, camera: str) -> StillTaken:
         """The camera's own snapshot, fetched now; ``Unavailable`` if it offers none or is too slow."""
 
-    async def cut_clip(self, camera: str, start: datetime, end: datetime, target: Path) -> ClipTaken:
-        """Write the span to ``target`` as MP4, stream copy from the key frame before ``start``.
+    async def cut_clip(
+        self,
+        camera: str,
+        start: datetime,
+        end: datetime,
+        target: Path,
+        *,
+        span_s: tuple[float, float] | tuple[None, None] = (None, None),
+    ) -> ClipTaken:
+        """Write the span to ``target`` as MP4, stream copy from the key frame before ``start``. ``span_s`` is the same on the
+        monotonic clock, as with :meth:`take_still`; what is returned is by the clock of ``start``.
 
         Begins at once with what the ring holds and goes on until ``end``, which may lie in the future, so the ring
         need not be as long as the clip. Returns a shorter clip with its ``shortfall`` rather than raising, unless
@@ -278,6 +289,9 @@ class Spool(Protocol):
 
     async def digest(self, name: str) -> str | None:
         """The file's SHA-256, or ``None`` if it is not there."""
+
+    async def lasts_s(self, name: str) -> float:
+        """How many seconds the pictures in a clip's file last, by its own tables. Raises ``Malformed`` where it has none."""
 
     async def clear(self, but: Collection[str]) -> list[str]:
         """Make the place ready, and remove every file but those; returns what was removed. Folders are left alone."""
@@ -520,14 +534,8 @@ class Alarms(Protocol):
     def last_drill(self, kind: Drill) -> Alarm | None:
         """The newest drill of that kind."""
 
-    def manifests_due(self, now: datetime) -> list[Alarm]:
-        """Alarms whose manifest is to be made by ``now``."""
-
-    def during_due(self, now: datetime) -> list[Alarm]:
-        """Alarms whose next `during` clip begins by ``now``."""
-
-    def next_work_at(self) -> datetime | None:
-        """When the next manifest or `during` clip is due."""
+    def planned(self) -> list[Alarm]:
+        """Alarms that have a manifest or a `during` clip before them, the oldest first."""
 
 
 class EvidenceRows(Protocol):

@@ -29,18 +29,34 @@ NEAR = timedelta(seconds=2)
 GATHER_S = 0.25
 
 
+Span = tuple[float, float] | tuple[None, None]
+
+
 @dataclass(slots=True)
 class _Cut:
     """One cut and who wants it; ``begun`` closes it to others."""
 
     start: datetime
     end: datetime
+    span_s: Span
     targets: list[Path]
     done: asyncio.Future[ClipTaken]
     begun: bool = False
 
-    def near(self, start: datetime, end: datetime) -> bool:
+    def near(self, start: datetime, end: datetime, span_s: Span) -> bool:
+        """Whether that span may share it: near by the wall clock, and by the one that never jumps where that is known."""
+        for mine, theirs in zip(self.span_s, span_s, strict=True):
+            if (mine is None) is not (theirs is None):
+                return False
+            if mine is not None and theirs is not None and abs(theirs - mine) > NEAR.total_seconds():
+                return False
         return not self.begun and abs(start - self.start) <= NEAR and abs(end - self.end) <= NEAR
+
+    def widen(self, start: datetime, end: datetime, span_s: Span) -> None:
+        """Take that span in as well."""
+        self.start, self.end = min(self.start, start), max(self.end, end)
+        if self.span_s[0] is not None and span_s[0] is not None:
+            self.span_s = (min(self.span_s[0], span_s[0]), max(self.span_s[1], span_s[1]))
 
 
 @dataclass(slots=True)
@@ -61,19 +77,22 @@ class SharedCameras:
         self._clock = clock
         self._cameras: dict[str, _Camera] = {}
 
-    async def cut_clip(self, camera: str, start: datetime, end: datetime, target: Path) -> ClipTaken:
+    async def cut_clip(
+        self, camera: str, start: datetime, end: datetime, target: Path, *, span_s: Span = (None, None)
+    ) -> ClipTaken:
         """As the contract says; what is shared covers the spans of all who share it, so its ``shortfall`` may name up to
         two seconds that this one did not ask for."""
         known = self._cameras.setdefault(camera, _Camera())
         for cut in known.waiting:
-            if cut.near(start, end):
-                cut.start, cut.end = min(cut.start, start), max(cut.end, end)
+            if cut.near(start, end, span_s):
+                cut.widen(start, end, span_s)
                 cut.targets.append(target)
                 return await _shared(cut.done)
-        cut = _Cut(start, end, [target], asyncio.get_running_loop().create_future())
+        cut = _Cut(start, end, span_s, [target], asyncio.get_running_loop().create_future())
         known.waiting.append(cut)
         try:
-            if end > self._clock.now():
+            ahead_s = (end - self._clock.now()).total_seconds()
+            if (ahead_s if span_s[1] is None else span_s[1] - self._clock.monotonic()) > 0:
                 await self._clock.sleep(GATHER_S)
                 taken = await self._cut(camera, cut)
             else:
@@ -98,7 +117,7 @@ class SharedCameras:
         good as a copy."""
         cut.begun = True
         first, *others = cut.targets
-        taken = await self._inner.cut_clip(camera, cut.start, cut.end, first)
+        taken = await self._inner.cut_clip(camera, cut.start, cut.end, first, span_s=cut.span_s)
         for other in others:
             other.unlink(missing_ok=True)
             os.link(first, other)
@@ -129,8 +148,8 @@ class SharedCameras:
                 known.snapshot = None
         return coming.result()
 
-    async def take_still(self, camera: str, at: datetime) -> StillTaken:
-        return await self._inner.take_still(camera, at)
+    async def take_still(self, camera: str, at: datetime, *, at_s: float | None = None) -> StillTaken:
+        return await self._inner.take_still(camera, at, at_s=at_s)
 
     async def live_playlist(self, camera: str) -> LivePlaylist:
         return await self._inner.live_playlist(camera)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from gateway.domain.errors import Unavailable
+from gateway.film import film_of
 from storage.objects.local import flushed, sync_directory
 
 T = TypeVar("T")
@@ -65,6 +66,9 @@ class Spool:
                 return None
 
         return await self._on_disk(f"reading {name}", read)
+
+    async def lasts_s(self, name: str) -> float:
+        return await self._on_disk(f"reading {name}", lambda: film_of(self.folder / name).lasts_s)
 
     async def clear(self, but: Collection[str]) -> list[str]:
         def remove() -> list[str]:

@@ -249,16 +249,15 @@ class SubprocessCameraBank:
 
     # ------------------------------------------------------------------ evidence
 
-    async def take_still(self, camera: str, at: datetime) -> StillTaken:
+    async def take_still(self, camera: str, at: datetime, *, at_s: float | None = None) -> StillTaken:
         """See :meth:`gateway.ports.CameraBank.take_still`."""
-        within_s = max(0.0, (at - self._clock.now()).total_seconds()) + ANSWER_S
-        request = {"op": "still", "camera": self._known(camera), "at": at.timestamp()}
-        message, jpeg = await self._link.ask(request, within_s=within_s)
-        taken_at = _wall(message["taken_at"])
+        request = {"op": "still", "camera": self._known(camera), "at": at.timestamp(), "at_s": at_s}
+        message, jpeg = await self._link.ask(request, within_s=self._until_s(at, at_s) + ANSWER_S)
+        offset = timedelta(seconds=message["offset_s"])
         return StillTaken(
             jpeg=jpeg,
-            taken_at=taken_at,
-            offset_ms=round((taken_at - at) / timedelta(milliseconds=1)),
+            taken_at=at + offset,
+            offset_ms=round(offset / timedelta(milliseconds=1)),
             clock=message["clock"],
             source="ring",
         )
@@ -286,7 +285,15 @@ class SubprocessCameraBank:
             source="onvif",
         )
 
-    async def cut_clip(self, camera: str, start: datetime, end: datetime, target: Path) -> ClipTaken:
+    async def cut_clip(
+        self,
+        camera: str,
+        start: datetime,
+        end: datetime,
+        target: Path,
+        *,
+        span_s: tuple[float, float] | tuple[None, None] = (None, None),
+    ) -> ClipTaken:
         """See :meth:`gateway.ports.CameraBank.cut_clip`. ``target`` lies below the spool (``ValueError`` otherwise).
 
         If the camera process dies meanwhile, what it had written is kept as a shorter clip.
@@ -299,25 +306,33 @@ class SubprocessCameraBank:
             "camera": self._known(camera),
             "start": start.timestamp(),
             "end": end.timestamp(),
+            "span_s": span_s if span_s[0] is not None else None,
             "target": str(path),
         }
-        within_s = max(0.0, (end - self._clock.now()).total_seconds()) + 2 * ANSWER_S
+        within_s = self._until_s(end, span_s[1]) + 2 * ANSWER_S
         call = self._link.new_call()
         try:
             message, _ = await self._link.ask(request, within_s=within_s, call=call)
         except ProcessFell as exc:
             if call.progress is None:
                 raise
-            return await self._salvaged(path, call.progress, end, exc.reason)
-        return _clip_taken(message, message["sha256"], message["shortfall"])
+            return await self._salvaged(path, call.progress, start, end, exc.reason)
+        return _clip_taken(message, start, message["sha256"], message["shortfall"])
 
-    async def _salvaged(self, path: Path, progress: Message, end: datetime, reason: str) -> ClipTaken:
+    def _until_s(self, at: datetime, at_s: float | None) -> float:
+        """How long it is until then."""
+        ahead_s = (at - self._clock.now()).total_seconds() if at_s is None else at_s - self._clock.monotonic()
+        return max(0.0, ahead_s)
+
+    async def _salvaged(
+        self, path: Path, progress: Message, start: datetime, end: datetime, reason: str
+    ) -> ClipTaken:
         try:
             digest = await asyncio.to_thread(salvage, path, progress["bytes"])
         except OSError as exc:
             raise Unavailable(f"{reason}, and the clip it was writing cannot be kept: {exc}") from exc
-        missing_s = (end - _wall(progress["end"])).total_seconds()
-        return _clip_taken(progress, digest, f"ends {missing_s:.1f} s early: {reason}")
+        missing_s = (end - start).total_seconds() - progress["offset_s"] - progress["lasts_s"]
+        return _clip_taken(progress, start, digest, f"ends {missing_s:.1f} s early: {reason}")
 
     def _inside_spool(self, target: Path) -> Path:
         path = Path(os.path.abspath(target))
@@ -371,10 +386,12 @@ def _by_stream(stream: StreamAddress) -> Message:
     }
 
 
-def _clip_taken(facts: Message, sha256: str, shortfall: str | None) -> ClipTaken:
+def _clip_taken(facts: Message, asked: datetime, sha256: str, shortfall: str | None) -> ClipTaken:
+    """``asked`` is the instant that was asked for: what came is told by its clock, whatever the clock shows now."""
+    start = asked + timedelta(seconds=facts["offset_s"])
     return ClipTaken(
-        start=_wall(facts["start"]),
-        end=_wall(facts["end"]),
+        start=start,
+        end=start + timedelta(seconds=facts["lasts_s"]),
         bytes=facts["bytes"],
         sha256=sha256,
         clock=facts.get("clock", "arrival"),

@@ -47,6 +47,9 @@ HEALTH_EVERY_S = 1.0
 FRESH_S = 5.0
 """A camera whose newest frame is older than this is not healthy, whatever its session says."""
 
+CLOCK_SET_S = 0.5
+"""A span that is so much longer or shorter by the wall clock than it was, is one within which that clock was set."""
+
 TRIM_AFTER_S = 8.0
 """How long after the last still, clip or look memory is given back; players come again every second or two."""
 
@@ -110,7 +113,7 @@ class Worker:
             elif op == "ping":
                 self._send({"id": number, "ok": True})
             elif op == "still":
-                self._still(number, self._session(message), message["at"])
+                self._still(number, self._session(message), message)
             elif op == "clip":
                 self._clip(number, self._session(message), message)
             elif op in ("playlist", "part"):
@@ -194,7 +197,10 @@ class Worker:
         self._stills.frame_arrived(session)
         self._clips.frame_arrived(session)
 
-    def _still(self, number: int, session: Session, at: float) -> None:
+    def _still(self, number: int, session: Session, message: Message) -> None:
+        at_s = message["at_s"]
+        asked_s = self._clock.to_monotonic(message["at"]) if at_s is None else at_s
+
         def answer(still: Still | Unavailable) -> None:
             self._under_way.pop(number, None)
             self._worked = time.monotonic()
@@ -205,16 +211,27 @@ class Worker:
                     {
                         "id": number,
                         "ok": True,
-                        "taken_at": self._clock.to_wall(still.time_s),
+                        "offset_s": still.time_s - asked_s,
                         "clock": still.clock,
                     },
                     still.jpeg,
                 )
 
         self._lives.prepare(session)
-        self._under_way[number] = self._stills.take(session, self._clock.to_monotonic(at), answer)
+        self._under_way[number] = self._stills.take(session, asked_s, answer)
 
     def _clip(self, number: int, session: Session, message: Message) -> None:
+        asked_s, end_s = message["span_s"] or (
+            self._clock.to_monotonic(message["start"]),
+            self._clock.to_monotonic(message["end"]),
+        )
+        never_s = message["end"] - message["start"] - (end_s - asked_s)
+        missing = (
+            f"the clock was set by {never_s:+.1f} s within this span: it is {end_s - asked_s:.1f} s long"
+            if abs(never_s) > CLOCK_SET_S
+            else ""
+        )
+
         def answer(clip: Clip | Unavailable) -> None:
             self._under_way.pop(number, None)
             self._worked = time.monotonic()
@@ -225,11 +242,11 @@ class Worker:
                 {
                     "id": number,
                     "ok": True,
-                    "start": self._clock.to_wall(clip.start_s),
-                    "end": self._clock.to_wall(clip.end_s),
+                    "offset_s": clip.start_s - asked_s,
+                    "lasts_s": clip.end_s - clip.start_s,
                     "bytes": clip.bytes,
                     "sha256": clip.sha256,
-                    "shortfall": clip.shortfall,
+                    "shortfall": "; ".join(text for text in (missing, clip.shortfall) if text) or None,
                     "clock": clip.clock,
                 }
             )
@@ -238,16 +255,16 @@ class Worker:
             self._send(
                 {
                     "progress": number,
-                    "start": self._clock.to_wall(done.start_s),
-                    "end": self._clock.to_wall(done.end_s),
+                    "offset_s": done.start_s - asked_s,
+                    "lasts_s": done.end_s - done.start_s,
                     "bytes": done.bytes,
                 }
             )
 
         cutting = Cutting(
             session,
-            self._clock.to_monotonic(message["start"]),
-            self._clock.to_monotonic(message["end"]),
+            asked_s,
+            end_s,
             Path(message["target"]),
             self._clock,
             progress=progress,

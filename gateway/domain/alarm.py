@@ -122,6 +122,14 @@ class Alarm:
         following = self.during_next_at + timedelta(seconds=DURING_CLIP_S)
         return replace(self, during_next_at=following if following < self.during_until else None)
 
+    def set_clock(self, by: timedelta) -> Alarm:
+        """The clock was set by so much: what is still to come of `during` clips keeps its distance from now."""
+        return replace(
+            self,
+            during_next_at=None if self.during_next_at is None else self.during_next_at + by,
+            during_until=None if self.during_until is None else self.during_until + by,
+        )
+
     def next_sequence(self) -> Alarm:
         """The alarm with one more message about it."""
         return replace(self, sequence=self.sequence + 1)

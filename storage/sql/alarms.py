@@ -106,20 +106,11 @@ class SqlAlarms:
         row = self._c.execute(query).first()
         return None if row is None else _alarm(row)
 
-    def manifests_due(self, now: datetime) -> list[Alarm]:
-        query = select(table).where(table.c.manifest_due_at <= now).order_by(table.c.manifest_due_at)
-        return [_alarm(row) for row in self._c.execute(query)]
-
-    def during_due(self, now: datetime) -> list[Alarm]:
-        query = select(table).where(table.c.during_next_at <= now).order_by(table.c.during_next_at)
-        return [_alarm(row) for row in self._c.execute(query)]
-
-    def next_work_at(self) -> datetime | None:
-        due = [
-            self._c.execute(select(func.min(column))).scalar()
-            for column in (table.c.manifest_due_at, table.c.during_next_at)
+    def planned(self) -> list[Alarm]:
+        planned = or_(table.c.manifest_due_at.is_not(None), table.c.during_next_at.is_not(None))
+        return [
+            _alarm(row) for row in self._c.execute(select(table).where(planned).order_by(table.c.raised_at))
         ]
-        return min((at for at in due if at is not None), default=None)
 
 
 def _values(alarm: Alarm) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import ClipTaken, StillTaken
 from gateway.ports import CameraHealth, Clock, LivePlaylist
+from tests.support.films import film
 
 
 class ScriptedCameras:
@@ -29,6 +30,10 @@ class ScriptedCameras:
         self.snapshots: set[str] = set()
         self.calls: list[tuple[str, str, datetime]] = []
         self.shortfall: str | None = None
+        self.holds_s: float | None = None  # what clips really hold, where that is not what they claim
+        self.asked_s: list[
+            tuple[str, datetime, float | None]
+        ] = []  # (what, from when, on the monotonic clock)
 
     async def _gate(self, what: str, camera: str, at: datetime) -> None:
         self.calls.append((what, camera, at))
@@ -42,7 +47,8 @@ class ScriptedCameras:
             self.fail_first[camera] -= 1
             raise Unavailable("frame on its way")
 
-    async def take_still(self, camera: str, at: datetime) -> StillTaken:
+    async def take_still(self, camera: str, at: datetime, *, at_s: float | None = None) -> StillTaken:
+        self.asked_s.append(("still", at, at_s))
         await self._gate("still", camera, at)
         return StillTaken(
             jpeg=f"jpeg {camera} {at.isoformat()}".encode(),
@@ -57,10 +63,21 @@ class ScriptedCameras:
         await self._gate("snapshot", camera, now)
         return StillTaken(jpeg=b"snapshot", taken_at=now, offset_ms=0, clock="arrival", source="onvif")
 
-    async def cut_clip(self, camera: str, start: datetime, end: datetime, target: Path) -> ClipTaken:
+    async def cut_clip(
+        self,
+        camera: str,
+        start: datetime,
+        end: datetime,
+        target: Path,
+        *,
+        span_s: tuple[float, float] | tuple[None, None] = (None, None),
+    ) -> ClipTaken:
+        self.asked_s.append(("clip", start, span_s[0]))
         await self._gate("clip", camera, start)
-        await self._clock.sleep((end - self._clock.now()).total_seconds())
-        data = f"mp4 {camera} {start.isoformat()} {end.isoformat()}".encode()
+        over_s = (end - self._clock.now()).total_seconds()
+        await self._clock.sleep(over_s if span_s[1] is None else span_s[1] - self._clock.monotonic())
+        lasts_s = self.holds_s if self.holds_s is not None else (end - start).total_seconds()
+        data = film(lasts_s, note=f"{camera} {start.isoformat()} {end.isoformat()}")
         try:
             target.write_bytes(data)  # noqa: ASYNC240 - a few bytes
         except OSError as exc:  # as the real one says it

@@ -77,13 +77,21 @@ class ListedCameras:
     parts: dict[str, bytes] = field(default_factory=dict)
     known: dict[str, CameraHealth] = field(default_factory=dict)
 
-    async def take_still(self, camera: str, at: datetime) -> StillTaken:
+    async def take_still(self, camera: str, at: datetime, *, at_s: float | None = None) -> StillTaken:
         raise Unavailable("no still here")
 
     async def fetch_snapshot(self, camera: str) -> StillTaken:
         raise Unavailable("no snapshot here")
 
-    async def cut_clip(self, camera: str, start: datetime, end: datetime, target: Path) -> ClipTaken:
+    async def cut_clip(
+        self,
+        camera: str,
+        start: datetime,
+        end: datetime,
+        target: Path,
+        *,
+        span_s: tuple[float, float] | tuple[None, None] = (None, None),
+    ) -> ClipTaken:
         raise Unavailable("no clip here")
 
     async def live_playlist(self, camera: str) -> LivePlaylist:
