@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-Answering = Callable[[bytes], bytes | Sequence[bytes]]
+Answer = bytes | Sequence[bytes]
+Answering = Callable[[bytes], Answer | Awaitable[Answer]]
 """From a request (head and body) to the answer's bytes, or its pieces."""
 
 
@@ -53,7 +55,8 @@ async def raw_http(
                 length = int(header_of(head, "content-length") or 0)
                 request = head + (await reader.readexactly(length) if length else b"")
                 server.requests.append(request)
-                answer = answering(request)
+                answering_ = answering(request)
+                answer = await answering_ if inspect.isawaitable(answering_) else answering_
                 for piece in [answer] if isinstance(answer, bytes) else answer:
                     writer.write(piece)
                     await writer.drain()

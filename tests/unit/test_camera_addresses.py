@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from drivers.cameras.door import Place, redirected, stream_at, web_places
-from drivers.cameras.onvif import Profile, choose, choose_sub
 from drivers.cameras.opening import Address, scrub
+from drivers.cameras.profiles import Profile, choose, choose_sub
 from drivers.cameras.spec import CameraSpec, OnvifAddress, StreamAddress
 from gateway.domain.errors import Unavailable
 
