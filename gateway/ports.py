@@ -268,8 +268,9 @@ class ObjectStore(Protocol):
         """The same with the lock that the store *says* it has, proved or not: for audits of locks that are on record. Changes
         nothing, and tries nothing."""
 
-    async def check(self) -> None:
-        """Prove that the store takes a byte and gives it back; raises like ``put``."""
+    async def check(self) -> str:
+        """Prove that the store takes a byte and gives it back, and remove what was tried with; raises like ``put``. Returns why
+        that could not be removed where the store's own rule forbids it for now, else empty."""
 
 
 class Spool(Protocol):

@@ -37,7 +37,7 @@ async def probe_objects(settings: Settings, tell: Tell) -> None:
         return
     store = object_store(settings, SystemClock())
     try:
-        await store.check()
+        remark = await store.check()
         proof = await store.prove_lock()
     finally:
         await store.stop()
@@ -46,7 +46,10 @@ async def probe_objects(settings: Settings, tell: Tell) -> None:
         tell(Line(what, Result.OK, words, True))
         return
     where = settings.site.storage.objects
-    tell(Line(what, Result.OK, f"{where}: an object was written, read back and removed again", True))
+    done = f"{where}: an object was written" + (
+        ", read back and removed again" if not remark else f" and read back; {remark}"
+    )
+    tell(Line(what, Result.OK, done, True))
     required = settings.site.storage.lock == "required"
     if not proof.holds:
         result = Result.FAIL if required else Result.WARN

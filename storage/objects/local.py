@@ -217,7 +217,7 @@ class LocalObjects:
         with _mapped(f"removing {leftover}"):
             await asyncio.to_thread(path.unlink, missing_ok=True)
 
-    async def check(self) -> None:
+    async def check(self) -> str:
         probe = f"probe-{secrets.token_hex(8)}"
         await self.put_bytes(probe, b"campus-gateway")
         try:
@@ -226,6 +226,7 @@ class LocalObjects:
                     raise Unavailable(f"{self.root} gives back other bytes than it took")
         finally:
             await self.delete(probe)
+        return ""
 
     def _prepare(self, on_record: bool) -> None:
         with _mapped("preparing the object store"):

@@ -28,6 +28,7 @@ from gateway.ports import Clock, Kept, LockProof, ObjectVersion
 from storage.objects.keys import checked
 from storage.objects.s3_address import S3Address
 from storage.objects.s3_lock import CANARY_LOCKED, BucketLock, whole_second
+from storage.objects.s3_lock import FOLDER as CANARIES
 from storage.objects.s3_reading import Reading
 from storage.objects.threads import Threads
 
@@ -389,15 +390,38 @@ class S3Objects:
         proved = proof is not None and proof.holds
         return Kept(version=head.version, locked_until=head.locked_until if proved else None)
 
-    async def check(self) -> None:
-        probe, data = f"{self.address.prefix}probe-{secrets.token_hex(8)}", b"campus-gateway"
+    async def check(self) -> str:
+        # Among the canaries: where the bucket locks whatever is put, a later trial removes it once that is over.
+        probe, data = (
+            f"{self.address.prefix}{CANARIES}probe-{secrets.token_hex(8)}.txt",
+            b"campus-gateway",
+        )
+        began = self._clock.now()
         await self.put_bytes(probe, data)
         try:
             async with self.read(probe) as piece:
                 if await piece(100) != data:
                     raise Unavailable(f"{self.address.place} gives back other bytes than it took")
         finally:
-            await self.delete(probe)
+            locked_until = await self._removed(probe)
+        if locked_until is None:
+            return ""
+        days = (locked_until - began) / timedelta(days=1)
+        return (
+            f"the bucket locks everything that is put there for {days:.0f} d by itself (its default retention), so the trial "
+            f"object stays until {locked_until:%Y-%m-%d}; what the gateway stores gets a lock of its own"
+        )
+
+    async def _removed(self, key: str) -> datetime | None:
+        """Delete it; until when it stays instead, where it is locked."""
+        try:
+            await self.delete(key)
+        except Refused as exc:
+            head = await self._tried(lambda s3: s3.head(key), self._reading)
+            if _code(exc) != "Locked" or head is None:
+                raise
+            return head.held_until
+        return None
 
     def _lock(self, key: str) -> asyncio.Lock:
         return self._locks.setdefault(key, asyncio.Lock())

@@ -73,13 +73,15 @@ def _pool_classes(progress_s: float) -> dict[str, type[HTTPConnectionPool]]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """What the store knows of an object. ``sha256`` is what we had it keep, ``None`` where it keeps nothing. ``locked_until`` is
-    what it *says*, of a lock that not even the bucket's owner can lift."""
+    what it *says*, of a lock that not even the bucket's owner can lift; ``held_until`` of any, a lock of mode governance included,
+    which a privileged owner can lift and we cannot."""
 
     size: int
     sha256: str | None
     etag: str
     version: str | None = None
     locked_until: datetime | None = None
+    held_until: datetime | None = None
 
 
 class S3Calls:
@@ -136,12 +138,14 @@ class S3Calls:
             self._ask_why(key)
             raise
         said = found.metadata or {}
+        until = _time(said.get(LOCK_UNTIL))
         return Head(
             size=found.size or 0,
             sha256=said.get(DIGEST_HEADER),
             etag=found.etag or "",
             version=found.version_id or None,
-            locked_until=_time(said.get(LOCK_UNTIL)) if said.get(LOCK_MODE) == COMPLIANCE else None,
+            locked_until=until if said.get(LOCK_MODE) == COMPLIANCE else None,
+            held_until=until,
         )
 
     def _ask_why(self, key: str) -> None:
@@ -254,7 +258,7 @@ class S3Calls:
             with translated(f"deleting {key}", self._address):
                 self._client.remove_object(self._bucket, key, version_id=version or UNVERSIONED)
         except Said as exc:
-            until = self._locked_until(key, version)
+            until = self._held_until(key, version)
             if until is None:
                 raise
             raise Said(
@@ -262,12 +266,12 @@ class S3Calls:
                 "Locked",
             ) from exc
 
-    def _locked_until(self, key: str, version: str | None) -> datetime | None:
+    def _held_until(self, key: str, version: str | None) -> datetime | None:
         try:
             found = self.head(key, version)
         except Said:
             return None
-        return None if found is None else found.locked_until
+        return None if found is None else found.held_until
 
     def retain(self, key: str, version: str | None, until: datetime) -> None:
         """Lock a version until then. Never to be asked of a store that was not tried: one that does not know the call takes

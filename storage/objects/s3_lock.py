@@ -170,7 +170,7 @@ class BucketLock:
 
 def _lock_of(one: ObjectVersion, s3: S3Calls) -> datetime | None:
     head = None if one.hides else s3.head(one.key, one.version)
-    return None if head is None else head.locked_until
+    return None if head is None else head.held_until
 
 
 def _remove(one: ObjectVersion, s3: S3Calls) -> None:

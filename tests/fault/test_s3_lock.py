@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import http.client
 import http.server
+import json
 import random
+import re
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +16,7 @@ from pathlib import Path
 import pytest
 from minio.commonconfig import COMPLIANCE, GOVERNANCE
 from minio.error import S3Error
-from minio.objectlockconfig import DAYS, ObjectLockConfig
+from minio.objectlockconfig import DAYS, YEARS, ObjectLockConfig
 from minio.retention import Retention
 
 from gateway.clock import SystemClock
@@ -380,3 +382,51 @@ def test_making_the_bucket_again_says_that_it_was_there(ceph: S3Store, rclone: R
         run(store.put_bytes(KEY, b"data"))
         assert not run(store.make_bucket())
         assert s3.content(name) == {KEY: b"data"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "length", "unit", "days"),
+    [(GOVERNANCE, 30, DAYS, "30 d"), (COMPLIANCE, 1, DAYS, "1 d"), (COMPLIANCE, 1, YEARS, "36[56] d")],
+    ids=["governance, 30 days", "compliance, a day", "compliance, a year"],
+)
+def test_a_bucket_that_locks_everything_by_itself_is_no_failure(
+    ceph: S3Store, mode: str, length: int, unit: str, days: str
+) -> None:
+    """The trial object cannot be removed yet: said, with how long, and left among the canaries, which later trials remove. What
+    is stored gets the lock that was asked for and not the bucket's."""
+    bucket = locking_bucket(ceph)
+    ceph.client().set_object_lock_config(bucket, ObjectLockConfig(mode, length, unit))
+    store = ceph.objects(bucket)
+
+    async def story() -> None:
+        remark = await store.check()
+        assert re.search(rf"for {days} by itself", remark), remark
+        assert [one.key.startswith("canary/probe-") for one in await _versions(store)] == [True]
+        proof = await store.prove_lock()
+        assert (proof.holds, proof.stuck) == (True, "")
+        until = now() + timedelta(hours=2)
+        kept = await store.put_bytes(KEY, b"data", locked_until=until)
+        assert kept.locked_until is not None
+        assert until <= kept.locked_until < until + timedelta(seconds=1.1)
+
+    run(story(), 60)
+    assert run(ceph.objects(locking_bucket(ceph)).check()) == ""
+
+
+def test_a_trial_that_may_not_be_removed_for_another_reason_fails(ceph: S3Store) -> None:
+    """A key without the right to delete: no default retention, so it is not taken for one; the period could not be kept."""
+    bucket = locking_bucket(ceph)
+    deny = {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Effect": "Deny",
+                "Principal": "*",
+                "Action": ["s3:DeleteObject", "s3:DeleteObjectVersion"],
+                "Resource": [f"arn:aws:s3:::{bucket}/*"],
+            }
+        ],
+    }
+    ceph.client().set_bucket_policy(bucket, json.dumps(deny))
+    with pytest.raises(Refused, match="deleting canary/probe-"):
+        run(ceph.objects(bucket).check())
