@@ -23,11 +23,14 @@ OPENING_S = 12.0  # a camera that answers and sends no picture is known after tw
 INTERVAL_WAIT_S = 4.0  # after the first picture: two key frames tell how far apart they are
 LONG_INTERVAL_S = 4.5  # a clip begins up to one interval early, and a live picture is as late
 CLOCK_OFF_S = 2.0
+RATE_OVER_S = 2.0  # of the stream: less says nothing of what a camera sends in a month
+RATE_WAIT_S = 4.0
 RING_S = 25.0
 RING_BYTES = 512 * 1024 * 1024
 
 
-async def probe_cameras(settings: Settings, tell: Tell) -> None:
+async def probe_cameras(settings: Settings, tell: Tell, rates: dict[str, float]) -> None:
+    """A line a camera; ``rates`` is given what each one really sends, in bytes a second, where that was seen."""
     site = settings.site
     if not site.cameras:
         return
@@ -41,7 +44,7 @@ async def probe_cameras(settings: Settings, tell: Tell) -> None:
             clock=SystemClock(),
         )
         async with _running(bank):
-            await asyncio.gather(*(_camera(bank, c.id, c.id in mapped, tell) for c in site.cameras))
+            await asyncio.gather(*(_camera(bank, c.id, c.id in mapped, tell, rates) for c in site.cameras))
 
 
 @contextlib.asynccontextmanager
@@ -56,7 +59,9 @@ async def _running(bank: SubprocessCameraBank) -> AsyncIterator[None]:
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def _camera(bank: SubprocessCameraBank, camera: str, mapped: bool, tell: Tell) -> None:
+async def _camera(
+    bank: SubprocessCameraBank, camera: str, mapped: bool, tell: Tell, rates: dict[str, float]
+) -> None:
     clock, what = SystemClock(), f"camera 摄像机 {camera}"
     began = clock.monotonic()
     same_since, cause, causes = began, "", 0
@@ -75,7 +80,10 @@ async def _camera(bank: SubprocessCameraBank, camera: str, mapped: bool, tell: T
     first_s = clock.monotonic() - began
     interval_s = await _key_frame_interval(bank, camera, clock)
     snapshot = await _snapshot(bank, camera, health)
-    warnings = _camera_warnings(bank.health()[camera], interval_s)
+    seen = await _filled(bank, camera, clock)
+    if seen.ring_s >= RATE_OVER_S:
+        rates[camera] = seen.ring_bytes / seen.ring_s
+    warnings = _camera_warnings(seen, interval_s)
     shown = (
         f"{_codec(health.codec)} {health.width}×{health.height}, first picture after {first_s:.1f} s, key frame "
         + (f"every {interval_s:.1f} s" if interval_s else f"none again within {INTERVAL_WAIT_S:.0f} s")
@@ -116,6 +124,14 @@ async def _key_frame_interval(bank: SubprocessCameraBank, camera: str, clock: Sy
             return apart_s
         await clock.sleep(0.2)
     return None
+
+
+async def _filled(bank: SubprocessCameraBank, camera: str, clock: SystemClock) -> CameraHealth:
+    """What is known of the camera once its ring has enough of the stream to tell its rate, or that does not come."""
+    until = clock.monotonic() + RATE_WAIT_S
+    while (health := bank.health()[camera]).ring_s < RATE_OVER_S and clock.monotonic() < until:
+        await clock.sleep(0.1)
+    return health
 
 
 async def _snapshot(bank: SubprocessCameraBank, camera: str, health: CameraHealth) -> str:

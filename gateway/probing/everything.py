@@ -17,6 +17,7 @@ from gateway.probing.cameras import probe_cameras
 from gateway.probing.centre import probe_centre
 from gateway.probing.certificates import probe_certificates
 from gateway.probing.machine import probe_clock, probe_database, probe_http, probe_objects
+from gateway.probing.room import probe_room
 from gateway.probing.table import Line, Result, Table, Tell
 
 WHOLE_WITHIN_S = 28.0  # of one probe; the whole command within 30 s
@@ -29,8 +30,9 @@ async def probe(settings: Settings, out: TextIO) -> int:
     store, the database's place, the address of the HTTP face), else 0.
     """
     table = Table(settings, out)
+    rates: dict[str, float] = {}
     probes: list[tuple[str, bool, Awaitable[None]]] = [
-        ("cameras 摄像机", True, probe_cameras(settings, table.tell)),
+        ("cameras 摄像机", True, probe_cameras(settings, table.tell, rates)),
         ("broker 消息代理", True, probe_broker(settings, table.tell)),
         ("centre 110 中心", True, probe_centre(settings, table.tell)),
         ("objects 证据存储", True, probe_objects(settings, table.tell)),
@@ -40,6 +42,7 @@ async def probe(settings: Settings, out: TextIO) -> int:
         ("clock 时钟", False, probe_clock(table.tell)),
     ]
     await asyncio.gather(*(_bounded(*each, table.tell) for each in probes))
+    await _bounded("room 容量", False, probe_room(settings, rates, table.tell), table.tell)
     return table.finish()
 
 

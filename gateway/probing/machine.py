@@ -62,14 +62,14 @@ async def probe_objects(settings: Settings, tell: Tell) -> None:
 
 
 def _to_be_made(what: str, folder: Path) -> Line:
-    parent = _existing(folder)
+    parent = existing(folder)
     if parent.is_dir() and os.access(parent, os.W_OK | os.X_OK):
         return Line(what, Result.OK, f"{folder} is made at the first start; {parent} can be written", True)
     detail = f"{folder} cannot be made: {parent} is not a folder this user can write; change its owner"
     return Line(what, Result.FAIL, detail, True)
 
 
-def _existing(path: Path) -> Path:
+def existing(path: Path) -> Path:
     """The path itself or the nearest folder above it that is there."""
     return next(p for p in (path, *path.parents) if p.exists())
 
@@ -86,7 +86,7 @@ async def probe_database(settings: Settings, tell: Tell) -> None:
     else:
         detail = f"{file} cannot be written by this user; change its owner, or run as the gateway's user"
         tell(Line(what, Result.FAIL, detail, True))
-    place = _existing(settings.data_dir)
+    place = existing(settings.data_dir)
     free_gb, reserve_gb = shutil.disk_usage(place).free / 1e9, settings.site.storage.reserve_gb
     shown = f"{free_gb:.1f} GB free in {place}, {reserve_gb:g} GB of it kept for alarm evidence"
     if free_gb < reserve_gb:

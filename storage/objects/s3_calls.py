@@ -73,8 +73,8 @@ def _pool_classes(progress_s: float) -> dict[str, type[HTTPConnectionPool]]:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
     """What the store knows of an object. ``sha256`` is what we had it keep, ``None`` where it keeps nothing. ``locked_until`` is
-    what it *says*, of a lock that not even the bucket's owner can lift; ``held_until`` of any, a lock of mode governance included,
-    which a privileged owner can lift and we cannot."""
+    what it *says*, of a lock that not even the bucket's owner can lift; ``held_until`` of any, one of mode governance
+    included, which a privileged owner can lift and we cannot."""
 
     size: int
     sha256: str | None

@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from config.loading import load_site
+from config.settings import resolve
+from gateway.probing.room import probe_room
+from gateway.probing.table import Line
 from simulators.button import SimulatedButton, gateway_payload
 from simulators.centre.signatures import new_secret
+from tests.support.clock import run
 from tests.support.processes import (
+    SECRETS,
     Campus,
     Gateway,
     any_broker,
@@ -52,7 +58,7 @@ def test_probe_beside_a_running_gateway_disturbs_nothing(tmp_path: Path) -> None
         site = site.replace(
             "points:\n",
             f"  - {{id: cam-2, name: 走廊, zone: b1-301, onvif: {{host: 127.0.0.1, port: {onvif['onvif_port']}, "
-            f"username: {onvif['username']}, password: {{env: CAM_PASSWORD}}}}}}\npoints:\n",
+            f"username: {onvif['username']}, password: {{env: CAM_PASSWORD}}}}, record: continuous}}\npoints:\n",
         )
         with SimulatedButton(broker) as button:
             button.press(topic(1), gateway_payload(press_id="kept"), retain=True)
@@ -83,11 +89,55 @@ def test_probe_beside_a_running_gateway_disturbs_nothing(tmp_path: Path) -> None
             assert table["centre 110 中心 (first path)"][0] == "OK"
             assert table["objects 证据存储"][0] == "OK"
             assert table["database 数据库"][0] == "OK"
+            assert "30 days of 1 camera(s) at the " in table["room 容量"][1]
+            assert "0.0 Mbit/s" not in table["room 容量"][1]
             assert f"process {gateway.pid}" in table[f"http 127.0.0.1:{port}"][1]
             assert gateway.ready()
             button.press(topic(0))
             wait_for(campus.alarms, within_s=5, what="a press after the probe")
             assert len(gateway.alarms()) == 1
+
+
+@pytest.mark.parametrize(
+    ("rates", "objects", "result", "words"),
+    [
+        ({"cam-1": 1.0, "cam-2": 1.0}, "file:objects", "OK", ["30 days of 2 camera(s)", "TB of it free"]),
+        (
+            {"cam-1": 1e10, "cam-2": 0.0},
+            "file:objects",
+            "WARN",
+            ["full after", "of 30 days", "a larger disk"],
+        ),
+        ({"cam-1": 1.0}, "file:objects", "WARN", ["without cam-2, of which nothing was seen"]),
+        ({}, "file:objects", "WARN", ["0 camera(s)", "without cam-1, cam-2"]),
+        ({"cam-1": 1.0, "cam-2": 1.0}, "s3", "WARN", ["is not known: compare it with the store's quota"]),
+    ],
+    ids=["enough", "too small", "one unseen", "none seen", "a bucket"],
+)
+def test_the_disk_of_the_objects_is_held_against_what_the_cameras_send(
+    tmp_path: Path, rates: dict[str, float], objects: str, result: str, words: list[str]
+) -> None:
+    """The period at the rates just seen, on the disk that really takes it; what was not seen is not taken for nothing."""
+    cameras = "".join(
+        f"  - {{id: {name}, name: 走廊, zone: b1-301, stream: {{url: 'rtsp://127.0.0.1:1/{name}'}}, record: {record}}}\n"
+        for name, record in (("cam-1", "continuous"), ("cam-2", "continuous"), ("cam-3", "alarms-only"))
+    )
+    text = site_yaml(broker="mqtt://127.0.0.1:1", centre="http://127.0.0.1:1/campus")
+    text = text.replace("cameras: []\n", f"cameras:\n{cameras}", 1)
+    if objects == "s3":
+        s3 = 'objects: "s3+http://127.0.0.1:1/bucket", access_key: id, secret_key: {env: CAM_PASSWORD}'
+        text = (
+            text[: text.index("storage:")]
+            + f"storage: {{{s3}}}\n"
+            + text[text.index("\n", text.index("storage:")) + 1 :]
+        )
+    site = tmp_path / "site.yaml"
+    site.write_text(text, "utf-8")
+    told: list[Line] = []
+    run(probe_room(resolve(load_site(site, SECRETS), None), rates, told.append))
+    (line,) = told
+    assert (line.what, str(line.result)) == ("room 容量", result), line
+    assert all(each in line.detail for each in words), line
 
 
 @pytest.mark.slow
