@@ -292,7 +292,8 @@ class Mqtt(Section):
     cert: FilePath | None = Field(default=None, description="PEM file of the gateway's client certificate.")
     key: FilePath | None = Field(default=None, description="PEM file of the client certificate's key.")
     client_id: Annotated[str, Field(min_length=1, max_length=128)] | None = Field(
-        default=None, description="The session's stable client id; campus-gateway-SITE if absent."
+        default=None,
+        description="The session's client id; campus-gateway-SITE with a secret part if absent.",
     )
 
     @property

@@ -12,10 +12,12 @@ from config.addresses import Url, parse_url
 from config.settings import Settings
 from config.site import Camera
 from drivers.cameras.spec import CameraSpec, OnvifAddress, StreamAddress
-from drivers.contacts.mqtt import BrokerAddress
+from drivers.contacts.address import BrokerAddress
 from drivers.tls.contexts import TlsContext, TlsFiles, client_context, contexts_of, server_context
 from drivers.uplinks.media_push import MediaPush
 from drivers.uplinks.webhook import WebhookPath
+from gateway.broker_session import FILE as SESSION_FILE
+from gateway.broker_session import BrokerSession
 from gateway.domain.errors import Refused
 from gateway.ports import Clock
 from storage.objects.local import LocalObjects
@@ -23,10 +25,25 @@ from storage.objects.s3 import S3Objects
 from storage.objects.s3_address import S3Address
 
 
-def broker_address(settings: Settings) -> BrokerAddress:
+def broker_session(settings: Settings, clock: Clock, *, upgraded: bool) -> BrokerSession | None:
+    """What is remembered of the session at the broker; ``None`` for the embedded one, which keeps none. ``upgraded`` as there."""
+    address = settings.site.mqtt.address
+    if address is None:
+        return None
+    return BrokerSession(
+        settings.data_dir / SESSION_FILE,
+        clock,
+        where=f"{address.host}:{address.port}",
+        given=settings.site.mqtt.client_id,
+        plain=settings.mqtt_client_id,
+        upgraded=upgraded,
+    )
+
+
+def broker_address(settings: Settings, client_id: str | None = None) -> BrokerAddress:
     """The broker of the site file, with its certificates read. Raises ``Refused`` where they cannot be used."""
     mqtt = settings.site.mqtt
-    client_id = settings.mqtt_client_id
+    client_id = client_id or settings.mqtt_client_id
     if mqtt.address is None:
         # The embedded broker's private port is known once it has started; see Gateway._arm.
         return BrokerAddress(host="127.0.0.1", port=0, client_id=client_id)

@@ -32,8 +32,9 @@ from config.settings import Settings
 from drivers.cameras.bank import SubprocessCameraBank
 from drivers.cameras.exporter import SubprocessJoiner
 from drivers.cameras.recorded import SpooledRecordings
+from drivers.contacts.address import BrokerAddress
 from drivers.contacts.formats import CODECS, liveness
-from drivers.contacts.mqtt import BrokerAddress, MqttFeed
+from drivers.contacts.mqtt import MqttFeed
 from drivers.tls.contexts import TlsFiles, client_context
 from drivers.uplinks.media_push import MediaPush
 from gateway.answering import Answering
@@ -47,6 +48,7 @@ from gateway.confirming import Confirming
 from gateway.connecting import (
     api_context,
     broker_address,
+    broker_session,
     camera_spec,
     centre_paths,
     media_push,
@@ -145,6 +147,7 @@ class Gateway:
         if database is None:
             raise Refused("storage: this version keeps its database in sqlite: only")
         self._ran_before = database.exists()
+        self.session = broker_session(settings, self.clock, upgraded=self._ran_before)
         self.store = SqlStore(database)
         await self.store.start()
         self._api_tls = api_context(settings)
@@ -341,7 +344,11 @@ class Gateway:
             saw=self.watching.saw,
         )
         self.feed = MqttFeed(
-            broker_address(self._settings), self.intake.topics, self.clock, beside=self.watching.topics
+            broker_address(settings, self.session.client_id if self.session else None),
+            self.intake.topics,
+            self.clock,
+            beside=self.watching.topics,
+            memory=self.session,
         )
         self.confirming = Confirming(store=self.store, clock=self.clock, points=points, publisher=self.feed)
         self.supervising = Supervising(
@@ -438,7 +445,8 @@ class Gateway:
 
     def _found(self, now: datetime) -> Iterator[tuple[tuple[FaultKind, str], str]]:
         """What the stages themselves find wrong."""
-        yield from (((FaultKind.BROKER, subject), cause) for subject, cause in self.feed.found())
+        of_broker = (*self.feed.found(), *(self.session.found() if self.session else ()))
+        yield from (((FaultKind.BROKER, subject), cause) for subject, cause in of_broker)
         yield from self.watching.found()
         yield from self.confirming.found()
         yield from self.certifying.observed(now)
@@ -519,6 +527,8 @@ class Gateway:
         self._restarted("store", self._start_objects, once=True)
         self._restarted("gathering", self.gathering.run)
         self._restarted("watching", self.watching.run)
+        if self.session is not None:
+            self._restarted("broker session", self.session.run)
         if self.confirming.wanted:
             self._restarted("confirming", self.confirming.run)
         self._restarted("supervising", self.supervising.run)

@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import socket
-import ssl
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, Protocol
 
 import paho.mqtt.client as paho
 import structlog
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import MQTTErrorCode
 from paho.mqtt.reasoncodes import ReasonCode
 
 from drivers.contacts import words
+from drivers.contacts.address import BrokerAddress
+from drivers.contacts.former import FormerSession
+from drivers.contacts.losses import Losses
 from drivers.contacts.proof import Proof, is_proof
 from gateway.domain.errors import Unavailable
 from gateway.ports import Clock, ContactMessage
@@ -34,37 +33,43 @@ log = structlog.get_logger(__name__)
 KEEPALIVE_S = 15  # a dead broker is noticed within 1.5 times this
 RECONNECT_S = (1, 10)
 PUBLISH_S = 5.0
-LOOK_S = 3.0  # at the broker's port, to learn why it cannot be reached
-#: A connection lost so often within so many seconds is somebody else's doing: a broker that restarts loses it once or twice.
-LOSSES = ((3, 60.0), (5, 900.0))
-CONTESTED_S = 600.0  # so long without a loss, and it is over
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BrokerAddress:
-    """Where the broker is and how to speak to it. ``tls`` is ``None`` for plain TCP (legal on loopback only)."""
-
-    host: str
-    port: int
-    client_id: str
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
-    tls: ssl.SSLContext | None = field(default=None, repr=False)
+class SessionMemory(Protocol):
+    """What is remembered of the session over restarts (:class:`gateway.broker_session.BrokerSession`)."""
 
     @property
-    def where(self) -> str:
-        return f"{self.host}:{self.port}"
+    def former(self) -> tuple[str, ...]:
+        """Client ids under which something may still wait."""
+
+    def connected(self, present: bool) -> None:
+        """The broker took the connection, and says whether it had the session."""
+
+    def confirmed(self) -> None:
+        """The session exists now."""
+
+    def taken(self, client_id: str) -> None:
+        """Nothing waits under a former client id any more."""
+
+    def forgotten_at(self) -> datetime | None:
+        """When the broker was last seen to have forgotten the session, while that is a fault."""
 
 
 class MqttFeed:
     """:class:`gateway.ports.ContactFeed` and :class:`gateway.ports.Publisher` on one broker."""
 
     def __init__(
-        self, address: BrokerAddress, topics: Sequence[str], clock: Clock, beside: Iterable[str] = ()
+        self,
+        address: BrokerAddress,
+        topics: Sequence[str],
+        clock: Clock,
+        beside: Iterable[str] = (),
+        memory: SessionMemory | None = None,
     ) -> None:
         """``beside`` are topics that are heard if the broker allows: what it refuses of them is in :attr:`refused`, and presses
-        are taken all the same."""
+        are taken all the same. ``memory`` is ``None`` at a broker that keeps no sessions."""
         self._address = address
+        self._memory = memory
         self._topics = sorted(set(topics))
         self._beside = sorted(set(beside) - set(topics))
         # Subscriptions on their way: number to topics. Changed on paho's thread only.
@@ -76,8 +81,7 @@ class MqttFeed:
         self._answer: bool | None = (
             None  # the broker's answer to this connection: taken in, refused, none yet
         )
-        self._losses: deque[float] = deque(maxlen=max(count for count, _ in LOSSES))
-        self._contested = ""
+        self._losses = Losses(address.where, clock)
         self._clock = clock
         self._client: paho.Client | None = None
         self._publishing: dict[int, asyncio.Future[None]] = {}
@@ -100,7 +104,7 @@ class MqttFeed:
 
     def move_to(self, address: BrokerAddress) -> None:
         """Use another address; before :meth:`run` only."""
-        self._address = address
+        self._address, self._losses = address, Losses(address.where, self._clock)
 
     @property
     def undelivered(self) -> frozenset[str]:
@@ -115,10 +119,10 @@ class MqttFeed:
             yield "qos", words.low_qos(self._at_qos_0)
         if undelivered := self._proof.undelivered - self._refused_presses:
             yield "delivery", words.undelivered(undelivered, len(self._topics))
-        if self._contested and self._clock.monotonic() - self._losses[-1] >= CONTESTED_S:
-            self._contested = ""
-        if self._contested:
-            yield "client-id", self._contested
+        if self._losses.cause:
+            yield "client-id", self._losses.cause
+        if self._memory is not None and (at := self._memory.forgotten_at()) is not None:
+            yield "session", words.forgotten(self._address.where, f"{at:%Y-%m-%d %H:%M:%S} UTC")
 
     async def wait_armed(self) -> None:
         """Return once the broker has answered every subscription and granted one."""
@@ -126,15 +130,22 @@ class MqttFeed:
 
     async def run(self, receive: Callable[[ContactMessage], None]) -> None:
         self._loop = asyncio.get_running_loop()
-        client = self._client = self._made(receive)
         address = self._address
+        ids = self._memory.former if self._memory is not None else ()
+        former = [FormerSession(id_, address, self._clock) for id_ in ids]
+        for session in former:
+            await session.take(receive, self._contact_message)
+        client = self._client = self._made(receive)
         client.connect_async(address.host, address.port, keepalive=KEEPALIVE_S)
         client.loop_start()
         try:
             async with asyncio.TaskGroup() as beside:
                 beside.create_task(self._explain(), name="explain")
                 beside.create_task(self._proof.run(self._stands), name="proof")
+                beside.create_task(self._retire(former), name="former sessions")
         finally:
+            for session in former:
+                await session.stop()
             # The session stays at the broker: what is pressed while we are away waits there.
             client.disconnect()
             await asyncio.to_thread(client.loop_stop)
@@ -157,21 +168,15 @@ class MqttFeed:
         finally:
             self._publishing.pop(told.mid, None)
 
+    async def _retire(self, former: Sequence[FormerSession]) -> None:
+        for session in former:
+            await self._armed.wait()
+            if await session.retire() and self._memory is not None:
+                self._memory.taken(session.client_id)
+
     def _made(self, receive: Callable[[ContactMessage], None]) -> paho.Client:
-        address = self._address
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=address.client_id,
-            clean_session=False,
-            protocol=paho.MQTTv311,
-            manual_ack=True,
-        )
-        if address.username is not None:
-            client.username_pw_set(address.username, address.password)
-        if address.tls is not None:
-            client.tls_set_context(address.tls)
+        client = self._address.client(self._address.client_id, reconnecting=True)
         client.reconnect_delay_set(*RECONNECT_S)
-        client.suppress_exceptions = False
         client.on_connect = self._on_connect
         client.on_connect_fail = self._on_connect_fail
         client.on_disconnect = self._on_disconnect
@@ -222,13 +227,15 @@ class MqttFeed:
             return  # the loop has ended; the broker keeps what was not acknowledged
 
     def _on_connect(
-        self, client: paho.Client, _data: Any, _flags: Any, reason: ReasonCode, _properties: Any
+        self, client: paho.Client, _data: Any, flags: Any, reason: ReasonCode, _properties: Any
     ) -> None:
         self._answer = not reason.is_failure
         if reason.is_failure:
             self._on_loop(self._lost, words.refused(self._address.where, reason))
             return
         self._connected_at = self._clock.now()
+        if self._memory is not None:
+            self._on_loop(self._memory.connected, bool(flags.session_present))
         self._asked.clear()
         self.refused = self._refused_presses = self._at_qos_0 = frozenset()
         if not self._topics:
@@ -289,6 +296,8 @@ class MqttFeed:
         self._cause = ""
         self._unexplained.clear()
         self._armed.set()
+        if self._memory is not None:
+            self._memory.confirmed()
         log.info("mqtt.armed", topics=len(self._topics))
 
     def _unreached(self) -> None:
@@ -303,16 +312,8 @@ class MqttFeed:
             self._lost(words.no_answer(where))
         elif answer and not (self._topics and len(self._refused_presses) == len(self._topics)):
             self._lost(words.ended(where, reason))
-            self._count_loss()
+            self._losses.count()
         self._armed.clear()
-
-    def _count_loss(self) -> None:
-        now_s = self._clock.monotonic()
-        self._losses.append(now_s)
-        for count, within_s in LOSSES:
-            if len(self._losses) >= count and now_s - self._losses[-count] <= within_s:
-                self._contested = words.contested(self._address.where, count, within_s)
-                return
 
     def _lost(self, cause: str) -> None:
         # A cause by certificates stands until another look says otherwise: paho only says that it failed.
@@ -329,7 +330,7 @@ class MqttFeed:
             await self._unexplained.wait()
             self._unexplained.clear()
             if self._cause == words.unreachable(address.where, "no connection") and (
-                error := await asyncio.to_thread(_unreachable, address.host, address.port)
+                error := await asyncio.to_thread(address.unreachable)
             ):
                 self._explained(words.unreachable(address.where, error))
             if address.tls is None:
@@ -346,12 +347,3 @@ class MqttFeed:
         if not self._armed.is_set() and cause != self._cause:
             self._cause = cause
             log.warning("mqtt.lost", cause=cause)
-
-
-def _unreachable(host: str, port: int) -> str:
-    """Why there is no TCP connection; empty if there is one now. Blocks for at most 3 s an address."""
-    try:
-        socket.create_connection((host, port), LOOK_S).close()
-    except OSError as exc:
-        return str(exc.strerror or exc)
-    return ""

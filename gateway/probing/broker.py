@@ -13,7 +13,6 @@ from contextlib import suppress
 from typing import Any
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
 
 from config.liveness import liveness_topics
 from config.settings import Settings
@@ -136,18 +135,7 @@ class _Subscriber:
         return self._wrong or self._certificates_wrong() or words.no_answer(where)
 
     def _client(self, *, clean: bool) -> paho.Client:
-        address = self._address
-        client = paho.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=self._client_id,
-            clean_session=clean,
-            protocol=paho.MQTTv311,
-            manual_ack=True,
-        )
-        if address.username is not None:
-            client.username_pw_set(address.username, address.password)
-        if address.tls is not None:
-            client.tls_set_context(address.tls)
+        client = self._address.client(self._client_id, clean=clean)
         client.connect_timeout = CONNECT_S
         if not clean:
             client.on_connect = self._connected

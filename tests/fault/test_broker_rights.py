@@ -114,3 +114,31 @@ def test_two_gateways_under_one_client_id(tmp_path: Path) -> None:
                 within_s=10,
                 what="the centre is told",
             )
+
+
+@pytest.mark.slow
+def test_a_broker_that_forgets_its_sessions(tmp_path: Path) -> None:
+    """Restarted without persistence: a fault here and at the centre, which a restart of the gateway does not clear."""
+    with (
+        GuardedBroker(tmp_path, PASSWORDS, ALL, "persistence false\n") as broker,
+        Campus(tmp_path) as campus,
+    ):
+        gateway = Gateway(tmp_path, site(broker, campus), environ=SECRETS)
+        with gateway:
+            assert ("broker", "session") not in gateway.faults()
+            broker.stop()
+            wait_for(lambda: not gateway.ready(), within_s=WITHIN_S, what="the loss is seen")
+            broker.start()
+            cause = wait_for(
+                lambda: gateway.faults().get(("broker", "session")), within_s=WITHIN_S, what="a fault"
+            )
+            assert "may be lost" in cause
+            assert "broker:session" in degraded(gateway)[1]
+            wait_for(
+                lambda: [f for f in campus.faults() if f["subject"] == "session"],
+                within_s=10,
+                what="the centre is told",
+            )
+            gateway.stop()
+            gateway.start()
+            assert ("broker", "session") in gateway.faults()

@@ -12,7 +12,8 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from drivers.contacts import proof
-from drivers.contacts.mqtt import BrokerAddress, MqttFeed
+from drivers.contacts.address import BrokerAddress
+from drivers.contacts.mqtt import MqttFeed
 from gateway.clock import SystemClock
 from gateway.ports import ContactMessage
 from tests.support.clock import run

@@ -18,8 +18,9 @@ from amqtt.broker import Broker
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from drivers.contacts.address import BrokerAddress
 from drivers.contacts.embedded import EmbeddedBroker
-from drivers.contacts.mqtt import BrokerAddress, MqttFeed
+from drivers.contacts.mqtt import MqttFeed
 from gateway.clock import SystemClock
 from gateway.confirming import Confirming
 from gateway.domain.alarm import Alarm, Drill, State

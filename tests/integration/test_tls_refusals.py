@@ -20,7 +20,8 @@ import pytest
 import uvloop
 from aiohttp import web
 
-from drivers.contacts.mqtt import BrokerAddress, MqttFeed
+from drivers.contacts.address import BrokerAddress
+from drivers.contacts.mqtt import MqttFeed
 from drivers.tls.contexts import TlsFiles, client_context
 from drivers.tls.reading import read_certificates
 from drivers.uplinks.webhook import WebhookPath

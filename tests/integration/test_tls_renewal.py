@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from drivers.contacts.mqtt import BrokerAddress, MqttFeed
+from drivers.contacts.address import BrokerAddress
+from drivers.contacts.mqtt import MqttFeed
 from drivers.tls.contexts import TlsFiles, client_context, contexts_of
 from drivers.tls.reading import read_certificates
 from drivers.uplinks.webhook import WebhookPath
