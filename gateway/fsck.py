@@ -29,8 +29,12 @@ from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.finding import Discard, Finding, Grade
 from gateway.domain.recording import segment_key
 from gateway.durable import write_durably
+from gateway.remembering import known_by, witnesses
 from gateway.repairing import Repairing
+from gateway.witnessing import older
 from storage.objects.local import LocalObjects
+from storage.sql.aside import read_losses
+from storage.sql.ground import unreadable
 from storage.sql.store import SqlStore
 
 EXIT_CANNOT = 3
@@ -45,6 +49,8 @@ REPAIRED = "REPAIRED 已修复"
 def run(settings: Settings, args: argparse.Namespace) -> int:
     """Check, repair, print, return the exit code."""
     try:
+        if (finding := _without_database(settings)) is not None:
+            return _lost(finding, args)
         return asyncio.run(_Check(settings, args).run())
     except (Unavailable, Refused) as exc:
         print(f"campus-gateway fsck: cannot be checked: {exc.reason}", file=sys.stderr)
@@ -78,6 +84,47 @@ def _last_reading(data_dir: Path) -> _Reading | None:
         return None
 
 
+def _without_database(settings: Settings) -> Finding | None:
+    """What there is to say where the database cannot be read: nothing can be held against it, and that is the finding."""
+    database = settings.database_file
+    assert database is not None
+    harm = unreadable(database)
+    if not harm:
+        return None
+    if not database.exists() and not known_by(settings):
+        raise Refused(f"there is no database at {database}; is --data-dir the gateway's?")
+    folders = sorted(str(folder) for folder in database.parent.glob("damaged-*"))
+    aside = f"; former ones lie in {', '.join(folders)}" if folders else ""
+    return Finding(
+        grade=Grade.LOST,
+        what="the database cannot be read",
+        about=str(database),
+        detail=f"{harm}{aside}. Put a backup in its place while no gateway runs, or start the gateway: it goes on with a new one "
+        "and deletes nothing until that is acknowledged",
+    )
+
+
+def _lost(finding: Finding, args: argparse.Namespace) -> int:
+    code = finding.grade.exit_code
+    if args.json:
+        print(json.dumps(_said("database", finding), ensure_ascii=False))
+        print(json.dumps({"findings": 1, "exit": code}))
+    else:
+        print(f"{finding.grade.name:<10} {finding.what}: {finding.about} {finding.detail}")
+        print(SAID[code])
+    return code
+
+
+def _said(check: str, finding: Finding) -> dict[str, str]:
+    return {
+        "check": check,
+        "grade": finding.grade.value,
+        "what": finding.what,
+        "about": finding.about,
+        "detail": finding.detail,
+    }
+
+
 @dataclass(slots=True)
 class _Waiting:
     """Finished recordings that the spool has and the ledger may not have yet."""
@@ -91,8 +138,7 @@ class _Check:
 
     def __init__(self, settings: Settings, args: argparse.Namespace) -> None:
         database = settings.database_file
-        if database is None or not database.exists():
-            raise Refused(f"there is no database at {database}; is --data-dir the gateway's?")
+        assert database is not None
         self._settings, self._args = settings, args
         self._clock = SystemClock()
         self._store = SqlStore(database, only_reading=True)
@@ -156,6 +202,7 @@ class _Check:
             ),
         )
         checks = {
+            "database": self._database_itself(),
             "register": checking.register(store),
             "deletions": checking.deletions(store, days),
             "minutes": checking.unexplained(store, now, days, waiting=waiting.spans, running=running),
@@ -175,6 +222,27 @@ class _Check:
             self._note(name)
             async for finding in check:
                 yield name, finding
+
+    async def _database_itself(self) -> AsyncIterator[Finding]:
+        """Whether it is the one that was here, and knows what it knew."""
+        for loss in await asyncio.to_thread(read_losses, self._database):
+            grade = Grade.LOST if loss.forgets else Grade.SUSPICIOUS
+            yield Finding(
+                grade=grade,
+                what=f"the database is {loss.kind.value}",
+                about=str(self._database),
+                detail=loss.text,
+            )
+        for noted in await asyncio.to_thread(witnesses(self._settings).read):
+            cause = await self._store.read(lambda tx, noted=noted: older(tx, noted, self._clock.now()))  # type: ignore[misc]
+            if cause:
+                yield Finding(
+                    grade=Grade.LOST,
+                    what="the database is older than it was",
+                    about=str(self._database),
+                    detail=f"{cause}. Put the right one in its place while no gateway runs",
+                )
+                return
 
     def _running(self) -> bool:
         """Whether a gateway runs on the data now: one may be started, or end, in the hours that a run can take."""
@@ -259,14 +327,7 @@ class _Check:
 
     def _tell(self, name: str, finding: Finding) -> None:
         if self._args.json:
-            said = {
-                "check": name,
-                "grade": finding.grade.value,
-                "what": finding.what,
-                "about": finding.about,
-                "detail": finding.detail,
-            }
-            print(json.dumps(said, ensure_ascii=False), flush=True)
+            print(json.dumps(_said(name, finding), ensure_ascii=False), flush=True)
         else:
             grade = finding.grade.name
             print(f"{grade:<10} {finding.what}: {finding.about} {finding.detail}".rstrip(), flush=True)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import secrets
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from gateway.domain.contact import BOUNCE, NO_PRESS, Signal, SignalKind, heard_b
 from gateway.domain.drill import DrillWindow, counts_as_drill
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import InvariantBroken, Malformed, Unavailable
+from gateway.domain.ids import ids_drawn_from
 from gateway.domain.message import Message, MessageType
 from gateway.domain.opening import open_alarm
 from gateway.domain.plan import ContactSource, Point
@@ -32,6 +35,10 @@ log = structlog.get_logger(__name__)
 
 RETRY_COMMIT_S = 1.0
 NOTHING = b"\0 \t\r\n"
+SEED_BYTES = 32
+HELD_BACK_MOST = (
+    12  # of the 20 that brokers send before one is acknowledged, where nobody has configured more
+)
 HEARD_AFTER_S = (
     60.0  # a connection that stands so long after an acknowledgement has carried it: keep-alive is 15 s
 )
@@ -92,6 +99,7 @@ class Intake:
         # another message once the broker has used the id again.
         self._kept_mids: set[int] = set()
         self._acknowledged: dict[int, tuple[float, ContactMessage]] = {}
+        self._held_back: deque[ContactMessage] = deque()
         self.admitted_total = 0
         self.quarantined_total = 0
 
@@ -168,11 +176,17 @@ class Intake:
             log.info("contact.unknown_topic", topic=message.topic)
             return
         signals, unreadable = self._read(points, message)
+        seed = secrets.token_bytes(
+            SEED_BYTES
+        )  # decided again after a commit that failed or hung, it is the same alarm
+
+        def decided(tx: Transaction) -> _Admission:
+            with ids_drawn_from(seed):
+                return self._decide(tx, message, points, signals, unreadable)
+
         while True:
             try:
-                done = await self._store.write(
-                    lambda tx: self._decide(tx, message, points, signals, unreadable)
-                )
+                done = await self._store.write(decided)
                 break
             except Unavailable as exc:
                 # Not acknowledged: the broker keeps it too. We keep trying, since the disk may come back.
@@ -187,7 +201,10 @@ class Intake:
             self._acknowledged[message.mid] = (self._clock.monotonic(), message)
         elif done.outcome != "redelivered":
             self._kept_mids.discard(message.mid)
-        message.acknowledge()
+        if self._store.durable:
+            message.acknowledge()
+        else:
+            self._hold_back(message)
         if done.said:
             self._wake_gathering()
         self._saw(points, signals, message, unreadable or _unread(signals))
@@ -202,6 +219,21 @@ class Intake:
             outcome=done.outcome,
             alarm_id=alarm.id if alarm else None,
         )
+
+    def _hold_back(self, message: ContactMessage) -> None:
+        """The alert is on its way and its alarm is in memory only: the broker keeps the press until it is on disk. No more of
+        them than leave room among the messages that a broker sends before the first is acknowledged."""
+        assert self._admissions is not None
+        self._held_back.append(message)
+        if len(self._held_back) == 1:
+            self._admissions.create_task(self._acknowledge_when_durable(), name="until durable")
+        elif len(self._held_back) > HELD_BACK_MOST:
+            self._held_back.popleft().acknowledge()
+
+    async def _acknowledge_when_durable(self) -> None:
+        await self._store.until_durable()
+        while self._held_back:
+            self._held_back.popleft().acknowledge()
 
     def _read(self, points: Sequence[Point], message: ContactMessage) -> tuple[list[Signal], str | None]:
         source = points[0].source
@@ -373,7 +405,7 @@ class Intake:
         if alarm is None:
             raise InvariantBroken(f"{point.id} has an open alarm and has none")
         alarm = alarm.pressed_again(pressed_at)
-        data = self._envelopes.repeated(alarm, point, pressed_at, now)
+        data = self._envelopes.repeated(alarm, point, pressed_at, now, durable=tx.durable)
         alarm, said = self._envelopes.about_alarm(
             alarm, MessageType.ALARM_REPEATED, data, at=pressed_at, now=now
         )

@@ -14,6 +14,7 @@ import structlog
 
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.fault import FaultKind
+from gateway.domain.loss import Loss
 from gateway.domain.plan import Site
 from gateway.domain.recording import HOUR, Quality
 from gateway.domain.register import Act, RegisterLine, Who
@@ -30,7 +31,7 @@ from gateway.domain.room import (
 )
 from gateway.domain.trust import AGREE_WITHIN, Correction, TrustedTime
 from gateway.holding import Holding
-from gateway.ports import Clock, ObjectStore, Store, Transaction
+from gateway.ports import Clock, Losses, ObjectStore, Store, Transaction
 from gateway.sweeping import Sweeping
 
 log = structlog.get_logger(__name__)
@@ -58,9 +59,12 @@ class Keeping:
         steps: Sequence[str],
         reserve_bytes: int,
         room: Callable[[], Room | None],
+        losses: Losses | None = None,
         passed: Callable[[str], None] = lambda _point: None,
     ) -> None:
-        """``steps`` are the site file's ``when_full``; ``room`` measures the store's disk, ``None`` where it has none of ours."""
+        """``steps`` are the site file's ``when_full``; ``room`` measures the store's disk, ``None`` where it has none of ours.
+        ``losses`` says whether something may be missing from the database, a hold for one: then nothing is deleted."""
+        self._losses = losses
         self._store = store
         self._clock = clock
         self._site = site
@@ -142,6 +146,13 @@ class Keeping:
         """Delete what is due by the trusted time, and say what is beyond its ceiling by the wall clock."""
         trusted = await self._tell_time()
         found: dict[Found, str] = {}
+        if self._losses is not None and self._losses.forgetful:
+            found[FaultKind.STORE, "retention"] = (
+                "nothing is deleted: the database may not know all holds (see the fault of the database); restore it, or "
+                "acknowledge its loss (POST /api/v1/retention/database)"
+            )
+            self._by_part["sweep"] = found
+            return
         try:
             swept = await self._sweeping.sweep(trusted.at)
             if swept.refused:
@@ -226,6 +237,23 @@ class Keeping:
         self._trusted, self._looked_s = agreed, self._clock.monotonic()
         self._note_clock(wall)
         return agreed
+
+    async def acknowledge_losses(self, who: Who, reason: str) -> Sequence[Loss]:
+        """A person knows what happened to the database: it is on record, told no more, and things go by their period again.
+        Raises ``Unavailable`` where that cannot be kept."""
+        known = await self._losses.acknowledge() if self._losses is not None else ()
+        if known:
+            line = RegisterLine(
+                at=self._clock.now(),
+                act=Act.CONFIRMED,
+                who=who,
+                content="the database's loss",
+                reason=reason,
+                detail={"losses": [loss.document() for loss in known]},
+            )
+            await self._store.write(lambda tx: tx.register.append(line))
+            self._by_part.pop("sweep", None)
+        return known
 
     def _note_clock(self, wall: datetime) -> None:
         assert self._trusted is not None

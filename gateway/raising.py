@@ -30,7 +30,7 @@ def raise_alarm(
     """
     now = alarm.raised_at
     healthy = {id_: h.healthy for id_, h in health.items()}
-    data = envelopes.raised(alarm, point, healthy, now)
+    data = envelopes.raised(alarm, point, healthy, now, durable=tx.durable)
     alarm, said = envelopes.about_alarm(alarm, MessageType.ALARM_RAISED, data, at=alarm.pressed_at, now=now)
     if not tx.alarms.add(alarm):
         return None

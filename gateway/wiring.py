@@ -13,6 +13,7 @@ All of it in one file, since the order of start and end is the point of it.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import shutil
 import socket
@@ -78,14 +79,16 @@ from gateway.ports import ContactMessage, PathHealth
 from gateway.pushing import Pushing
 from gateway.recording import Recording
 from gateway.registering import Registering
+from gateway.remembering import known_by, witnesses
 from gateway.sharing import SharedCameras
 from gateway.showing import Showing
 from gateway.siteplan import compile_plan
 from gateway.supervising import Heartbeat, Standing, Supervising, announce_plan
 from gateway.telemetry import prometheus_text, samples
 from gateway.watching import Watching
+from gateway.witnessing import Witnessing
 from storage.spool import Spool
-from storage.sql.store import SqlStore
+from storage.sql.safe_store import SafeStore
 
 log = structlog.get_logger(__name__)
 
@@ -146,9 +149,13 @@ class Gateway:
         database = settings.database_file
         if database is None:
             raise Refused("storage: this version keeps its database in sqlite: only")
-        self._ran_before = database.exists()
+        # Not Path.exists, which raises where the disk fails.
+        exists = await asyncio.to_thread(os.path.exists, database)
+        self._ran_before = exists or bool(await asyncio.to_thread(known_by, settings))
         self.session = broker_session(settings, self.clock, upgraded=self._ran_before)
-        self.store = SqlStore(database)
+        self.store = SafeStore(
+            database, self.clock, known_by=partial(known_by, settings), broken=self._stop_by
+        )
         await self.store.start()
         self._api_tls = api_context(settings)
         http_url = self._bind()
@@ -287,6 +294,15 @@ class Gateway:
             steps=site.storage.when_full,
             reserve_bytes=int(site.storage.reserve_gb * 1e9),
             room=self._objects_room,
+            losses=self.store,
+        )
+        self.witnessing = Witnessing(
+            store=self.store,
+            clock=self.clock,
+            witnesses=witnesses(settings),
+            losses=self.store,
+            objects=self.objects,
+            prefix=f"{site.site.id}/",
         )
         self.recording = Recording(
             store=self.store,
@@ -447,6 +463,7 @@ class Gateway:
         """What the stages themselves find wrong."""
         of_broker = (*self.feed.found(), *(self.session.found() if self.session else ()))
         yield from (((FaultKind.BROKER, subject), cause) for subject, cause in of_broker)
+        yield from self.store.found()
         yield from self.watching.found()
         yield from self.confirming.found()
         yield from self.certifying.observed(now)
@@ -510,6 +527,7 @@ class Gateway:
             )
         self._vital("intake", self.intake.run())
         self._vital("contacts", self.feed.run(self._receive))
+        self._vital("database", self.store.run())
         if not mqtt.embedded:
             return mqtt.url
         async with asyncio.timeout(10):
@@ -535,6 +553,7 @@ class Gateway:
         self._restarted("certifying", self.certifying.run)
         self._restarted("ballast", self._keep_ballast)
         self._restarted("registering", self.registering.run)
+        self._restarted("witnessing", self.witnessing.run)
         self._restarted("configuration", self._register_configuration, once=True)
         self._restarted("keeping", self.keeping.run)
         if self.locking is not None:
@@ -632,6 +651,13 @@ class Gateway:
 
         self._tasks.append(asyncio.create_task(guarded(), name=name))
 
+    def _stop_by(self, error: Exception) -> None:
+        """What nobody waits for has shown that the program contradicts itself."""
+        assert self._ended is not None
+        if not self._ended.done():
+            log.critical("vital.ended", stage="deferred write", cause=repr(error))
+            self._ended.set_exception(error)
+
     def _restarted(self, name: str, make: Callable[[], Awaitable[None]], *, once: bool = False) -> None:
         async def guarded() -> None:
             while True:
@@ -710,7 +736,7 @@ class Gateway:
     def readiness(self) -> tuple[bool, list[str]]:
         """Whether a press would be committed now, and what is not as it should be."""
         degraded = sorted(f"{kind.value}:{subject}" for kind, subject in self.supervising.open_faults)
-        return self.feed.armed, degraded
+        return self.feed.armed and self.store.commits, degraded
 
     def _metrics(self) -> bytes:
         return prometheus_text(

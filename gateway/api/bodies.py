@@ -172,6 +172,13 @@ class ClockBody(Body):
     reason: Reason
 
 
+class LossBody(Body):
+    """A person knows that the database was lost, damaged or is an older one."""
+
+    by: OperatorBody
+    reason: Reason
+
+
 class NoteBody(Body):
     """The school's note. ``by`` names the person; ``withdraw`` asks the centre to call the alarm off, which it decides."""
 

@@ -11,12 +11,12 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 
 from gateway.api.access import TECHNICIAN, UPKEEP, RoledRoute, parts_of
-from gateway.api.bodies import ClockBody, Instant
+from gateway.api.bodies import ClockBody, Instant, LossBody
 from gateway.api.describing import roled
 from gateway.api.holds import person
 from gateway.api.parts import ApiParts
 from gateway.api.problems import invalid
-from gateway.api.schemas import RetentionOut, TrustedOut
+from gateway.api.schemas import LossesOut, RetentionOut, TrustedOut
 from gateway.domain.holding import Hold
 from gateway.domain.recording import HOUR, Quality
 from gateway.ports import CameraCoverage, Transaction
@@ -95,6 +95,20 @@ async def clock(request: Request, body: ClockBody) -> dict[str, Any]:
     parts = parts_of(request)
     await parts.keeping.confirm_time(body.now, person(request, body.by), body.reason)
     return _clock(parts)
+
+
+@router.post(
+    "/database",
+    summary="Acknowledge the database's loss",
+    response_model=LossesOut,
+    **roled(TECHNICIAN, 413, 422, 503),
+)
+async def database(request: Request, body: LossBody) -> dict[str, Any]:
+    """Where the database was damaged, lost or is an older one, nothing is deleted and a fault stands until a technician says here
+    that it is known. What was done about it belongs in ``reason``; it is a line of the access register."""
+    parts = parts_of(request)
+    known = await parts.keeping.acknowledge_losses(person(request, body.by), body.reason)
+    return {"acknowledged": [{**loss.document(), "at": parts.envelopes.stamp(loss.at)} for loss in known]}
 
 
 def _camera(parts: ApiParts, camera: str, kept: _Kept, start: datetime, end: datetime) -> dict[str, Any]:

@@ -340,6 +340,19 @@ class TrustedOut(BaseModel):
     confirmed_by: str | None
 
 
+class LossOut(BaseModel):
+    """What happened to the database: ``damaged``, ``foreign``, ``missing``, ``older`` or ``removed``."""
+
+    at: At
+    kind: str
+    cause: str
+    aside: str = Field(description="The folder in which the former file lies whole; empty if there is none.")
+
+
+class LossesOut(BaseModel):
+    acknowledged: list[LossOut]
+
+
 class MinuteOut(BaseModel):
     minute: At
     covered_ms: int = Field(description="Of 60000.")

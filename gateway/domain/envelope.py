@@ -109,11 +109,18 @@ class Envelopes:
         }
 
     def raised(
-        self, alarm: Alarm, point: Point, healthy: Mapping[str, bool], now: datetime
+        self,
+        alarm: Alarm,
+        point: Point,
+        healthy: Mapping[str, bool],
+        now: datetime,
+        *,
+        durable: bool = True,
     ) -> dict[str, Any]:
-        """Data of ``alarm.raised``: who, where, which cameras, how to watch, where to reply."""
+        """Data of ``alarm.raised``: who, where, which cameras, how to watch, where to reply. ``durable`` says whether it was on
+        the gateway's disk when the message was made."""
         return {
-            "alarm": self.alarm_summary(alarm),
+            "alarm": self.alarm_summary(alarm) | _durability(durable),
             "site": self.site_summary(),
             "point": self.point(point),
             "cameras": [self.camera(id_, alarm.id, healthy.get(id_, False), now) for id_ in alarm.cameras],
@@ -138,11 +145,17 @@ class Envelopes:
         }
 
     def repeated(
-        self, alarm: Alarm, point: Point, pressed_at: datetime, arrived_at: datetime
+        self,
+        alarm: Alarm,
+        point: Point,
+        pressed_at: datetime,
+        arrived_at: datetime,
+        *,
+        durable: bool = True,
     ) -> dict[str, Any]:
         """Data of ``alarm.repeated``."""
         return {
-            "alarm": self.alarm_summary(alarm),
+            "alarm": self.alarm_summary(alarm) | _durability(durable),
             "point": self.point(point),
             "pressed_at": self.stamp(pressed_at),
             "raised_at": self.stamp(arrived_at),
@@ -278,6 +291,11 @@ class Envelopes:
             ],
             "retention_days": site.retention_days,
         }
+
+
+def _durability(durable: bool) -> dict[str, Any]:
+    """``durable: false`` in the alarm of a message that went out before the alarm was on the gateway's disk."""
+    return {} if durable else {"durable": False}
 
 
 def zone_object(zone: Zone) -> dict[str, Any]:

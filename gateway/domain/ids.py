@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import random
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 
 _ALPHABET = (
@@ -18,7 +22,23 @@ def is_drill(alarm: str) -> bool:
     return alarm.startswith(f"{DRILL}_")
 
 
+_drawn_from: ContextVar[random.Random | None] = ContextVar("drawn_from", default=None)
+
+
+@contextmanager
+def ids_drawn_from(seed: bytes) -> Iterator[None]:
+    """Within it the same makings give the same ids: what is decided once more, because its commit failed or is unknown, must
+    not become another alarm at the centre. ``seed`` is as secret as an id is hard to guess."""
+    token = _drawn_from.set(random.Random(seed))
+    try:
+        yield
+    finally:
+        _drawn_from.reset(token)
+
+
 def new_id(prefix: str, now: datetime) -> str:
     """Return e.g. ``alm_06f2…``: 48 bits of milliseconds since 1970, then 80 random bits."""
-    number = (int(now.timestamp() * 1000) << 80) | secrets.randbits(80)
+    drawn = _drawn_from.get()
+    chance = secrets.randbits(80) if drawn is None else drawn.getrandbits(80)
+    number = (int(now.timestamp() * 1000) << 80) | chance
     return prefix + "_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))

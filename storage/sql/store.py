@@ -13,29 +13,24 @@ import shutil
 import sqlite3
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DatabaseError, OperationalError
+import structlog
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DatabaseError
 
 from gateway.domain.errors import InvariantBroken, Unavailable
-from storage.sql.alarms import SqlAlarms
-from storage.sql.answers import SqlAnswerItems
-from storage.sql.contacts import SqlContacts
-from storage.sql.deletions import SqlDeletions, SqlTrustedTime
-from storage.sql.drills import SqlDrillWindows
-from storage.sql.evidence import SqlEvidence, SqlRequests
-from storage.sql.faults import SqlFaults
-from storage.sql.holds import SqlHolds
-from storage.sql.inbox import SqlInbox
-from storage.sql.messages import SqlMessages
-from storage.sql.recordings import SqlRecordings
-from storage.sql.register import SqlRegister
+from storage.sql.engines import engine_for
+from storage.sql.ground import ballast_of
+from storage.sql.harm import Harm, Harmed, harm_of, refusal
 from storage.sql.schema import bring_up_to_date, must_be_newest
+from storage.sql.transaction import SqlTransaction
 
 T = TypeVar("T")
+log = structlog.get_logger(__name__)
 
 MOST_IN_ONE_COMMIT = 256
 LATER_S = 1.0
@@ -43,63 +38,82 @@ LATER_S = 1.0
 BALLAST_BYTES = 32 * 1024 * 1024
 
 
-class SqlTransaction:
-    """:class:`gateway.ports.Transaction` on a connection."""
-
-    def __init__(self, connection: Connection) -> None:
-        self.inbox = SqlInbox(connection)
-        self.contacts = SqlContacts(connection)
-        self.alarms = SqlAlarms(connection)
-        self.evidence = SqlEvidence(connection)
-        self.messages = SqlMessages(connection)
-        self.faults = SqlFaults(connection)
-        self.requests = SqlRequests(connection)
-        self.windows = SqlDrillWindows(connection)
-        self.register = SqlRegister(connection)
-        self.answer_items = SqlAnswerItems(connection)
-        self.recordings = SqlRecordings(connection)
-        self.holds = SqlHolds(connection)
-        self.deletions = SqlDeletions(connection)
-        self.trusted = SqlTrustedTime(connection)
-
-
 @dataclass(slots=True)
 class _Job:
     work: Callable[[SqlTransaction], Any]
     future: asyncio.Future[Any] | None
+    asked_s: float
     result: Any = None
     error: BaseException | None = None
 
 
-class SqlStore:
-    """:class:`gateway.ports.Store` on SQLite. Start it before use; stopping twice is harmless."""
+#: Connections to files that were set aside. Closing the last one of a file removes the log under that name, which by then is the
+#: new file's: so they stay open until the process ends.
+_KEPT_OPEN: list[tuple[Engine, Connection]] = []
 
-    def __init__(self, path: Path, *, only_reading: bool = False) -> None:
-        """With ``only_reading`` the database is opened as it is, beside a gateway that may run on it, and nothing is written."""
+
+class SqlStore:
+    """:class:`gateway.ports.Store` on one SQLite file. Start it before use; stopping twice is harmless."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        only_reading: bool = False,
+        durable: bool = True,
+        broken: Callable[[Exception], None] | None = None,
+    ) -> None:
+        """With ``only_reading`` the database is opened as it is, beside a gateway that may run on it, and nothing is written.
+        ``durable`` says whether what is committed outlives the box's power; ``broken`` is called on the loop with the error of a
+        deferred work that failed, which nobody waits for."""
         self.path = path
         self._only_reading = only_reading
-        self._ballast = path.with_name(path.name + ".ballast")
+        self.durable = durable
+        self._broken = broken
+        self._ballast = ballast_of(path)
         self._writes: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._reads: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
+        self._open: list[tuple[Engine, Connection]] = []
         self._loop: asyncio.AbstractEventLoop | None = None
+        #: What is asked and not answered, in its order: only the loop's thread touches it.
+        self._asked_writes: dict[int, _Job] = {}
+        self._asked_reads: dict[int, _Job] = {}
+        self._left: Harmed | None = None
+        self._leaving: list[threading.Thread] = []
+        self._identity: tuple[tuple[int, int] | None, ...] = (None, None)
 
     @property
     def ballast_spent(self) -> bool:
         """Whether the reserve for a full disk has been given up."""
-        return not self._ballast.exists()
+        return self.durable and not self._ballast.exists()
 
-    async def start(self) -> None:
-        """Create or migrate the database and start the two threads.
+    @property
+    def write_waits_s(self) -> float:
+        """For how long the oldest write has waited for its answer."""
+        return self._longest_s(self._asked_writes)
+
+    @property
+    def read_waits_s(self) -> float:
+        """For how long the oldest reading has waited for its answer."""
+        return self._longest_s(self._asked_reads)
+
+    def _longest_s(self, asked: dict[int, _Job]) -> float:
+        oldest = next(iter(asked.values()), None)
+        return 0.0 if oldest is None or self._loop is None else self._loop.time() - oldest.asked_s
+
+    async def start(self, *, ready: bool = False) -> None:
+        """Create or migrate the database, unless it is ``ready``, and start the two threads.
 
         Raises :class:`Unavailable` if the file cannot be opened or is newer than this program.
         """
         self._loop = asyncio.get_running_loop()
         if self._only_reading:
             await asyncio.to_thread(must_be_newest, self.path)
-        else:
+        elif not ready:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             await asyncio.to_thread(bring_up_to_date, self.path)
+        if not self._only_reading and self.durable:
             await asyncio.to_thread(self.fill_ballast)
         both = (
             ("store-write", self._writes, self._write_loop),
@@ -120,6 +134,38 @@ class SqlStore:
                 await asyncio.to_thread(thread.join)
             self._fail_rest(self._writes, Unavailable("the database is closed"))
             self._fail_rest(self._reads, Unavailable("the database is closed"))
+            self._close()
+
+    async def leave(self, error: Harmed, within_s: float) -> bool:
+        """Go from this file: whoever waits gets ``error``, and what the threads still come to is told to nobody. The connections
+        stay open. Returns whether the threads have ended."""
+        self._left = error
+        threads, self._threads = self._threads, []
+        self._writes.put(None)
+        self._reads.put(None)
+        asked = [*self._asked_writes.values(), *self._asked_reads.values()]
+        self._asked_writes, self._asked_reads = {}, {}
+        for job in asked:
+            if job.future is not None and not job.future.done():
+                job.future.set_exception(error)
+        for thread in threads:
+            await asyncio.to_thread(thread.join, within_s)
+        self._leaving = threads
+        return self.has_ended
+
+    @property
+    def has_ended(self) -> bool:
+        """After :meth:`leave`: whether no thread is in the file any more."""
+        return not any(thread.is_alive() for thread in self._leaving)
+
+    def keep_open(self) -> None:
+        """The file was set aside: see :data:`_KEPT_OPEN`."""
+        _KEPT_OPEN.extend(self._open)
+        self._open = []
+
+    def close(self) -> None:
+        """Close the connections of a file that stayed where it is. For :meth:`leave`, once the threads have ended."""
+        self._close()
 
     async def write(self, work: Callable[[SqlTransaction], T]) -> T:
         return await self._ask(self._writes, work)
@@ -127,60 +173,72 @@ class SqlStore:
     async def read(self, work: Callable[[SqlTransaction], T]) -> T:
         return await self._ask(self._reads, work)
 
+    async def until_durable(self) -> None:
+        """What has returned is as durable as it gets in this file."""
+
     def write_later(self, work: Callable[[SqlTransaction], None]) -> None:
-        self._writes.put(_Job(work, None))
+        assert self._loop is not None
+        self._writes.put(_Job(work, None, self._loop.time()))
 
     async def _ask(self, jobs: queue.SimpleQueue[_Job | None], work: Callable[[SqlTransaction], T]) -> T:
+        if self._left is not None:
+            raise self._left
         if not self._threads or (self._only_reading and jobs is self._writes):
             raise Unavailable("the database is closed, or open for reading only")
         assert self._loop is not None
         future: asyncio.Future[T] = self._loop.create_future()
-        jobs.put(_Job(work, future))
+        job = _Job(work, future, self._loop.time())
+        (self._asked_writes if jobs is self._writes else self._asked_reads)[id(job)] = job
+        jobs.put(job)
         return await future
 
     def fill_ballast(self) -> None:
         """Set the reserve aside, at the start and again once somebody has made room: where it leaves a quarter more free."""
-        if self._ballast.exists() or shutil.disk_usage(self.path.parent).free < BALLAST_BYTES * 5 // 4:
-            return
         try:
+            if self._ballast.exists() or shutil.disk_usage(self.path.parent).free < BALLAST_BYTES * 5 // 4:
+                return
             with self._ballast.open("wb") as file:
                 os.posix_fallocate(file.fileno(), 0, BALLAST_BYTES)
         except OSError:
-            self._ballast.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._ballast.unlink(missing_ok=True)
 
     # The writing thread.
 
     def _write_loop(self, jobs: queue.SimpleQueue[_Job | None]) -> None:
-        engine = _engine(self.path, writing=True)
         later: list[_Job] = []
         try:
-            with engine.connect() as connection:
-                while True:
-                    batch, going = self._next_batch(jobs, later)
-                    if batch:
-                        self._commit(connection, batch)
-                    if not going:
-                        return
+            connection = self._connect(writing=True)
+            self._identity = self._present()
+            while True:
+                batch, going = self._next_batch(jobs, later)
+                if batch:
+                    self._commit(connection, batch)
+                if not going:
+                    return
         except Exception as exc:
             self._end(jobs, exc)
-        finally:
-            engine.dispose()
 
-    @staticmethod
-    def _next_batch(jobs: queue.SimpleQueue[_Job | None], later: list[_Job]) -> tuple[list[_Job], bool]:
-        """Wait for work; what may wait goes with it, or alone when ``LATER_S`` have passed without any."""
+    def _next_batch(self, jobs: queue.SimpleQueue[_Job | None], later: list[_Job]) -> tuple[list[_Job], bool]:
+        """Wait for work; what may wait goes with it, or alone once the first of it has waited for ``LATER_S``: more of the kind
+        does not put it off."""
+        assert self._loop is not None
         urgent: list[_Job] = []
         going = True
         try:
-            job = jobs.get(timeout=LATER_S if later else None)
             while True:
+                if urgent:
+                    job = jobs.get_nowait()
+                elif later:
+                    job = jobs.get(timeout=max(0.0, later[0].asked_s + LATER_S - self._loop.time()))
+                else:
+                    job = jobs.get()
                 if job is None:
                     going = False
                     break
                 (later if job.future is None else urgent).append(job)
-                if len(urgent) >= MOST_IN_ONE_COMMIT:
+                if len(urgent) + len(later) >= MOST_IN_ONE_COMMIT:
                     break
-                job = jobs.get_nowait() if urgent else jobs.get(timeout=LATER_S)
         except queue.Empty:
             pass
         batch = urgent + later
@@ -189,46 +247,46 @@ class SqlStore:
 
     def _commit(self, connection: Connection, batch: list[_Job]) -> None:
         try:
+            self._is_here()
             self._run_batch(connection, batch)
-        except (DatabaseError, sqlite3.DatabaseError, OSError) as exc:
-            if _disk_is_full(exc) and not self.ballast_spent:
+        except Exception as exc:
+            harm = harm_of(exc, self.path.parent)
+            if harm is Harm.FULL and self.durable and not self.ballast_spent:
                 self._ballast.unlink(missing_ok=True)
                 self._commit(connection, batch)
                 return
-            refusal = _refusal(exc)
+            if harm is None:
+                for job in batch:
+                    job.error = InvariantBroken(f"the database's thread ended: {exc!r}")
+                self._answer(batch)
+                raise
             for job in batch:
-                job.error = refusal
-        except Exception as exc:
-            for job in batch:
-                job.error = InvariantBroken(f"the database's thread ended: {exc!r}")
-            self._answer(batch)
-            raise
+                job.error = refusal(exc, harm)
         self._answer(batch)
 
-    @staticmethod
-    def _run_batch(connection: Connection, batch: list[_Job]) -> None:
+    def _run_batch(self, connection: Connection, batch: list[_Job]) -> None:
         if len(batch) == 1:
             try:
                 with connection.begin():
-                    batch[0].result = batch[0].work(SqlTransaction(connection))
-            except (OperationalError, sqlite3.OperationalError, OSError):
-                raise
+                    batch[0].result = batch[0].work(SqlTransaction(connection, durable=self.durable))
             except BaseException as exc:
+                if harm_of(exc, self.path.parent) is not None:
+                    raise
                 batch[0].error = exc
             return
         # Each work stands alone: if one raises, only its own part is taken back. By the driver and not by SQLAlchemy's
         # nested transactions, which cost as much as the work itself.
         driver: Any = connection.connection.driver_connection
         with connection.begin():
-            transaction = SqlTransaction(connection)
+            transaction = SqlTransaction(connection, durable=self.durable)
             for job in batch:
                 job.error = None
                 driver.execute("SAVEPOINT job")
                 try:
                     job.result = job.work(transaction)
-                except (OperationalError, sqlite3.OperationalError, OSError):
-                    raise  # the database itself refuses: nothing of this batch can be kept
                 except BaseException as exc:
+                    if harm_of(exc, self.path.parent) is not None:
+                        raise  # the database itself refuses: nothing of this batch can be kept
                     driver.execute("ROLLBACK TO job")
                     job.error = exc
                 driver.execute("RELEASE job")
@@ -236,30 +294,60 @@ class SqlStore:
     # The reading thread.
 
     def _read_loop(self, jobs: queue.SimpleQueue[_Job | None]) -> None:
-        engine = _engine(self.path, writing=False)
         try:
-            with engine.connect() as connection:
-                while (job := jobs.get()) is not None:
-                    try:
-                        with connection.begin():
-                            job.result = job.work(SqlTransaction(connection))
-                    except DatabaseError as exc:
-                        job.error = _refusal(exc)
-                    except BaseException as exc:
-                        job.error = exc
-                    self._answer([job])
+            connection = self._connect(writing=False)
+            while (job := jobs.get()) is not None:
+                try:
+                    with connection.begin():
+                        job.result = job.work(SqlTransaction(connection, durable=self.durable))
+                except BaseException as exc:
+                    harm = harm_of(exc, self.path.parent)
+                    job.error = exc if harm is None else refusal(exc, harm)
+                self._answer([job])
         except Exception as exc:
             self._end(jobs, exc)
-        finally:
+
+    # Both.
+
+    def _connect(self, *, writing: bool) -> Connection:
+        engine = engine_for(self.path, writing=writing)
+        connection = engine.connect()
+        self._open.append((engine, connection))
+        return connection
+
+    def _close(self) -> None:
+        opened, self._open = self._open, []
+        for engine, connection in opened:
+            with suppress(DatabaseError, sqlite3.Error):
+                connection.close()
             engine.dispose()
 
+    def _is_here(self) -> None:
+        """Raises :class:`Harmed` where the files were taken away: SQLite itself goes on writing to what no name leads to."""
+        if not self.durable:
+            return
+        present = self._present()
+        for known, now in zip(self._identity, present, strict=True):
+            if known is not None and known != now:
+                raise Harmed(Harm.GONE, f"{self.path} is not the file any more that was opened")
+        self._identity = present
+
+    def _present(self) -> tuple[tuple[int, int] | None, ...]:
+        """Which files lie under the names of the database and its log now."""
+        return tuple(_identity(f"{self.path}{part}") for part in ("", "-wal"))
+
     def _end(self, jobs: queue.SimpleQueue[_Job | None], cause: Exception) -> None:
-        """A thread of the store cannot go on. Everybody who asks is told, so that the process ends and is started again; a
-        caller left waiting would be an alarm that nobody hears."""
-        broken = InvariantBroken(f"the database's thread ended: {cause!r}")
-        broken.__cause__ = cause
+        """A thread of the store cannot go on. Everybody who asks is told: of what is wrong with the file, or so that the process
+        ends and is started again; a caller left waiting would be an alarm that nobody hears."""
+        harm = harm_of(cause, self.path.parent)
+        error: Exception
+        if harm is not None:
+            error = refusal(cause, harm)
+        else:
+            error = InvariantBroken(f"the database's thread ended: {cause!r}")
+            error.__cause__ = cause
         while (job := jobs.get()) is not None:
-            job.error = broken
+            job.error = error
             self._answer([job])
 
     def _fail_rest(self, jobs: queue.SimpleQueue[_Job | None], error: Exception) -> None:
@@ -272,54 +360,40 @@ class SqlStore:
     def _answer(self, batch: list[_Job]) -> None:
         assert self._loop is not None
         try:
-            self._loop.call_soon_threadsafe(_settle, batch)
+            self._loop.call_soon_threadsafe(self._settle, batch)
         except RuntimeError:  # the loop is closed: nobody waits any more
             return
 
+    def _settle(self, batch: list[_Job]) -> None:
+        for job in batch:
+            self._asked_writes.pop(id(job), None)
+            self._asked_reads.pop(id(job), None)
+            if job.future is None:
+                self._deferred(job)
+            elif not job.future.done():
+                if job.error is not None:
+                    job.future.set_exception(job.error)
+                else:
+                    job.future.set_result(job.result)
 
-def _settle(batch: list[_Job]) -> None:
-    for job in batch:
-        if job.future is None:
-            if job.error is not None and not isinstance(job.error, Unavailable):
-                raise InvariantBroken(f"deferred write failed: {job.error!r}") from job.error
-        elif not job.future.done():
-            if job.error is not None:
-                job.future.set_exception(job.error)
-            else:
-                job.future.set_result(job.result)
-
-
-def _engine(path: Path, *, writing: bool) -> Engine:
-    engine = create_engine(
-        f"sqlite:///{path}", connect_args={"isolation_level": None, "check_same_thread": False}
-    )
-
-    def prepare(dbapi: Any, _record: object) -> None:
-        for pragma in (
-            "synchronous=FULL",
-            "busy_timeout=5000",
-            "wal_autocheckpoint=1000",
-            f"query_only={'OFF' if writing else 'ON'}",
-        ):
-            dbapi.execute(f"PRAGMA {pragma}")
-
-    def begin(connection: Connection) -> None:
-        # pysqlite would begin too late and without the write lock.
-        driver: Any = connection.connection.driver_connection
-        driver.execute("BEGIN IMMEDIATE" if writing else "BEGIN")
-
-    event.listen(engine, "connect", prepare)
-    event.listen(engine, "begin", begin)
-    return engine
+    def _deferred(self, job: _Job) -> None:
+        """What nobody waits for and the database could not take is lost, which its callers reckon with; a work that is wrong in
+        itself stops the process."""
+        if job.error is None or self._left is not None:
+            return
+        if isinstance(job.error, Unavailable):
+            log.error("store.deferred_lost", cause=job.error.reason)
+            return
+        broken = InvariantBroken(f"a deferred write failed: {job.error!r}")
+        broken.__cause__ = job.error
+        if self._broken is None:
+            raise broken
+        self._broken(broken)
 
 
-def _disk_is_full(exc: BaseException) -> bool:
-    text = str(exc)
-    return "database or disk is full" in text or "disk I/O error" in text
-
-
-def _refusal(exc: BaseException) -> Unavailable:
-    cause = exc.orig if isinstance(exc, DatabaseError) and exc.orig is not None else exc
-    refusal = Unavailable(f"the database refuses: {cause}")
-    refusal.__cause__ = exc
-    return refusal
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -20,7 +20,7 @@ from gateway.domain.recording import Gap, GapCause, Segment, segment_key
 from gateway.domain.register import GATEWAY, Act, RegisterLine
 from gateway.domain.trust import TrustedTime
 from gateway.ports import Deletion
-from storage.sql.store import SqlTransaction
+from storage.sql.transaction import SqlTransaction
 from tests.support.builders import alarm
 from tests.support.clock import run
 from tests.support.stores import opened

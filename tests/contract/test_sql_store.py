@@ -33,8 +33,9 @@ from gateway.domain.message import MessageType, Outcome
 from gateway.ports import Attempt, InboxEntry, Request
 from storage.sql import store as store_module
 from storage.sql.schema import MIGRATIONS, bring_up_to_date, head
-from storage.sql.store import SqlStore, SqlTransaction
+from storage.sql.store import SqlStore
 from storage.sql.tables import metadata
+from storage.sql.transaction import SqlTransaction
 from tests.support.builders import alarm, envelopes
 from tests.support.clock import MORNING, run
 from tests.support.small_disk import fill, mounted_small_disk

@@ -13,7 +13,7 @@ import pytest
 from gateway.domain.alarm import Drill, State
 from gateway.domain.drill import DrillWindow
 from gateway.domain.recording import Segment, segment_key
-from storage.sql.store import SqlTransaction
+from storage.sql.transaction import SqlTransaction
 from tests.support.holds import span_held
 from tests.support.http_face import (
     CAMERA,

@@ -22,7 +22,7 @@ import pytest
 from gateway import recording
 from gateway.cli import main
 from gateway.domain.recording import Gap, GapCause, Segment, segment_key
-from storage.sql.store import SqlTransaction
+from storage.sql.transaction import SqlTransaction
 from tests.support.http_face import OTHER, Answer, Face, on_face
 from tests.support.processes import tool
 from tests.support.signals import wait_until

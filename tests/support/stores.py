@@ -9,7 +9,8 @@ from typing import TypeVar
 
 from gateway.domain.errors import Unavailable
 from storage.spool import Spool
-from storage.sql.store import SqlStore, SqlTransaction
+from storage.sql.store import SqlStore
+from storage.sql.transaction import SqlTransaction
 
 T = TypeVar("T")
 
@@ -47,6 +48,13 @@ class WatchedStore:
             return await self.inner.read(work)
         finally:
             self.under_way -= 1
+
+    @property
+    def durable(self) -> bool:
+        return self.inner.durable
+
+    async def until_durable(self) -> None:
+        await self.inner.until_durable()
 
     def write_later(self, work: Callable[[SqlTransaction], None]) -> None:
         self.inner.write_later(work)
