@@ -68,14 +68,10 @@ class Drilling:
         self.causes: dict[str, str] = {}
 
     def armed(self, point: str) -> bool:
-        """Whether there may be a window for the point."""
+        """Whether there may be a window for the point. Asked on the database's thread, so it only looks: what it took away could
+        be the window that is being announced just then."""
         until_s = self._armed_until_s.get(point)
-        if until_s is None:
-            return False
-        if self._clock.monotonic() >= until_s:
-            del self._armed_until_s[point]
-            return False
-        return True
+        return until_s is not None and self._clock.monotonic() < until_s
 
     async def drill(self, point: str, by: str, kind: Drill = Drill.DRILL) -> Alarm:
         """Raise a drill as if ``point`` had been pressed. Raises ``NotFound`` or ``Refused``."""

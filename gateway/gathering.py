@@ -178,12 +178,15 @@ class Gathering:
             done = await self._taken_up(item) if adopt else None
             if done is None:
                 done = await self._obtain(item)
+            else:
+                self._was_first(item)  # nothing of its alarm waits for it any more
         except InvariantBroken:
             raise
         except Exception as exc:
             # A fault of ours costs this item; raised, it would end every other item's work with it, again and again.
             log.exception("evidence.failed", evidence_id=item.id, camera=item.camera)
             done = item.failed(f"the gateway failed: {exc!r}"[:300])
+            self._was_first(item)
         await self._settle(self._by_which_clock(item, done))
         self._instants.forget(("from", item.id))
         self._instants.forget(("to", item.id))

@@ -20,6 +20,7 @@ import pytest
 from gateway.answering import Answering, Operator
 from gateway.delivering import Delivering
 from gateway.domain.alarm import Drill, State
+from gateway.domain.drill import DrillWindow
 from gateway.domain.errors import NotFound, Refused
 from gateway.domain.plan import SelfTest
 from gateway.drilling import Drilling
@@ -245,5 +246,38 @@ def test_no_gateway_is_said_and_nonsense_is_answered(tmp_path: Path) -> None:
                 assert answer["error"]
                 assert answer["done"]
             assert await b.drills() == []
+
+    run(story())
+
+
+def test_asking_whether_a_point_is_armed_takes_nothing_away(tmp_path: Path) -> None:
+    """Intake asks on the database's thread: between its look at a window that is over and its answer another may be announced."""
+
+    class LateClock(ManualClock):
+        """Announces a window while the time is being looked up, as another thread may."""
+
+        meanwhile: Any = None
+
+        def monotonic(self) -> float:
+            now_s = super().monotonic()
+            meanwhile, self.meanwhile = self.meanwhile, None
+            if meanwhile is not None:
+                meanwhile()
+            return now_s
+
+    async def story() -> None:
+        clock = LateClock()
+        async with box(tmp_path, clock=clock) as b:
+            await b.drilling.arm("p-301", 5, "a technician")
+            await clock.advance(6)
+            now = clock.now()
+            window = DrillWindow(
+                id="wnd_2", point="p-301", by="a technician", armed_at=now, until=now + timedelta(seconds=60)
+            )
+            clock.meanwhile = lambda: b.drilling._may_be_armed(window, now)
+            b.drilling.armed("p-301")
+            assert b.drilling.armed("p-301")
+            await clock.advance(61)
+            assert not b.drilling.armed("p-301")
 
     run(story())

@@ -422,6 +422,28 @@ def test_a_restart_takes_up_what_is_still_wanted_and_cleans_the_spool(tmp_path: 
     run(story())
 
 
+def test_press_stills_that_a_restart_finds_hold_nothing_up(tmp_path: Path) -> None:
+    """What else is asked for waits for the press stills; those that a run that ended had stored are there already."""
+
+    async def story() -> None:
+        objects = MovableStore()
+        async with yard(tmp_path, objects=objects) as y:
+            y.cameras.hang |= {"cam-a", "cam-b"}
+            await y.press(during_next_at=None)
+            first = [i for i in await y.items() if i.first]
+        assert len(first) == 2
+        day = MORNING.astimezone(UTC).strftime("%Y/%m/%d")
+        for still in first:
+            key = f"jms-no3-middle/alarms/{day}/alm_1/{still.camera}/{still.id}.jpg"
+            await objects.put_bytes(key, b"the picture")
+        async with yard(tmp_path, clock=ManualClock(MORNING + timedelta(seconds=60)), objects=objects) as y:
+            await y.clock.advance(0)
+            assert {i.state for i in await y.items()} == {EvidenceState.STORED}
+            assert len(y.cameras.calls) == len(await y.items()) - 2
+
+    run(story())
+
+
 def test_bytes_stored_before_a_kill_are_not_lost_for_want_of_their_row(tmp_path: Path) -> None:
     """Object first, row second: what the kill left between the two is found again, and the camera is not asked."""
 
