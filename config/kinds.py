@@ -162,6 +162,17 @@ def _topic(text: str) -> str:
     return text
 
 
+def _press_topic(text: str) -> str:
+    if _topic(text).startswith("$"):
+        raise refused(
+            "a topic of a contact; those that begin with $ are the broker's own ($SYS, $share, $queue …)",
+            "give the topic its presses are published on",
+        )
+    if any(ord(letter) < 0x20 or ord(letter) == 0x7F for letter in text):
+        raise refused("a topic without control characters or line ends", "nobody publishes on such a one")
+    return text
+
+
 def _timezone(text: str) -> str:
     try:
         ZoneInfo(text)
@@ -215,7 +226,9 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 FilePath = Annotated[str, Field(min_length=1, max_length=4096)]
 Topic = Annotated[str, AfterValidator(_topic)]
+PressTopic = Annotated[str, AfterValidator(_press_topic)]
 Word = Annotated[str, Field(min_length=1, max_length=1000)]
+ActionWord = Annotated[str, Field(min_length=1, max_length=64)]
 Input = Annotated[str, BeforeValidator(_input), Field(min_length=1, max_length=64)]
 WebAddress = Annotated[str, AfterValidator(_web)]
 WebPlace = Annotated[str, AfterValidator(_web_place)]

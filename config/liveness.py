@@ -51,8 +51,8 @@ def _derived(format_: str, topic: str) -> LivenessTopics:
 
 
 def _zigbee2mqtt(topic: str, parts: list[str]) -> LivenessTopics:
-    """`BASE/NAME` or `BASE/NAME/action`. A name may contain slashes and so may the base: it ends with the segment
-    `zigbee2mqtt`, as most do, else with the first."""
+    """`BASE/NAME` or `BASE/NAME/action`; whether another end is a value or part of a name is not known, so it is taken for the
+    name. A name may contain slashes and so may the base: it ends with the segment `zigbee2mqtt`, else with the first."""
     base = parts.index("zigbee2mqtt") + 1 if "zigbee2mqtt" in parts[:-1] else 1
     if len(parts) <= base:
         return LivenessTopics()
@@ -81,3 +81,11 @@ def _before(parts: list[str], tails: frozenset[str], word: str) -> str | None:
         if parts[index] in tails:
             return "/".join([*parts[:index], word])
     return None
+
+
+def announcements(format_: str, topic: str) -> tuple[str, tuple[str, ...]]:
+    """The name of the device behind a topic and where such a device announces itself at its start; empty where none does."""
+    parts = topic.split("/")
+    if format_ != "shelly-gen1" or _shelly_gen1(parts) is None:
+        return "", ()
+    return parts[1], (f"shellies/{parts[1]}/announce", "shellies/announce")

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from config.addresses import Url, parse_listen, parse_url
 from config.kinds import (
     KEY_TARGET_DAYS_MIN,
+    ActionWord,
     BrokerAddress,
     DatabaseAddress,
     FilePath,
@@ -27,6 +28,7 @@ from config.kinds import (
     Name,
     ObjectsAddress,
     Port,
+    PressTopic,
     RetentionDays,
     StreamAddress,
     Text,
@@ -52,6 +54,7 @@ MqttFormat = Literal[
     "chirpstack", "advantech", "sparkplug-b", "onvif-mqtt", "json",
 ]  # fmt: skip
 Contact = Literal["normally-open", "normally-closed"]
+Flag = Literal["state", "push"]
 Severity = Literal["panic", "duress", "fire", "medical"]
 Record = Literal["continuous", "alarms-only"]
 Degradation = Literal["substream", "keyframes", "stop"]
@@ -171,7 +174,7 @@ class Camera(Section):
 
 
 class MqttSource(Section):
-    topic: Topic = Field(description="The exact topic its presses are published on.")
+    topic: PressTopic = Field(description="The exact topic its presses are published on.")
     format: MqttFormat = Field(
         default="gateway", description="How the contact's hardware writes its payloads."
     )
@@ -184,6 +187,21 @@ class MqttSource(Section):
     silent_after_s: Annotated[int, Field(ge=60, le=2_592_000)] | None = Field(
         default=None, description="Seconds without any message from it after which that is a fault."
     )
+    press: tuple[ActionWord, ...] = Field(
+        default=(), max_length=32, description="The words that are presses, where not every push is one."
+    )
+    flag: Flag | None = Field(
+        default=None, description="What an sos, emergency or panic flag of it is, where that is known."
+    )
+
+    @model_validator(mode="after")
+    def _words(self) -> MqttSource:
+        if self.press and self.format == "gateway":
+            raise refused(
+                "no key press beside format: gateway",
+                "pressed is its only word; leave the other events out there",
+            )
+        return self
 
 
 class Confirm(Section):

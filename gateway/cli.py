@@ -316,8 +316,11 @@ def _check(args: argparse.Namespace) -> int:
         f"{len(site.points)} points, {len(findings)} warnings"
     )
     from gateway.connecting import unusable_tls
+    from gateway.overheard import words_left_out
 
     settings = resolve(loaded, args.data_dir)
+    for line in words_left_out(settings):
+        print(line)
     unusable = unusable_tls(settings)
     for section, reason in unusable.items():
         print(f"{args.config}: {section}: {reason}", file=sys.stderr)

@@ -8,28 +8,26 @@ sends again. After it: identity, or the redelivery rule, stops the second.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 
 import structlog
 
-from gateway.domain.alarm import Alarm, Drill, plausible
-from gateway.domain.contact import BOUNCE, NO_PRESS, Signal, SignalKind, heard_by, judge
-from gateway.domain.drill import DrillWindow, counts_as_drill
+from gateway.admission import Admission, Outcome
+from gateway.domain.contact import Signal, SignalKind
 from gateway.domain.envelope import Envelopes
-from gateway.domain.errors import InvariantBroken, Malformed, Unavailable
+from gateway.domain.errors import Malformed, Unavailable
+from gateway.domain.fault import FaultKind
 from gateway.domain.ids import ids_drawn_from
-from gateway.domain.message import Message, MessageType
-from gateway.domain.opening import open_alarm
-from gateway.domain.plan import ContactSource, Point
-from gateway.ports import CameraBank, Clock, ContactMessage, InboxEntry, Store, Transaction
-from gateway.raising import raise_alarm
+from gateway.domain.message import Message
+from gateway.domain.plan import Point
+from gateway.edges import Edges
+from gateway.flood import FOLD_S, Flood, meaning_of
+from gateway.ports import CameraBank, Clock, ContactMessage, Store, Transaction
+from gateway.starts import SETTLES_S, Starts
 
 log = structlog.get_logger(__name__)
 
@@ -44,14 +42,7 @@ HEARD_AFTER_S = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Admission:
-    """What became of one message."""
-
-    outcome: str
-    alarm: Alarm | None = None
-    kept: bool = False
-    said: tuple[Message, ...] = ()
+Saw = Callable[[Sequence[Point], Sequence[Signal], ContactMessage, str | None], None]
 
 
 class _Rehearsed(Exception):
@@ -68,31 +59,33 @@ class Intake:
         clock: Clock,
         envelopes: Envelopes,
         cameras: CameraBank,
-        codecs: Mapping[str, Callable[[bytes], list[Signal]]],
+        codecs: Mapping[str, Callable[..., list[Signal]]],
         points: Sequence[Point],
         offer: Callable[[Message], None],
         wake_gathering: Callable[[], None],
         armed: Callable[[str], bool] = lambda point: False,
-        saw: Callable[[Sequence[Point], Sequence[Signal], ContactMessage, str | None], None] = lambda *_: (
-            None
-        ),
+        saw: Saw = lambda *_: None,
+        starts: Starts | None = None,
     ) -> None:
         """``armed`` says of a point whether there may be a drill window for it: no press pays a look-up otherwise. ``saw`` hears
         of every message once it is acknowledged, last why nothing of it could be understood, or ``None``: what is watched of a
-        contact is none of a press's business."""
+        contact is none of a press's business. ``starts`` knows when devices and bridges started."""
         self._store = store
         self._clock = clock
-        self._envelopes = envelopes
-        self._cameras = cameras
+        self._starts = starts or Starts()
+        self._admission = Admission(
+            clock=clock, envelopes=envelopes, cameras=cameras, armed=armed, starts=self._starts
+        )
         self._codecs = codecs
         self._offer = offer
         self._wake_gathering = wake_gathering
-        self._armed = armed
         self._saw = saw
         self._at_topic: dict[str, list[Point]] = {}
         for point in points:
             if point.source is not None:
                 self._at_topic.setdefault(point.source.topic, []).append(point)
+        self._edges = Edges()
+        self._flood = Flood(clock.monotonic)
         self._early: list[ContactMessage] = []
         self._admissions: asyncio.TaskGroup | None = None
         # Packet ids under which a message is kept. An acknowledgement can be lost on the way, so a DUP is only known to be
@@ -112,8 +105,41 @@ class Intake:
         """Take a message for admission; never blocks. The broker's in-flight limit bounds how many are under way."""
         if self._admissions is None:
             self._early.append(message)
+        elif self._flood.over(message.topic) and message.topic in self._at_topic:
+            self._fold(self._admissions, message)
         else:
             self._admissions.create_task(self._admit(message))
+
+    def found(self) -> Iterator[tuple[tuple[FaultKind, str], str]]:
+        """Contacts that say more than contacts do."""
+        return self._flood.found(self._at_topic)
+
+    def _fold(self, admissions: asyncio.TaskGroup, message: ContactMessage) -> None:
+        """Of a topic in flood: acknowledge at once what a newer message of the same meaning stands for."""
+        points = self._at_topic[message.topic]
+        signals, unreadable = self._read(points, message)
+        is_first, replaced = self._flood.fold(message, meaning_of(signals, unreadable))
+        if replaced is not None:
+            self._used_again(replaced)
+            replaced.acknowledge()
+        if is_first:
+            admissions.create_task(self._unfold(message.topic))
+
+    def _used_again(self, message: ContactMessage) -> None:
+        """The broker used the packet id of a message that is kept, so that one was heard."""
+        if message.mid in self._kept_mids:
+            self._kept_mids.discard(message.mid)
+            self._store.write_later(partial(_settled, mid=message.mid))
+
+    async def _unfold(self, topic: str) -> None:
+        """Admit what is gathered of a topic in flood, every :data:`FOLD_S`, until nothing is."""
+        while True:
+            await self._clock.sleep(FOLD_S)
+            folded = self._flood.take(topic)
+            if not folded:
+                return
+            for one in folded:
+                await self._admit(one.message, one.times)
 
     async def run(self) -> None:
         """Admit messages in their order. Several admissions may wait for the disk together and share a commit."""
@@ -149,7 +175,7 @@ class Intake:
                     arrived_at=now,
                     acknowledge=lambda: None,
                 )
-                self._decide(tx, message, points[:1], [press], None)
+                self._admission.decide(tx, message, points[:1], [press])
             raise _Rehearsed
 
         with suppress(_Rehearsed, Unavailable):
@@ -169,20 +195,30 @@ class Intake:
                     self._kept_mids.discard(mid)
                     self._store.write_later(partial(_settled, mid=mid))
 
-    async def _admit(self, message: ContactMessage) -> None:
+    async def _admit(self, message: ContactMessage, times: int = 1) -> None:
         points = self._at_topic.get(message.topic)
         if not points:
             message.acknowledge()  # a subscription of an earlier site file that the broker still keeps
             log.info("contact.unknown_topic", topic=message.topic)
             return
         signals, unreadable = self._read(points, message)
-        seed = secrets.token_bytes(
-            SEED_BYTES
-        )  # decided again after a commit that failed or hung, it is the same alarm
+        self._edges.hear(message.topic, signals)
+        if self._must_stand(points, message, signals):
+            signals = await self._what_stands(message, signals)
+        # Decided again after a commit that failed or hung, it is the same alarm.
+        seed = secrets.token_bytes(SEED_BYTES)
 
-        def decided(tx: Transaction) -> _Admission:
+        def decided(tx: Transaction) -> Outcome:
             with ids_drawn_from(seed):
-                return self._decide(tx, message, points, signals, unreadable)
+                return self._admission.decide(
+                    tx,
+                    message,
+                    points,
+                    signals,
+                    unreadable=unreadable,
+                    maybe_kept=message.mid in self._kept_mids,
+                    times=times,
+                )
 
         while True:
             try:
@@ -199,7 +235,7 @@ class Intake:
         if done.kept:
             self._kept_mids.add(message.mid)
             self._acknowledged[message.mid] = (self._clock.monotonic(), message)
-        elif done.outcome != "redelivered":
+        elif done.what != "redelivered":
             self._kept_mids.discard(message.mid)
         if self._store.durable:
             message.acknowledge()
@@ -208,15 +244,15 @@ class Intake:
         if done.said:
             self._wake_gathering()
         self._saw(points, signals, message, unreadable or _unread(signals))
-        if done.outcome == "press":
+        if done.what == "press":
             self.admitted_total += len(done.said)
-        elif done.outcome == "quarantined":
+        elif done.what == "quarantined":
             self.quarantined_total += 1
         alarm = done.alarm
         log.info(
             "contact.message",
             topic=message.topic,
-            outcome=done.outcome,
+            outcome=done.what,
             alarm_id=alarm.id if alarm else None,
         )
 
@@ -235,13 +271,33 @@ class Intake:
         while self._held_back:
             self._held_back.popleft().acknowledge()
 
+    def _must_stand(
+        self, points: Sequence[Point], message: ContactMessage, signals: Sequence[Signal]
+    ) -> bool:
+        source = points[0].source
+        assert source is not None
+        return not message.retained and Edges.only(signals) and self._starts.just(source, message.arrived_at)
+
+    async def _what_stands(self, message: ContactMessage, signals: list[Signal]) -> list[Signal]:
+        """What of a device that has just started still stands a moment later. Not acknowledged meanwhile: should we end, it
+        comes again."""
+        held = self._edges.hold(message.topic, signals)
+        try:
+            await self._clock.sleep(SETTLES_S)
+        finally:
+            self._edges.release(message.topic, held)
+        return held.standing()
+
     def _read(self, points: Sequence[Point], message: ContactMessage) -> tuple[list[Signal], str | None]:
         source = points[0].source
         assert source is not None
         if not message.payload.strip(NOTHING) and not message.retained:
             return [], None  # an empty payload clears a retained one, or a word of before: it says nothing
         try:
-            return self._codecs[source.format](message.payload), None
+            codec = self._codecs[source.format]
+            if source.attribute is not None:
+                return codec(message.payload, source.attribute), None
+            return codec(message.payload), None
         except Malformed as exc:
             return [], str(exc)
         except Exception as exc:
@@ -249,192 +305,11 @@ class Intake:
             log.exception("contact.codec_failed", topic=message.topic, format=source.format)
             return [], f"the codec {source.format} failed: {exc!r}"
 
-    def _decide(
-        self,
-        tx: Transaction,
-        message: ContactMessage,
-        points: Sequence[Point],
-        signals: Sequence[Signal],
-        unreadable: str | None,
-    ) -> _Admission:
-        digest = hashlib.sha256(message.payload).hexdigest()
-        if message.redelivered and tx.inbox.redelivery(message.topic, digest, message.mid):
-            return _Admission("redelivered")
-        if message.redelivered or message.mid in self._kept_mids:
-            tx.inbox.settle(message.mid)
-        if unreadable is not None:
-            tx.inbox.quarantine(message.topic, message.payload, unreadable, self._clock.now())
-            return _Admission("quarantined")
-        if all(s.kind in NO_PRESS for s in signals):
-            return _Admission("no press")
-        # Not asked of a retained copy, which never counts anyway. Both ways, since the clock may have been set back.
-        bounce = (
-            not any(s.event_id for s in signals)
-            and not message.retained
-            and tx.inbox.bounced(
-                message.topic, digest, message.arrived_at - BOUNCE, message.arrived_at + BOUNCE
-            )
-        )
-        alarm: Alarm | None = None
-        said: list[Message] = []
-        moved = False
-        for point, mine in zip(points, self._heard(points, signals), strict=True):
-            presses, changed = self._judge(tx, message, point, mine)
-            moved = moved or changed
-            for press in () if bounce else presses:
-                pressed, told = self._press(tx, message, point, press, digest)
-                if pressed is not None and told is not None:
-                    alarm = pressed
-                    said.append(told)
-        kept = alarm is not None
-        if moved and not kept and message.mid and not message.retained:
-            # A DUP of it must not move the memory once more: it would tell of a state that is past.
-            tx.inbox.admit(self._entry(message, digest, None, None))
-            kept = True
-        outcome = "press" if alarm else "bounce" if bounce else "no press"
-        return _Admission(outcome, alarm, kept and message.mid != 0, tuple(said))
-
-    @staticmethod
-    def _heard(points: Sequence[Point], signals: Sequence[Signal]) -> list[Sequence[Signal]]:
-        """What each of the points hears of one message."""
-        inputs = [p.source.input if p.source else None for p in points]
-        if inputs == [None]:
-            return [signals]
-        heard = [(heard_by(inputs, signal), signal) for signal in signals]
-        return [[signal for numbers, signal in heard if n in numbers] for n in range(len(points))]
-
-    @staticmethod
-    def _judge(
-        tx: Transaction, message: ContactMessage, point: Point, mine: Sequence[Signal]
-    ) -> tuple[Sequence[Signal], bool]:
-        """The signals that are presses of this point, and whether what is remembered has changed. That moves on even
-        where a bounce is not counted."""
-        source = point.source
-        assert source is not None
-        if all(s.kind is SignalKind.PRESSED for s in mine):
-            # By the hardware's own word: needs no past, and spares the hot path a look-up.
-            return ([] if message.retained else mine[:1]), False
-        presses: Sequence[Signal] = ()
-        moved = False
-        for key, told in _by_memory(source, mine).items():
-            before = tx.inbox.memory(key)
-            judged = judge(
-                before,
-                told,
-                normally_open=source.normally_open,
-                retained=message.retained,
-                arrived_at=message.arrived_at,
-            )
-            if judged.memory != before:
-                moved = True
-                tx.inbox.remember(key, judged.memory)
-            presses = presses or judged.presses
-        if not message.retained:
-            # What a push says of itself besides the press must not count as another one when it comes once more.
-            for signal in mine:
-                if signal.event_id is not None and signal not in presses:
-                    tx.inbox.note(_identity(source, signal.event_id), message.topic, message.arrived_at)
-        return presses, moved
-
-    def _press(
-        self,
-        tx: Transaction,
-        message: ContactMessage,
-        point: Point,
-        press: Signal,
-        digest: str,
-    ) -> tuple[Alarm, Message] | tuple[None, None]:
-        assert point.source is not None
-        source = point.source
-        identity = None if press.event_id is None else _identity(source, press.event_id)
-        now = message.arrived_at
-        pressed_at = plausible(press.at, now)
-        windows = tx.windows.standing(now, point.id) if self._armed(point.id) else []
-        drill = self._drilled(tx, windows, message, point, pressed_at)
-        alarm = open_alarm(self._envelopes.site, point, pressed_at, now, drill)
-        # The database's own unique indexes decide whether it is a new press and a new alarm: nothing is asked first.
-        number = tx.inbox.admit(self._entry(message, digest, identity, alarm.id))
-        if number is None:
-            return None, None
-        detail = {"word": press.word, "topic": message.topic}
-        said = raise_alarm(tx, self._envelopes, self._cameras.health(), alarm, point, detail)
-        if said is None:
-            alarm, said = self._repeat(tx, point, press, alarm.pressed_at, now)
-            tx.inbox.belongs(number, alarm.id)
-        for window in windows:
-            tx.windows.end(window.id, alarm.id)
-        return alarm, said
-
-    @staticmethod
-    def _drilled(
-        tx: Transaction,
-        windows: Sequence[DrillWindow],
-        message: ContactMessage,
-        point: Point,
-        pressed_at: datetime,
-    ) -> Drill | None:
-        """Whether the press is one a technician has announced. Every window of the point ends with it, whatever it became."""
-        counts = any(
-            counts_as_drill(
-                window,
-                pressed_at=pressed_at,
-                arrived_at=message.arrived_at,
-                redelivered=message.redelivered,
-                connected_at=message.connected_at,
-                alarm_open=tx.alarms.open_at(point.id) is not None,
-            )
-            for window in windows
-        )
-        return Drill.DRILL if counts else None
-
-    @staticmethod
-    def _entry(message: ContactMessage, digest: str, identity: str | None, alarm: str | None) -> InboxEntry:
-        return InboxEntry(
-            identity=identity,
-            topic=message.topic,
-            digest=digest,
-            mid=message.mid,
-            arrived_at=message.arrived_at,
-            alarm=alarm,
-        )
-
-    def _repeat(
-        self, tx: Transaction, point: Point, press: Signal, pressed_at: datetime, now: datetime
-    ) -> tuple[Alarm, Message]:
-        alarm = tx.alarms.open_at(point.id)
-        if alarm is None:
-            raise InvariantBroken(f"{point.id} has an open alarm and has none")
-        alarm = alarm.pressed_again(pressed_at)
-        data = self._envelopes.repeated(alarm, point, pressed_at, now, durable=tx.durable)
-        alarm, said = self._envelopes.about_alarm(
-            alarm, MessageType.ALARM_REPEATED, data, at=pressed_at, now=now
-        )
-        tx.alarms.save(alarm)
-        tx.alarms.note(alarm.id, now, "repeated", {"word": press.word, "presses": alarm.presses})
-        tx.messages.add(said)
-        return alarm, said
-
 
 def _unread(signals: Sequence[Signal]) -> str | None:
     """What a message looks like of which nothing was understood; ``None`` if anything was."""
     forms = [s.word for s in signals if s.kind is SignalKind.UNREAD]
     return forms[0] if forms and len(forms) == len(signals) else None
-
-
-def _identity(source: ContactSource, event_id: str) -> str:
-    return f"{source.key}\n{event_id}"
-
-
-def _by_memory(source: ContactSource, signals: Sequence[Signal]) -> dict[str, list[Signal]]:
-    """The signals of one point by where what was last seen of them is remembered.
-
-    A point that names no input hears all of a device, whose inputs have a past each: one that is open does not open another.
-    """
-    told: dict[str, list[Signal]] = {}
-    for signal in signals:
-        whole = source.input is not None or signal.input is None
-        told.setdefault(source.key if whole else f"{source.key}\n{signal.input}", []).append(signal)
-    return told
 
 
 def _settled(tx: Transaction, *, mid: int) -> None:

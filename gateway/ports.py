@@ -434,6 +434,18 @@ class Inbox(Protocol):
         """Keep the entry and return its number; ``None``, and nothing kept, if its hardware identity was admitted
         before."""
 
+    def admitted(self, identity: str) -> tuple[str, datetime] | None:
+        """The digest of the message that was admitted under this identity, and when it arrived."""
+
+    def last_identity(self, prefix: str) -> str | None:
+        """The identity of the newest press among those that begin so."""
+
+    def release(self, identity: str) -> None:
+        """The hardware uses this identity anew: from now on it is that of another event."""
+
+    def release_all(self, prefix: str) -> None:
+        """The same of all identities that begin so."""
+
     def note(self, identity: str, topic: str, at: datetime) -> None:
         """Keep the identity of an event that was no press, so that it is never admitted as one; harmless if it is known."""
 
@@ -449,6 +461,9 @@ class Inbox(Protocol):
 
     def memory(self, source: str) -> Memory:
         """What is remembered of a source; an empty memory if nothing is."""
+
+    def memories(self) -> dict[str, Memory]:
+        """All there is, by source; sources of an earlier site file included."""
 
     def remember(self, source: str, memory: Memory) -> None:
         """Replace what is remembered."""

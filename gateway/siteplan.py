@@ -6,7 +6,9 @@ from collections.abc import Collection
 from datetime import time
 
 from config import site as file
-from config.liveness import liveness_topics
+from config.attributes import read_bare
+from config.liveness import announcements, liveness_topics
+from gateway.domain.flag import FlagIs
 from gateway.domain.plan import Camera, Confirm, ContactSource, Point, SelfTest, Severity, Site, Zone
 
 
@@ -67,6 +69,7 @@ def _source(point: file.Point, built_formats: Collection[str]) -> ContactSource 
     if wired is None or wired.format not in built_formats:
         return None
     liveness = liveness_topics(wired.format, wired.topic, wired.liveness)
+    device, announced = announcements(wired.format, wired.topic)
     return ContactSource(
         topic=wired.topic,
         format=wired.format,
@@ -75,6 +78,11 @@ def _source(point: file.Point, built_formats: Collection[str]) -> ContactSource 
         liveness_topic=liveness.device,
         bridge_topic=liveness.bridge,
         silent_after_s=wired.silent_after_s,
+        presses=wired.press,
+        flag=FlagIs(wired.flag) if wired.flag is not None else None,
+        attribute=read_bare(wired.format, wired.topic),
+        device=device,
+        announce_topics=announced,
     )
 
 

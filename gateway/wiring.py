@@ -17,14 +17,14 @@ import os
 import random
 import shutil
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import structlog
 
@@ -66,6 +66,7 @@ from gateway.domain.fault import FaultKind
 from gateway.domain.links import LinkSigner
 from gateway.domain.message import Answer
 from gateway.domain.room import Room
+from gateway.doubting import Doubting
 from gateway.drilling import Drilling
 from gateway.exporting import Exporting
 from gateway.gathering import Gathering
@@ -83,6 +84,7 @@ from gateway.remembering import known_by, witnesses
 from gateway.sharing import SharedCameras
 from gateway.showing import Showing
 from gateway.siteplan import compile_plan
+from gateway.starts import Starts
 from gateway.supervising import Heartbeat, Standing, Supervising, announce_plan
 from gateway.telemetry import prometheus_text, samples
 from gateway.watching import Watching
@@ -265,6 +267,10 @@ class Gateway:
             armed=lambda: self.feed.armed,
             refused=lambda: self.feed.refused,
         )
+        self.starts = Starts(points, liveness.decode)
+        self.doubting = Doubting(
+            store=self.store, clock=self.clock, points=points, stamp=self.envelopes.stamp
+        )
         signer, spoiled = register_signer(settings.data_dir / "register.key", expected=self._ran_before)
         self._tell_of_key("register-key-file", spoiled)
         self.registering = Registering(
@@ -358,12 +364,13 @@ class Gateway:
             wake_gathering=self._wake_about_alarms,
             armed=self.drilling.armed,
             saw=self.watching.saw,
+            starts=self.starts,
         )
         self.feed = MqttFeed(
             broker_address(settings, self.session.client_id if self.session else None),
             self.intake.topics,
             self.clock,
-            beside=self.watching.topics,
+            beside=self.watching.topics | self.starts.announce_topics,
             memory=self.session,
         )
         self.confirming = Confirming(store=self.store, clock=self.clock, points=points, publisher=self.feed)
@@ -418,8 +425,13 @@ class Gateway:
         )  # a handshake that fails is the path's or the broker's own fault
 
     def _receive(self, message: ContactMessage) -> None:
-        stage = self.watching if message.topic in self.watching.topics else self.intake
-        stage.receive(message)
+        self.starts.hear(message)
+        if message.topic in self.watching.topics:
+            self.watching.receive(message)
+        elif message.topic in self.starts.announce_topics:
+            message.acknowledge()
+        else:
+            self.intake.receive(message)
 
     def _build_push(self, media: MediaPush) -> None:
         """With ``media: push``: what PUTs evidence and live pictures."""
@@ -465,6 +477,8 @@ class Gateway:
         yield from (((FaultKind.BROKER, subject), cause) for subject, cause in of_broker)
         yield from self.store.found()
         yield from self.watching.found()
+        yield from self.doubting.found()
+        yield from self.intake.found()
         yield from self.confirming.found()
         yield from self.certifying.observed(now)
         yield from self.keeping.causes.items()
@@ -545,6 +559,7 @@ class Gateway:
         self._restarted("store", self._start_objects, once=True)
         self._restarted("gathering", self.gathering.run)
         self._restarted("watching", self.watching.run)
+        self._restarted("doubting", self.doubting.run)
         if self.session is not None:
             self._restarted("broker session", self.session.run)
         if self.confirming.wanted:
@@ -699,7 +714,7 @@ class Gateway:
             tokens=tokens,
             readiness=self.readiness,
             last_seen=self.watching.last_seen,
-            contact_health=self.watching.health,
+            contact_health=self._contact_health,
             metrics=self._metrics,
             version=version("campus-gateway"),
             centre_name=site.centre.name,
@@ -737,6 +752,22 @@ class Gateway:
         """Whether a press would be committed now, and what is not as it should be."""
         degraded = sorted(f"{kind.value}:{subject}" for kind, subject in self.supervising.open_faults)
         return self.feed.armed and self.store.commits, degraded
+
+    def _contact_health(self) -> dict[str, Mapping[str, object]]:
+        """Per point what is known of it, doubts about it included."""
+        flood = {subject.partition(" ")[0]: cause for (_, subject), cause in self.intake.found()}
+        return {
+            id_: {
+                **known,
+                "causes": [
+                    *cast("list[str]", known.get("causes", [])),
+                    *self.doubting.causes(id_),
+                    *([flood[id_]] if id_ in flood else []),
+                ],
+                "other_words": self.doubting.words(id_),
+            }
+            for id_, known in self.watching.health().items()
+        }
 
     def _metrics(self) -> bytes:
         return prometheus_text(

@@ -108,13 +108,15 @@ class SeenOut(BaseModel):
 
 class ContactHealthOut(BaseModel):
     """Whether a press of it would be heard, as far as is known. ``online`` is its own or its bridge's word, ``None`` where there
-    is none; ``qos`` is that of its last publish: at 0 nobody sends a lost press again."""
+    is none; ``qos`` is that of its last publish: at 0 nobody sends a lost press again. ``other_words`` were heard of it and
+    are no press, newest first: those by which a keypad arms, and those that the site file's ``mqtt.press`` leaves out."""
 
     healthy: bool
     causes: list[str]
     online: bool | None
     online_since: At | None
     qos: int | None
+    other_words: list[str]
 
 
 class PointOut(BaseModel):

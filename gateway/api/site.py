@@ -115,6 +115,7 @@ async def points(request: Request) -> dict[str, Any]:
                 "online": now.get("online"),
                 "online_since": stamped(now.get("online_since")),
                 "qos": now.get("qos"),
+                "other_words": now.get("other_words", ()),
             },
             "open_alarm": open_alarms.get(point),
         }

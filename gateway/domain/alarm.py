@@ -100,8 +100,10 @@ class Alarm:
             return replace(self, state=reply, closed_at=now, during_next_at=None)
         return replace(self, state=reply)
 
-    def pressed_again(self, at: datetime) -> Alarm:
-        """The same point closed again while this alarm is open. A press that tells of the past shortens nothing.
+    def pressed_again(self, at: datetime, times: int = 1) -> Alarm:
+        """The same point closed again while this alarm is open, so many ``times``.
+
+        A press that tells of the past shortens nothing.
 
         Never of a drill: a press while one is open is a real one (:mod:`gateway.domain.drill`)."""
         if self.drill is not None:
@@ -109,7 +111,7 @@ class Alarm:
         last = max(at, self.last_press_at)
         return replace(
             self,
-            presses=self.presses + 1,
+            presses=self.presses + times,
             last_press_at=last,
             during_next_at=self.during_next_at or (last if self.cameras else None),
             during_until=last + timedelta(seconds=DURING_ENDS_S),

@@ -8,10 +8,12 @@ that happens while the gateway is down still counts when the next report tells o
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from gateway.domain.flag import Flag, FlagIs, Report, flag_lowered, flag_told, flags_left_out, reported
 
 #: One push of a button publishes several things (down, up, single). What follows a push within this time is its tail.
 #: Zigbee and Tasmota buttons decide between single, double and hold within about a second of the release.
@@ -37,21 +39,28 @@ COPIED_AT_MOST = 5
 class SignalKind(StrEnum):
     """What one report can mean."""
 
-    PRESSED = "pressed"  # a complete press by the hardware's own word, or an active sos/emergency/panic flag
+    PRESSED = "pressed"  # a complete press by the hardware's own word
     DOWN = "down"  # a momentary button goes down
     UP = "up"  # … and up again
     GESTURE = "gesture"  # … and what it made of it: single, double, long, hold
     CLOSED = "closed"  # a state: the circuit is closed; may be repeated by telemetry
     OPENED = "opened"  # a state: the circuit is open
     COUNTED = "counted"  # how many pushes the hardware has counted; may be repeated by telemetry
+    RAISED = "raised"  # an sos, emergency or panic flag says true
+    LOWERED = "lowered"  # … and false
     ALIVE = "alive"
     TEST = "test"
     TAMPER = "tamper"
+    OTHER_USE = "other use"  # a word by which the device is used otherwise (a keypad arms), or that the site file leaves out
     UNREAD = "unread"  # a form that this version does not read: ``word`` says what it looks like
 
 
 #: What is never a press, whatever is remembered.
-NO_PRESS = frozenset({SignalKind.ALIVE, SignalKind.TEST, SignalKind.TAMPER, SignalKind.UNREAD})
+NO_PRESS = frozenset(
+    {SignalKind.ALIVE, SignalKind.TEST, SignalKind.TAMPER, SignalKind.OTHER_USE, SignalKind.UNREAD}
+)
+#: Words for the same gesture: a device may call it by one in its action and by another in its flag.
+_ALARM_WORDS = frozenset({"sos", "emergency", "panic"})
 
 
 class Telling(StrEnum):
@@ -66,7 +75,8 @@ class Telling(StrEnum):
 class Signal:
     """One thing a contact reported. ``input`` names which contact of a device with several; ``event_id`` is
     the hardware's own identity of a physical event; ``at`` its own time; ``held`` marks a gesture whose release is
-    reported later, however long it takes; ``telling`` belongs to a state or a ``counter``."""
+    reported later, however long it takes; ``telling`` belongs to a state or a ``counter``. ``gesture`` is the word without
+    the name of the button. ``values`` is what else a device with flags told of itself, value by value as text."""
 
     kind: SignalKind
     input: str | None = None
@@ -77,6 +87,19 @@ class Signal:
     held: bool = False
     telling: Telling = Telling.STATE
     counter: int | None = None
+    gesture: str = ""
+    values: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """The last push of a source: its gesture (empty: a flag, which goes with any), when its first message came, and the
+    hardware's own identity of it, if any, on which input."""
+
+    gesture: str
+    at: datetime
+    event_id: str | None = None
+    input: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +109,9 @@ class Memory:
     ``closed`` is the last state (``None``: never seen). ``down``: a push has begun and its release has not been heard.
     ``tail_until``: until when a gesture or release belongs to the last going down or up. ``freed_until``: until when a
     release belongs to the last gesture. ``counter``: the hardware's count of pushes as last told, first at ``counted_at``.
+    ``push`` is the last one. ``flags``, the other ``values`` of a device that has some, and when it was last heard
+    (``heard_at``). ``words``: those it said that are no press, with when. ``dropped``: the identity of the last press that was
+    taken for a copy, when it came, and when the one before it.
     """
 
     closed: bool | None = None
@@ -94,6 +120,25 @@ class Memory:
     freed_until: datetime | None = None
     counter: int | None = None
     counted_at: datetime | None = None
+    push: Push | None = None
+    flags: Mapping[str, Flag] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
+    heard_at: datetime | None = None
+    words: Mapping[str, datetime] = field(default_factory=dict)
+    dropped: tuple[str, datetime, datetime] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """What else is known when a message is judged: when the bridge that speaks for the contact was last heard coming online, what
+    the site file says its flags are, and whether an alarm of the point is open (asked only where it decides)."""
+
+    bridge_online_at: datetime | None = None
+    flag: FlagIs | None = None
+    alarm_open: Callable[[], bool] = lambda: False
+
+
+NOTHING_BESIDE = Beside()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +155,13 @@ class Judgement:
 
 
 def judge(
-    memory: Memory, signals: Sequence[Signal], *, normally_open: bool, retained: bool, arrived_at: datetime
+    memory: Memory,
+    signals: Sequence[Signal],
+    *,
+    normally_open: bool,
+    retained: bool,
+    arrived_at: datetime,
+    beside: Beside = NOTHING_BESIDE,
 ) -> Judgement:
     """Decide over one message. It is at most one press, whatever it reports, unless it reports of times that lie apart:
     a device that sleeps saves up what happened.
@@ -121,13 +172,17 @@ def judge(
     presses: list[Signal] = []
     pressed_at: datetime | None = None
     newest = max((signal.at for signal in signals if signal.at is not None), default=None)
+    report, memory = _report(memory, signals, retained, arrived_at, beside)
     for signal in signals:
         if retained:
             memory = _first_sight(memory, signal, arrived_at)
             continue
         # The device's clock may be wrong, but not the time between two of its own reports.
         now = arrived_at if newest is None or signal.at is None else arrived_at - (newest - signal.at)
-        memory, is_press = _step(memory, signal, normally_open, now)
+        if signal.kind is SignalKind.RAISED:
+            memory, is_press = _flag_raised(memory, signal, now, report, beside)
+        else:
+            memory, is_press = _step(memory, signal, normally_open, now)
         if is_press and (pressed_at is None or now - pressed_at > TAIL):
             presses.append(signal)
             pressed_at = now
@@ -140,7 +195,78 @@ def _first_sight(memory: Memory, signal: Signal, at: datetime) -> Memory:
         memory = replace(memory, closed=closed)
     if signal.counter is not None and memory.counter is None:
         memory = replace(memory, counter=signal.counter, counted_at=at)
+    flag = memory.flags.get(signal.word)
+    if signal.kind is SignalKind.LOWERED:
+        # Kept by the broker it is as true: a release that we missed must not make the contact deaf.
+        memory = _with_flag(memory, signal.word, flag_lowered(flag, at))
+    elif signal.kind is SignalKind.RAISED and flag is None:
+        memory = _with_flag(memory, signal.word, Flag(up=True, since=at))
     return memory
+
+
+def _report(
+    memory: Memory, signals: Sequence[Signal], retained: bool, now: datetime, beside: Beside
+) -> tuple[Report, Memory]:
+    """What a message of a device with flags shows of being a report, and the memory with its values taken in."""
+    told = frozenset(s.word for s in signals if s.kind in (SignalKind.RAISED, SignalKind.LOWERED))
+    values = dict(pair for signal in signals for pair in signal.values)
+    if not told and (not memory.flags or not values):
+        return Report(), memory
+    if retained:
+        return Report(), replace(memory, values=values | dict(memory.values))
+    report = reported(
+        memory.values, values, heard_at=memory.heard_at, now=now, bridge_online_at=beside.bridge_online_at
+    )
+    if report.kept and any(
+        (memory.flags[s.word].up if s.word in memory.flags else None) is not (s.kind is SignalKind.RAISED)
+        for s in signals
+        if s.word in told
+    ):
+        report = replace(report, kept=False)
+    memory = replace(memory, values={**memory.values, **values}, heard_at=now)
+    return report, replace(memory, flags=flags_left_out(memory.flags, told))
+
+
+def _with_flag(memory: Memory, name: str, flag: Flag) -> Memory:
+    return replace(memory, flags={**memory.flags, name: flag})
+
+
+def _flag_raised(
+    memory: Memory, signal: Signal, now: datetime, report: Report, beside: Beside
+) -> tuple[Memory, bool]:
+    before = memory.flags.get(signal.word)
+    stands = before is not None and before.up and beside.flag is None and not before.was_down
+    alarm_open = stands and report.changed and beside.alarm_open()
+    after, is_press = flag_told(before, now, report, is_=beside.flag, alarm_open=alarm_open)
+    memory = _with_flag(memory, signal.word, after)
+    if not is_press or told_again(memory, signal, now):
+        return memory, False
+    return pushed(memory, signal, now), True
+
+
+def told_again(memory: Memory, signal: Signal, now: datetime) -> bool:
+    """Whether it is the push of just before, told in one more message, under whatever key and beside whatever telemetry."""
+    push = memory.push
+    if push is None or not push.at <= now <= push.at + TAIL:
+        return False
+    if signal.event_id is not None and push.event_id is not None and signal.input == push.input:
+        return False  # by the hardware's own word another, or the same: its identity decides
+    gesture = gesture_of(signal)
+    return not gesture or not push.gesture or gesture == push.gesture
+
+
+def pushed(memory: Memory, signal: Signal, now: datetime) -> Memory:
+    """The memory after a push."""
+    push = Push(gesture=gesture_of(signal), at=now, event_id=signal.event_id, input=signal.input)
+    return replace(memory, push=push)
+
+
+def gesture_of(signal: Signal) -> str:
+    """What tells two pushes of one moment apart; empty for a flag."""
+    if signal.kind is SignalKind.RAISED:
+        return ""
+    word = (signal.gesture or signal.word).lower()
+    return "emergency" if word in _ALARM_WORDS else word
 
 
 def heard_by(inputs: Sequence[str | None], signal: Signal) -> list[int]:
@@ -160,16 +286,20 @@ _NUMBERED = re.compile(r"(?:(button|switch|input|bthomedevice|bthomesensor)[ _:]
 
 
 def _names(wanted: str, signal: Signal) -> bool:
-    wanted = wanted.strip().lower()
+    wanted = wanted.strip().lower().replace("-", "_")
     if signal.input is None or signal.input in ("both", "all"):
-        return signal.input is not None or wanted == signal.word.lower()
-    said = signal.input.lower()
-    if wanted in (said, signal.word.lower()):
+        return signal.input is not None or wanted == _plain(signal.word)
+    said = _plain(signal.input)
+    if wanted in (said, _plain(signal.word)):
         return True
     mine, theirs = _NUMBERED.fullmatch(wanted), _NUMBERED.fullmatch(said)
     if mine is None or theirs is None or mine[2] != theirs[2]:
         return False
     return mine[1] == theirs[1] or None in (mine[1], theirs[1])
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "_")
 
 
 def _closed(signal: Signal) -> bool | None:
@@ -181,7 +311,9 @@ def _step(memory: Memory, signal: Signal, normally_open: bool, now: datetime) ->
         case SignalKind.PRESSED:
             return memory, True
         case SignalKind.DOWN:
-            return replace(memory, down=True, tail_until=now + LONGEST_PUSH, freed_until=None), True
+            again = memory.down and told_again(memory, signal, now)
+            memory = replace(memory, down=True, tail_until=now + LONGEST_PUSH, freed_until=None)
+            return (memory, False) if again else (pushed(memory, signal, now), True)
         case SignalKind.UP:
             # An up whose down never arrived is all we hear of that push, so it counts.
             of_gesture = _within(memory.freed_until, now, FREED) or (
@@ -193,9 +325,15 @@ def _step(memory: Memory, signal: Signal, normally_open: bool, now: datetime) ->
         case SignalKind.GESTURE:
             if _in_tail(memory, now):
                 # One gesture ends the tail of a release: the next one is a new push.
+                memory = pushed(memory, signal, now)
                 return (memory if memory.down else replace(memory, tail_until=None)), False
+            if told_again(memory, signal, now):
+                return memory, False
             freed_until = None if signal.held else now + FREED
-            return replace(memory, down=signal.held, tail_until=None, freed_until=freed_until), True
+            memory = replace(memory, down=signal.held, tail_until=None, freed_until=freed_until)
+            return pushed(memory, signal, now), True
+        case SignalKind.LOWERED:
+            return _with_flag(memory, signal.word, flag_lowered(memory.flags.get(signal.word), now)), False
         case SignalKind.CLOSED | SignalKind.OPENED:
             closed = signal.kind is SignalKind.CLOSED
             is_first = memory.closed is None
@@ -218,10 +356,16 @@ def _counted(memory: Memory, signal: Signal, now: datetime) -> tuple[Memory, boo
     told = replace(memory, counter=counter, counted_at=now)
     if last is None:
         return told, signal.telling is not Telling.STATE
-    if 0 < counter < last <= counter + COPIED_AT_MOST and _after(memory.counted_at, now, COPIED_WITHIN):
-        return memory, False
+    counted_at = memory.counted_at
+    if counted_at is not None and copied(counter, last, counted_at, now):
+        return replace(memory, dropped=(str(counter), now, counted_at)), False
     # Nought told by a report is a device that has started and was not pushed since.
     return told, counter > 0 or signal.telling is not Telling.STATE
+
+
+def copied(number: int, last: int, last_at: datetime, now: datetime) -> bool:
+    """Whether a number below the last one is a message sent again rather than a device that counts anew."""
+    return 0 < number < last <= number + COPIED_AT_MOST and last_at <= now <= last_at + COPIED_WITHIN
 
 
 def _in_tail(memory: Memory, now: datetime) -> bool:
@@ -232,7 +376,3 @@ def _within(until: datetime | None, now: datetime, at_most: timedelta) -> bool:
     """Whether ``until`` is still to come, and no further away than it was set: else the clock went back, and what we
     cannot place counts as a press of its own."""
     return until is not None and now <= until <= now + at_most
-
-
-def _after(since: datetime | None, now: datetime, at_most: timedelta) -> bool:
-    return since is not None and since <= now <= since + at_most

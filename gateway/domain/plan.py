@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import time
 from enum import StrEnum
 
+from gateway.domain.flag import FlagIs
+
 
 class Severity(StrEnum):
     """What a point means when it closes. ``DURESS`` makes no sound, light or confirmation in the school."""
@@ -44,7 +46,9 @@ class ContactSource:
     """Where a point's presses are published. ``key`` names the source in what is remembered of it.
 
     ``liveness_topic`` is where the contact, and ``bridge_topic`` where the program that speaks for it, is told to be there
-    or gone. ``silent_after_s`` is how long it may say nothing at all.
+    or gone. ``silent_after_s`` is how long it may say nothing at all. ``presses``: the words that are presses, where the site
+    file names them; ``flag``: what its flags are, where it says so. ``attribute``: the end of the topic, where its make may
+    publish one value bare. ``device`` is its device's name on the ``announce_topics``.
     """
 
     topic: str
@@ -54,6 +58,11 @@ class ContactSource:
     liveness_topic: str | None = None
     bridge_topic: str | None = None
     silent_after_s: int | None = None
+    presses: tuple[str, ...] = ()
+    flag: FlagIs | None = None
+    attribute: str | None = None
+    device: str = ""
+    announce_topics: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:

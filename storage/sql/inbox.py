@@ -13,6 +13,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from gateway.domain.contact import Memory
 from gateway.ports import InboxEntry
 from storage.sql.prepared import PreparedInsert
+from storage.sql.remembered import from_text, to_text
 from storage.sql.tables import contact_memory, inbox, quarantine
 
 QUARANTINE_HEAD_BYTES = 1024
@@ -44,6 +45,33 @@ _SETTLE = update(inbox).where(*_NOT_SETTLED).values(settled=True)
 _DROP = delete(inbox).where(*_NOT_SETTLED, inbox.c.alarm.is_(None))
 _UNSETTLED = select(inbox.c.mid).where(inbox.c.settled.is_(False))
 _MEMORY = select(contact_memory).where(contact_memory.c.source == bindparam("source"))
+_ADMITTED = select(inbox.c.digest, inbox.c.arrived_at).where(inbox.c.identity == bindparam("name"))
+_OF_SOURCE = (inbox.c.identity >= bindparam("first"), inbox.c.identity < bindparam("beyond"))
+_LAST = (
+    select(inbox.c.identity)
+    .where(*_OF_SOURCE, inbox.c.alarm.is_not(None))
+    .order_by(inbox.c.n.desc())
+    .limit(1)
+)
+_RELEASE = update(inbox).where(inbox.c.identity == bindparam("name")).values(identity=None)
+_RELEASE_ALL = update(inbox).where(*_OF_SOURCE).values(identity=None)
+
+
+def _between(prefix: str) -> dict[str, str]:
+    """Texts that begin with ``prefix``, by the index: there is no other letter as great as the last one of Unicode."""
+    return {"first": prefix, "beyond": prefix + "\U0010ffff"}
+
+
+def _memory(row: Any) -> Memory:
+    return Memory(
+        closed=row.closed,
+        down=row.down,
+        tail_until=row.tail_until,
+        freed_until=row.freed_until,
+        counter=row.counter,
+        counted_at=row.counted_at,
+        **from_text(row.more),
+    )
 
 
 class SqlInbox:
@@ -76,6 +104,19 @@ class SqlInbox:
         )
         return int(done.lastrowid or 0) if done.rowcount == 1 else None
 
+    def admitted(self, identity: str) -> tuple[str, datetime] | None:
+        row = self._c.execute(_ADMITTED, {"name": identity}).first()
+        return None if row is None else (row.digest, row.arrived_at)
+
+    def last_identity(self, prefix: str) -> str | None:
+        return self._c.execute(_LAST, _between(prefix)).scalar()
+
+    def release(self, identity: str) -> None:
+        self._c.execute(_RELEASE, {"name": identity})
+
+    def release_all(self, prefix: str) -> None:
+        self._c.execute(_RELEASE_ALL, _between(prefix))
+
     def note(self, identity: str, topic: str, at: datetime) -> None:
         # Under no packet id: what is kept for a DUP is dropped with its packet id, this is not.
         self.admit(InboxEntry(identity=identity, topic=topic, digest="", mid=0, arrived_at=at, alarm=None))
@@ -92,16 +133,10 @@ class SqlInbox:
 
     def memory(self, source: str) -> Memory:
         row = self._c.execute(_MEMORY, {"source": source}).first()
-        if row is None:
-            return Memory()
-        return Memory(
-            closed=row.closed,
-            down=row.down,
-            tail_until=row.tail_until,
-            freed_until=row.freed_until,
-            counter=row.counter,
-            counted_at=row.counted_at,
-        )
+        return Memory() if row is None else _memory(row)
+
+    def memories(self) -> dict[str, Memory]:
+        return {row.source: _memory(row) for row in self._c.execute(select(contact_memory))}
 
     def remember(self, source: str, memory: Memory) -> None:
         values = {
@@ -111,6 +146,7 @@ class SqlInbox:
             "freed_until": memory.freed_until,
             "counter": memory.counter,
             "counted_at": memory.counted_at,
+            "more": to_text(memory),
         }
         self._c.execute(
             upsert(contact_memory)

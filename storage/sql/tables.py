@@ -70,6 +70,7 @@ contact_memory = Table(
     Column("freed_until", Instant),
     Column("counter", BigInteger),
     Column("counted_at", Instant),
+    Column("more", Text),  # JSON object: its last push, its flags and words (remembered.py)
 )
 
 # What each contact last told of itself, so that silence, a battery and an opened housing are known after a restart.

@@ -5,95 +5,19 @@ One file, though long: its tests share one door.
 
 from __future__ import annotations
 
-import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from drivers.contacts.formats import CODECS
-from gateway.domain.alarm import Alarm, State
 from gateway.domain.contact import Signal, SignalKind
-from gateway.domain.message import Message
-from gateway.domain.plan import Point
-from gateway.intake import Intake
 from gateway.ports import ContactMessage
-from tests.support.builders import Acknowledgements, contact_message, envelopes, point, site
-from tests.support.cameras import ScriptedCameras
+from tests.support.builders import contact_message, point
 from tests.support.clock import MORNING, ManualClock, run
-from tests.support.stores import WatchedStore, opened
-
-
-@dataclass(slots=True)
-class Door:
-    """An intake at work: what is sent in, and what came of it."""
-
-    store: WatchedStore
-    clock: ManualClock
-    intake: Intake
-    acknowledged: Acknowledgements
-    offered: list[Message] = field(default_factory=list)
-    not_understood: list[str | None] = field(default_factory=list)
-    sent: int = 0
-
-    async def send(self, payload: dict[str, Any] | bytes | None = None, **how: Any) -> None:
-        """Hand in one message as the broker would, now, under the next packet id."""
-        self.sent += 1
-        how = {"mid": self.sent, "at": self.clock.now()} | how
-        message = contact_message(payload, **how)
-        self.intake.receive(replace(message, acknowledge=self.acknowledged.for_(message.mid)))
-        await self.clock.settle()
-
-    async def alarms(self) -> list[Alarm]:
-        return await self.store.inner.read(lambda tx: tx.alarms.listed()[::-1])
-
-    async def presses(self) -> list[int]:
-        """The number of presses of each alarm, oldest first."""
-        return [a.presses for a in await self.alarms()]
-
-    async def close(self, alarm: Alarm) -> None:
-        closed = replace(alarm, state=State.CLOSED, closed_at=self.clock.now(), during_next_at=None)
-        await self.store.inner.write(lambda tx: tx.alarms.save(closed))
-
-
-@asynccontextmanager
-async def door(
-    folder: Path,
-    *points: Point,
-    clock: ManualClock | None = None,
-    codecs: dict[str, Callable[[bytes], list[Signal]]] | None = None,
-) -> AsyncIterator[Door]:
-    """An intake on the database in ``folder``; opening it again is a restart."""
-    clock = clock or ManualClock()
-    plan = site(*points)
-    async with opened(folder) as store:
-        clock.busy = store.busy
-        offered: list[Message] = []
-        not_understood: list[str | None] = []
-        intake = Intake(
-            store=store,
-            clock=clock,
-            envelopes=envelopes(plan),
-            cameras=ScriptedCameras(clock),
-            codecs=codecs or CODECS,
-            points=list(plan.points.values()),
-            offer=offered.append,
-            wake_gathering=lambda: None,
-            saw=lambda _points, _signals, _message, why: not_understood.append(why),
-        )
-        task = asyncio.create_task(intake.run())
-        try:
-            yield Door(store, clock, intake, Acknowledgements(), offered, not_understood)
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-            if not task.cancelled() and (error := task.exception()):
-                raise error
+from tests.support.door import door
 
 
 def test_a_press_is_committed_before_it_is_acknowledged(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ topic                payload                                   is
 ``input_event/0``    ``{"event":"","event_cnt":0}``            not pushed since it started
 ``input/0``          ``0``, ``1``                              the state, every update period
 ``sensor/state``     ``open``, ``close``                       the state of a Door/Window, when it wakes up
-``info``             a document with ``inputs`` or ``sensor``  the same for all inputs, as a report
+``info``             a document with ``inputs`` or ``sensor``  the same for all inputs, as a report; a push where
+                                                               ``act_reasons`` says that a button woke the device
 ===================  ========================================  ====================================================
 
 Announcements, ``online``, relays and measurements are signs of life.
@@ -34,6 +35,23 @@ _STATES = {
     **dict.fromkeys(("1", "close", "closed"), SignalKind.CLOSED),
     **dict.fromkeys(("0", "open"), SignalKind.OPENED),
 }
+#: What documents of this generation have besides: announcements, relays, settings, measurements.
+_KNOWN = frozenset(
+    {
+        "id",
+        "mac",
+        "model",
+        "inputs",
+        "sensor",
+        "bat",
+        "relays",
+        "meters",
+        "wifi_sta",
+        "lights",
+        "rollers",
+        "uptime",
+    }
+) | {"tmp", "hum", "lux", "flood", "smoke", "act_reasons", "ison", "time", "unixtime", "has_update", "status"}
 _SIGNS_OF_LIFE = frozenset({"true", "on", "off", "overpower", "unknown", "normal"})
 
 
@@ -45,11 +63,18 @@ def decode(payload: bytes) -> list[Signal]:
     if "event" in document or "event_cnt" in document:
         return [_event(document)]
     battery = whole_number(members(document.get("bat")).get("value"), 0, 100)
-    signals = _inputs(document, battery)
+    reasons = document.get("act_reasons")
+    reasons = reasons if isinstance(reasons, list) else []
+    signals = _inputs(document, battery, Telling.EVENT if "button" in reasons else Telling.STATE)
     state = members(document.get("sensor")).get("state")
     if isinstance(state, str) and state.lower() in _STATES:
-        signals.append(Signal(kind=_STATES[state.lower()], battery=battery, word=f"state {state}"))
-    return signals or [Signal(kind=SignalKind.ALIVE, battery=battery)]
+        telling = Telling.CHANGE if "sensor" in reasons else Telling.STATE
+        kind = _STATES[state.lower()]
+        signals.append(Signal(kind=kind, battery=battery, word=f"state {state}", telling=telling))
+    if signals or not document or document.keys() & _KNOWN:
+        return signals or [Signal(kind=SignalKind.ALIVE, battery=battery)]
+    named = ", ".join(text(key)[:30] for key in list(document)[:5])
+    return [Signal(kind=SignalKind.UNREAD, word=f"neither an event, an input nor a sensor, only {named}")]
 
 
 def _bare(word: str) -> list[Signal]:
@@ -76,8 +101,9 @@ def _event(document: dict[str, Any]) -> Signal:
     return Signal(kind=SignalKind.COUNTED, counter=counter, telling=Telling.EVENT, word=word)
 
 
-def _inputs(document: dict[str, Any], battery: int | None) -> list[Signal]:
-    """The inputs of a status: the number of pushes where it counts them, else the state, and never both for one push."""
+def _inputs(document: dict[str, Any], battery: int | None, telling: Telling) -> list[Signal]:
+    """The inputs of a status, told because a button woke the device or for whatever reason (``telling``): the number of pushes
+    where it counts them, else the state, and never both for one push."""
     inputs = document.get("inputs")
     signals: list[Signal] = []
     for number, each in enumerate(inputs if isinstance(inputs, list) else ()):
@@ -87,7 +113,12 @@ def _inputs(document: dict[str, Any], battery: int | None) -> list[Signal]:
         if counter is not None:
             signals.append(
                 Signal(
-                    kind=SignalKind.COUNTED, input=str(number), counter=counter, battery=battery, word=word
+                    kind=SignalKind.COUNTED,
+                    input=str(number),
+                    counter=counter,
+                    battery=battery,
+                    word=word,
+                    telling=telling if word else Telling.STATE,
                 )
             )
         state = said.get("input")

@@ -8,9 +8,16 @@ topic                 payload                                             is
 ``events/rpc``        ``NotifyStatus`` with ``input:0``                   the state, because something of it changed
 ``events/rpc``        ``NotifyFullStatus``                                all states, for whatever reason
 ``status/input:0``    ``{"id":0,"state":true}``                           the state; ``null`` for a button
+any                   ``{"ts":…,"input:0":{"id":0,"state":false}}``       the states of a device's status, with or without
+                                                                          an envelope around it (``result``)
 ====================  ==================================================  =============================================
 
-``config_changed``, updates, sleep and all that is no input are signs of life. An input of type *count* tells its count.
+Bluetooth buttons and door contacts come as ``bthomedevice:N`` and ``bthomesensor:N``, or in events of a script (the vendor's
+``shelly-blu`` and others by its example): whatever such an event is called, data with a ``button`` above 0 is a push, and
+``window`` or ``door`` a state. Their packet number (``pid``) is the identity of a push.
+
+``config_changed``, updates, sleep and all that is no input are signs of life. An input of type *count* tells its count. What a
+script tells besides is a form that is not read.
 """
 
 from __future__ import annotations
@@ -32,6 +39,11 @@ from drivers.contacts.formats.document import (
 from gateway.domain.contact import Signal, SignalKind, Telling
 from gateway.domain.errors import Malformed
 
+_COMPONENT = re.compile(r"[a-z0-9_]+:[0-9]{1,4}").fullmatch
+#: What a status of one component or of the device has besides inputs.
+_KNOWN = frozenset(
+    {"id", "ts", "event", "result", "error", "src", "sys", "wifi", "mqtt", "cloud", "ble", "params"}
+)
 _INPUT = re.compile(r"input:[0-9]{1,4}")
 #: Buttons of its own, and Bluetooth buttons it passes on.
 _PUSHED = re.compile(r"(?:input|bthomedevice|bthomesensor):[0-9]{1,4}")
@@ -59,10 +71,34 @@ def decode(payload: bytes) -> list[Signal]:
             if _INPUT.fullmatch(key):
                 signals += _state(key, members(value), telling, battery)
     elif method is None and isinstance(document.get("event"), str):
-        signals = list(_event(document, None))
-    elif method is None and counted(document.get("id")) is not None:
-        signals = list(_state(f"input:{document['id']}", document, Telling.STATE, battery))
-    return signals or [Signal(kind=SignalKind.ALIVE, battery=battery)]
+        signals = list(_event(document, document.get("ts")))
+    elif method is None:
+        signals = _status(document)
+    if (
+        signals
+        or method is not None
+        or not document
+        or document.keys() & _KNOWN
+        or any(map(_COMPONENT, document))
+    ):
+        return signals or [Signal(kind=SignalKind.ALIVE, battery=battery)]
+    named = ", ".join(text(key)[:30] for key in list(document)[:5])
+    return [Signal(kind=SignalKind.UNREAD, word=f"neither a notification nor a status, only {named}")]
+
+
+def _status(document: dict[str, Any]) -> list[Signal]:
+    """A status without a notification around it: of one input, or of the whole device."""
+    whole = document if "result" not in document else members(document["result"])
+    battery = _battery(whole)
+    signals = [
+        signal
+        for key, value in whole.items()
+        if _INPUT.fullmatch(key)
+        for signal in _state(key, members(value), Telling.STATE, battery)
+    ]
+    if not signals and counted(whole.get("id")) is not None:
+        signals = list(_state(f"input:{whole['id']}", whole, Telling.STATE, battery))
+    return signals
 
 
 def _bare(word: str) -> list[Signal]:
@@ -82,11 +118,19 @@ def _event(event: dict[str, Any], sent_at: object) -> Iterator[Signal]:
     at = unix_instant(event.get("ts")) or unix_instant(sent_at)
     word = text(word)[:40]
     which, kind = component, SignalKind.GESTURE
-    if word == "shelly-blu" and component.startswith("script:"):
-        # The vendor's own script for its Bluetooth buttons: 1 to 4 for single to long, 0 for none.
-        if not _pushed(data.get("button", data.get("Button"))):
+    battery = whole_number(_any(data, "battery"), 0, 100)
+    if component.startswith("script:"):
+        # Advertisements of Bluetooth devices, passed on by a script of the vendor's or one like it.
+        which = text(str(_any(data, "address", "addr", "mac") or component))[:64]
+        state = _opened(data)
+        if not _pushed(_any(data, "button")):
+            if state is not None:
+                yield Signal(kind=state, input=which, battery=battery, word=f"{word} {state}")
+            elif data and _any(data, "button") is None:
+                named = ", ".join(text(key)[:30] for key in list(data)[:5])
+                yield Signal(kind=SignalKind.UNREAD, word=f"the event {word} of {component} with {named}")
             return
-        which = text(str(data.get("address", component)))[:64]
+        word = f"{word} {_any(data, 'button')}"[:40]
     elif not _PUSHED.fullmatch(component):
         return
     elif word == "btn_down":
@@ -95,16 +139,32 @@ def _event(event: dict[str, Any], sent_at: object) -> Iterator[Signal]:
         kind = SignalKind.UP
     elif not word.endswith(_PUSHES):
         return
+    number = counted(_any(data, "pid"))
+    number = counted(event.get("pid")) if number is None else number
+    # Whole milliseconds, as the device tells them: text made of a float need not be the same twice.
+    by_time = None if at is None else f"{which} {word} {round(at.timestamp() * 1000)}"
     yield Signal(
         kind=kind,
         input=which,
-        # Whole milliseconds, as the device tells them: text made of a float need not be the same twice.
-        event_id=None if at is None else f"{which} {word} {round(at.timestamp() * 1000)}",
+        event_id=by_time if number is None else f"{which} pid {number}",
         at=at,
-        battery=whole_number(data.get("battery"), 0, 100),
+        battery=battery,
         word=word,
         held=word in _HELD,
     )
+
+
+def _any(data: dict[str, Any], *names: str) -> object:
+    """The value under one of the names, whatever its capitals."""
+    return next((value for key, value in data.items() if key.lower() in names), None)
+
+
+def _opened(data: dict[str, Any]) -> SignalKind | None:
+    """What a Bluetooth door contact says: BTHome's ``window``, ``door`` and ``opening`` are 1 for open."""
+    said = _any(data, "window", "door", "opening")
+    if isinstance(said, bool) or said in (0, 1):
+        return SignalKind.OPENED if said else SignalKind.CLOSED
+    return None
 
 
 def _pushed(button: object) -> bool:

@@ -12,13 +12,19 @@ topic                        payload                                     is
 ``tele/T/SENSOR``            ``{"Time":"…","Switch1":"ON"}``             the state: every TelePeriod, and on a
                                                                          change with SwitchMode 15 and 16
 ``stat/T/STATUS10``          ``{"StatusSNS":{…}}``                       the same, when asked for
+``tele/T/RESULT``            ``{"RfReceived":{"Data":"93CF64"}}``        a radio button, heard by an RF bridge; its
+                                                                         code is the input
+``tele/T/RESULT``            ``{"RfRaw":{"Data":"AAA4…55"}}``            the same as the bridge's chip says it
 ===========================  ==========================================  =====================================
 
+A radio button tells its code several times a push, and nothing that tells two pushes apart. Raw codes of other forms
+(``AAB1…``), and what infrared, serial and Zigbee receivers hear, are forms that are not read.
 ``ON`` is taken for closed, as its documentation has it. Relays (``POWER``), settings and ``tele/T/STATE`` are signs of life.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -53,6 +59,10 @@ _NUMBERS = {
 _BARE = frozenset({"toggle", "hold", "single", "double", "triple", "quad", "penta", *_UP, *_DOWN})
 _INPUT = re.compile(r"(?:Switch|Button)[0-9]{1,2}")
 _OLD_KEYS = ("ACTION", "TRIG")
+#: What Tasmota calls what its receivers hear.
+_RECEIVED = re.compile(r"(?:Rf|Ir|Serial|SSerial|Zb|Tuya|NRF24|Lora)(?:Received|Raw)", re.IGNORECASE)
+#: The chip of the Sonoff bridge: AA, what it is (A4: a code of 24 bits), three times of 16 bits, the code, 55.
+_RAW = re.compile(r"AAA4[0-9A-F]{12}([0-9A-F]{6})(?:[0-9A-F]{2})?55")
 MAX_LABEL_CHARS = 64
 
 
@@ -63,8 +73,39 @@ def decode(payload: bytes) -> list[Signal]:
     document = read_object(payload)
     if "StatusSNS" in document:
         document = members(document["StatusSNS"])
-    signals = [*_actions(document), *_states(document)]
-    return signals or [Signal(kind=SignalKind.ALIVE)]
+    signals = [*_actions(document), *_states(document), *_radio(document)]
+    if signals:
+        return signals
+    unread = next((key for key in document if _RECEIVED.fullmatch(key)), None)
+    if unread is not None:
+        said = text(json.dumps(document[unread]))[:60]
+        return [Signal(kind=SignalKind.UNREAD, word=f"what its receiver heard, {text(unread)[:24]}: {said}")]
+    return [Signal(kind=SignalKind.ALIVE)]
+
+
+def _radio(document: dict[str, Any]) -> list[Signal]:
+    """A radio button's code, as the bridge's firmware or its chip says it."""
+    received = members(document.get("RfReceived"))
+    code = _code(received.get("Data"))
+    if not code:
+        raw = re.sub(r"[^0-9A-F]", "", str(members(document.get("RfRaw")).get("Data", "")).upper())
+        found = _RAW.fullmatch(raw)
+        code = found[1] if found else ""
+    if not code:
+        return []
+    key = received.get("RfKey")
+    word = f"RfKey{key}" if isinstance(key, int) and not isinstance(key, bool) else f"code {code}"
+    return [Signal(kind=SignalKind.GESTURE, input=code, word=word, gesture=f"code {code}")]
+
+
+def _code(data: object) -> str:
+    """The code in hexadecimal letters, without leading noughts; empty where there is none."""
+    if isinstance(data, int) and not isinstance(data, bool) and data > 0:
+        return f"{data:X}"[:MAX_LABEL_CHARS]
+    if not isinstance(data, str):
+        return ""
+    code = data.strip().upper().removeprefix("0X")
+    return code[:MAX_LABEL_CHARS] if re.fullmatch(r"[0-9A-F]+", code) and code.strip("0") else ""
 
 
 def _bare(word: str) -> list[Signal]:

@@ -1,12 +1,16 @@
 """Zigbee2MQTT: ``action`` events of buttons, ``contact`` states of sensors, ``sos``-like flags.
 
 Payloads: the converters of Zigbee2MQTT itself. ``contact: false`` means *open* there. ``action: null`` and
-``""`` are published when the action is reset and mean nothing.
+``""`` are published when the action is reset and mean nothing. With its `output: attribute` each value comes bare, on a topic of
+its own: ``BASE/NAME/sos`` ``true``, ``BASE/NAME/contact`` ``false``; and so does ``BASE/NAME/action``, its older trigger.
 """
 
 from __future__ import annotations
 
-from drivers.contacts.formats.document import read_object, text, whole_number
+import re
+from typing import Any
+
+from drivers.contacts.formats.document import is_document, read_object, read_word, text, whole_number
 from gateway.domain.contact import Signal, SignalKind
 from gateway.domain.errors import Malformed
 
@@ -24,18 +28,65 @@ _GESTURES = _HELD | {
 _WORDS = _DOWN | _UP | _GESTURES
 
 
-def decode(payload: bytes) -> list[Signal]:
-    """The signals of one publish. Telemetry without any of the known keys is a sign of life."""
-    document = read_object(payload)
+#: What a keypad says besides: that it arms or disarms, that it waits, that a code is wrong. Never a word of alarm.
+_KEYPAD = re.compile(
+    r"(?:(?:re|dis|un)?arm(?:s|ed|ing)?(?:_.*)?|already_\w*|(?:\w+_)?delay|not_ready(?:_.*)?|(?:get_)?panel_status"
+    r"|(?:invalid|wrong|bad|incorrect|unknown)_(?:code|pin|user|tag)|(?:code|pin|tag)_(?:invalid|wrong|bad|incorrect|error))"
+)
+#: In front of it: which keypad or key.
+_WHICH_KEY = re.compile(r"(?:(?:keypad|button|key|partition|area|zone)(?:_?[0-9]+)?|[0-9]+)_")
+_ALARM = re.compile(
+    r"(?:^|_)(?:panic|sos|emergency|fire|duress|medical|police|help|alarm|holdup|hold_up)(?:_|$)"
+)
+#: What a Zigbee device tells of itself that is neither its contact nor its flag. Seen alone it is telemetry, and no riddle.
+_TELEMETRY = frozenset(
+    {
+        "battery",
+        "battery_low",
+        "battery_state",
+        "voltage",
+        "linkquality",
+        "last_seen",
+        "tamper",
+        "update",
+        "update_available",
+    }
+) | {"device", "elapsed", "device_temperature", "temperature", "power_outage_count", "trigger_count", "test"}
+_NO_VALUES = frozenset({*_FLAGS, "action", "click", "contact", "update", "device"})
+MOST_VALUES = 40
+
+
+def decode(payload: bytes, attribute: str | None = None) -> list[Signal]:
+    """The signals of one publish. Telemetry without any of the known keys is a sign of life. ``attribute`` is the end of the
+    topic where a value may come bare."""
+    if attribute is not None and not is_document(payload):
+        return _read(_bare(attribute, payload))
+    return _read(read_object(payload))
+
+
+def _bare(attribute: str, payload: bytes) -> dict[str, Any]:
+    """One value of a device as if it stood in a document."""
+    word = read_word(payload)
+    if attribute in ("action", "click"):
+        return {attribute: None if word in ("null", "none") else word}
+    if word not in ("true", "false", "null"):
+        raise Malformed(f"{word!r} on a topic that ends in {attribute}; expected true or false")
+    return {attribute: {"true": True, "false": False}.get(word)}
+
+
+def _read(document: dict[str, Any]) -> list[Signal]:
     battery = whole_number(document.get("battery"), 0, 100)
     signals: list[Signal] = []
     # Up to Zigbee2MQTT 1.x some buttons told their gesture in `click`.
     action = document.get("action") or document.get("click")
-    if isinstance(action, str) and action:
-        signals.append(_action(text(action), battery))
+    if isinstance(action, str) and action.strip():
+        signals.append(_action(text(action.strip()), battery))
+    values = _values(document)
     for flag in _FLAGS:
-        if document.get(flag) is True:
-            signals.append(Signal(kind=SignalKind.PRESSED, battery=battery, word=flag))
+        said = document.get(flag)
+        if isinstance(said, bool):
+            kind = SignalKind.RAISED if said else SignalKind.LOWERED
+            signals.append(Signal(kind=kind, battery=battery, word=flag, values=values))
     contact = document.get("contact")
     if isinstance(contact, bool):
         kind = SignalKind.CLOSED if contact else SignalKind.OPENED
@@ -44,19 +95,46 @@ def decode(payload: bytes) -> list[Signal]:
         raise Malformed(f"action is {action!r:.80}; expected a word")
     if document.get("tamper") is True:
         signals.append(Signal(kind=SignalKind.TAMPER, battery=battery, word="tamper"))
-    return signals or [Signal(kind=SignalKind.ALIVE, battery=battery)]
+    if signals:
+        return signals
+    known = _TELEMETRY | {*_FLAGS, "action", "click", "contact"}
+    if document and not known & document.keys():
+        named = ", ".join(text(key)[:30] for key in list(document)[:5])
+        return [
+            Signal(
+                kind=SignalKind.UNREAD, word=f"neither action, contact nor flag, only {named}", values=values
+            )
+        ]
+    return [Signal(kind=SignalKind.ALIVE, battery=battery, values=values)]
+
+
+def _values(document: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What a message tells besides a push, by which a report is known. What is not known (``null``) tells nothing."""
+    told = [
+        (text(key)[:40], text(str(value))[:80])
+        for key, value in document.items()
+        if isinstance(value, str | int | float) and key not in _NO_VALUES and not key.startswith("action_")
+    ]
+    return tuple(sorted(told)[:MOST_VALUES])
 
 
 def _action(action: str, battery: int | None) -> Signal:
     """What happened, and on which button.
 
     Converters put the button before the gesture (``1_single``, ``button_2_hold``, ``arrow_left_click``) or after it
-    (``single_left``, ``recall_1``, ``hold_right``). A word that is neither counts as a gesture: any push does.
+    (``single_left``, ``recall_1``, ``hold_right``), with ``_`` or ``-`` between. A word that is neither counts as a gesture:
+    any push does, unless it says how a keypad was used.
     """
-    name, gesture = _split(action.lower())
+    word = action.lower().replace("-", "_").replace(" ", "_")
+    key = _WHICH_KEY.match(word)
+    if not _ALARM.search(word) and _KEYPAD.fullmatch(word, key.end() if key else 0):
+        return Signal(kind=SignalKind.OTHER_USE, battery=battery, word=action[:40])
+    name, gesture = _split(word)
     kind = SignalKind.DOWN if gesture in _DOWN else SignalKind.UP if gesture in _UP else SignalKind.GESTURE
     which = name.removeprefix("button_") or None
-    return Signal(kind=kind, input=which, battery=battery, word=action[:40], held=gesture in _HELD)
+    return Signal(
+        kind=kind, input=which, battery=battery, word=action[:40], held=gesture in _HELD, gesture=gesture[:40]
+    )
 
 
 def _split(word: str) -> tuple[str, str]:

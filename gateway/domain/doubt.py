@@ -1,0 +1,48 @@
+"""What a contact said that leaves a doubt whether its next press is heard, in words a technician can act on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+from gateway.domain.contact import COPIED_WITHIN, Memory
+from gateway.domain.flag import ambiguous, unheard_since
+from gateway.domain.plan import Point
+
+#: Somebody must have the time to see that a press was taken for a copy.
+DROPPED_HELD = timedelta(hours=1)
+
+_STANDS = (
+    "its {flag} still says true since {since}, and no alarm of it is open: a further push cannot be heard until it is "
+    "released; release or reset the button, then press its test"
+)
+_AMBIGUOUS = (
+    "its {flag} says true in report after report and never said false, so a report cannot be told from a push, and may raise a "
+    "false alarm: in Zigbee2MQTT set filtered_cache: [{flag}] for this device; or say mqtt.flag: state or push for {point} "
+    "in the site file"
+)
+_DROPPED = (
+    "a press of {at} under the number or id {identity}, which was used at {before}, was taken for a copy and raised nothing: if "
+    "somebody pressed, call the centre; let the contact give each press an id of its own, or send none"
+)
+
+
+def doubts(
+    point: Point, memory: Memory, *, now: datetime, alarm_open: bool, stamp: Callable[[datetime], str]
+) -> Iterator[tuple[str, str]]:
+    """Each doubt as (subject, cause). ``alarm_open``: an alarm of the point is open, so that the centre is there already."""
+    is_ = point.source.flag if point.source is not None else None
+    stands = unheard_since(memory.flags, is_)
+    if stands is not None and not alarm_open:
+        flag, since = stands
+        yield f"{point.id} flag", _STANDS.format(flag=flag, since=stamp(since))
+    flag_ = ambiguous(memory.flags, is_)
+    if flag_ is not None:
+        yield f"{point.id} reports", _AMBIGUOUS.format(flag=flag_, point=point.id)
+    if memory.dropped is not None:
+        identity, at, before = memory.dropped
+        if at - before > COPIED_WITHIN and timedelta(0) <= now - at < DROPPED_HELD:
+            yield (
+                f"{point.id} id",
+                _DROPPED.format(at=stamp(at), identity=identity, before=stamp(before)),
+            )
