@@ -640,6 +640,10 @@ class Messages(Protocol):
     def body(self, message: str) -> bytes:
         """The message's bytes, the same for ever."""
 
+    def telling_attempts(self) -> list[tuple[str, str, int | None, Outcome]]:
+        """Of messages not yet received, the attempts that matter after a restart, as message, path, status and outcome: not
+        answered, answered by somebody else it seems, or with 409."""
+
     def attempted(self, attempt: Attempt, due_at: datetime | None) -> bool:
         """Put an attempt on record, and when the next is due or (``RECEIVED``) that there will be none. True if this attempt is
         what made the message received."""

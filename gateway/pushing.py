@@ -25,7 +25,8 @@ from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import Evidence, Kind
 from gateway.domain.fault import FaultKind
-from gateway.domain.message import Answer, Outcome, next_due_s, scheduled_s
+from gateway.domain.message import RETRY_EVERY_S, Answer, Outcome, next_due_s, scheduled_s
+from gateway.domain.refusal import MEDIA, in_words
 from gateway.domain.upload import REFUSING, Put, Upload, item_place, urgency
 from gateway.pausing import pause
 from gateway.ports import Attempt, Clock, MediaUplink, ObjectStore, PathHealth, Store, Transaction
@@ -96,6 +97,7 @@ class Pushing:
         self._new = True
         self._stills_through = asyncio.Event()
         self._failing_since_s: float | None = None
+        self._courtesy_s = float("-inf")
         self._gone = ""
         self.health = PathHealth(PATH)
 
@@ -329,10 +331,15 @@ class Pushing:
         if done.unread:
             return
         if done.whole or done.answer.status in REFUSING:
-            self.heard(done.answer)
+            self._answered(done.answer)
+            if self._failing_since_s is not None:
+                self._failing_since_s = None
+                self.health.failing_since, self.health.cause = None, ""
+                log.info("path.back", path=PATH)
+                self._all_due()
             return
         self.health.failed_total += 1
-        self.health.cause = _in_words(done.answer)
+        self.health.cause = in_words(done.answer, MEDIA)
         if self._failing_since_s is None:
             self._failing_since_s = began_s
             now, now_s = self._clock.now(), self._clock.monotonic()
@@ -340,15 +347,20 @@ class Pushing:
             log.warning("path.failing", path=PATH, cause=self.health.cause)
 
     def heard(self, answer: Answer) -> None:
-        """The centre answers at its media place: what waits is due at once, in order."""
+        """The centre has taken a part of a live picture: what waits is due at once, in order. That proves little of items, so it
+        counts once in 30 s, and the path goes on failing until it takes one."""
+        self._answered(answer)
+        now_s = self._clock.monotonic()
+        if self._failing_since_s is not None and now_s - self._courtesy_s >= RETRY_EVERY_S:
+            self._courtesy_s = now_s
+            self._all_due()
+
+    def _answered(self, answer: Answer) -> None:
         if answer.status is not None and 200 <= answer.status < 300:
             self.health.received_total += 1
         self.health.last_answer_at = self._clock.now()
-        if self._failing_since_s is None:
-            return
-        self._failing_since_s = None
-        self.health.failing_since, self.health.cause = None, ""
-        log.info("path.back", path=PATH)
+
+    def _all_due(self) -> None:
         now_s = self._clock.monotonic()
         for waiting in self._waiting.values():
             if not waiting.refused:  # the slots bound what a path that comes and goes makes of it
@@ -358,17 +370,3 @@ class Pushing:
 
 def _place(waiting: _Waiting) -> tuple[bool, bool, int, int]:
     return waiting.order
-
-
-def _in_words(answer: Answer) -> str:
-    """Why evidence does not get through, for a technician."""
-    if answer.status is None:
-        return f"centre.media_url: {answer.detail}"
-    said = f"centre.media_url answers {answer.status} {answer.detail}".rstrip()
-    if answer.status in (401, 403):
-        return f"{said}: it does not take our token; compare centre.media_token with the centre"
-    if answer.status == 507:
-        return f"{said}: the centre has no room"
-    if 300 <= answer.status < 400:
-        return f"{said}: redirects are not followed; write the address it names, if it is right"
-    return said

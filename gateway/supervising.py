@@ -380,7 +380,7 @@ class Heartbeat:
         said = self._envelopes.message(MessageType.LINK_HEARTBEAT, data, at=now, now=now)
         answer = await answer_of(self._path.deliver(said.id, said.body))
         self._answered(self._number, answer)
-        if judge(answer, 0) is not Outcome.RECEIVED:
+        if judge(answer) is not Outcome.RECEIVED:
             return
         if now_is.untold:
             told = [i.id for i in now_is.untold]

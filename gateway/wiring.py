@@ -476,6 +476,8 @@ class Gateway:
         of_broker = (*self.feed.found(), *(self.session.found() if self.session else ()))
         yield from (((FaultKind.BROKER, subject), cause) for subject, cause in of_broker)
         yield from self.store.found()
+        for name, cause in self.delivering.pages.items():
+            yield (FaultKind.CENTRE, f"page-{name}"), cause
         yield from self.watching.found()
         yield from self.doubting.found()
         yield from self.intake.found()

@@ -47,6 +47,7 @@ class MessageType(StrEnum):
     DRILL_WINDOW = "drill.window"
     SITE_PLAN = "site.plan"
     LINK_HEARTBEAT = "link.heartbeat"
+    LINK_PROBE = "link.probe"
 
 
 CLASS_OF = {
@@ -66,6 +67,7 @@ CLASS_OF = {
     MessageType.DRILL_WINDOW: MessageClass.DRILL,
     MessageType.SITE_PLAN: MessageClass.PLAN,
     MessageType.LINK_HEARTBEAT: MessageClass.PLAN,
+    MessageType.LINK_PROBE: MessageClass.PLAN,
 }
 
 #: What is said of a drill in place of what is said of an alarm. What is missing here is never said of a drill: it is not
@@ -113,6 +115,8 @@ class Outcome(StrEnum):
     RECEIVED = "received"
     FAILED = "failed"
     GONE = "gone"  # 410: a fault, never the end of an alarm
+    UNANSWERED = "unanswered"  # sent whole, and no status line came: it may have been received
+    DOUBTFUL = "doubtful"  # a 2xx by somebody else than the centre, it seems; the other path is tried as well
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,12 +140,40 @@ class Answer:
     doubt: str = "nobody has looked whose it is"
 
 
-def judge(answer: Answer, attempts_on_record: int) -> Outcome:
-    """Received is any 2xx, or 409 where an earlier attempt is on record (API.md, "Messages")."""
+def judge(answer: Answer, may_have_it: bool = False) -> Outcome:
+    """Received is any 2xx, or 409 where the centre may have the message already (API.md, "Messages").
+
+    ``may_have_it``: an earlier attempt at this very message was sent whole and not answered. Without one a 409 is a refusal:
+    whoever answers it to everything has taken nothing.
+    """
     status = answer.status
-    if status is not None and (200 <= status < 300 or (status == 409 and attempts_on_record > 0)):
+    if status is None:
+        return Outcome.UNANSWERED if answer.sent else Outcome.FAILED
+    if 200 <= status < 300 or (status == 409 and may_have_it):
         return Outcome.RECEIVED
     return Outcome.GONE if status == 410 else Outcome.FAILED
+
+
+def strangers_page(answer: Answer, gave_json: bool) -> str:
+    """Why a 2xx seems to be by somebody else than the centre: a login page of the network, or a proxy; empty if it does not.
+
+    ``gave_json``: answers on this path were JSON before.
+    """
+    if not answer.body and not answer.lost:
+        return ""
+    begins = answer.body.lstrip()[:20].lower()
+    if "html" in answer.content_type.lower() or begins.startswith((b"<!doctype html", b"<html")):
+        return "a web page (HTML) answers in place of the centre"
+    if not gave_json or answer.lost:
+        return ""
+    try:
+        return (
+            ""
+            if understand(answer) is not None
+            else "an answer is no JSON, as answers on this path were before"
+        )
+    except ValueError:
+        return ""  # told by whoever reads it
 
 
 def scheduled_s(attempts_made: int) -> float:

@@ -1,4 +1,4 @@
-"""The 110 centre: one signed heartbeat over each path, and a look at the place for evidence."""
+"""The 110 centre: one signed message over each path that claims nothing, and a look at the place for evidence."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from gateway.clock import SystemClock
 from gateway.connecting import centre_paths, media_push
 from gateway.domain.envelope import Envelopes
 from gateway.domain.links import LinkSigner
-from gateway.domain.message import MessageType
+from gateway.domain.message import Answer, MessageType, Outcome, judge, strangers_page, understand
+from gateway.domain.refusal import MEDIA, Place, in_words, place_of
 from gateway.probing.table import Line, Result, Tell
 from gateway.siteplan import compile_plan
-from gateway.supervising import HEARTBEAT_S
 
 
 async def probe_centre(settings: Settings, tell: Tell) -> None:
@@ -33,15 +33,8 @@ async def _path(settings: Settings, clock: SystemClock, path: WebhookPath, tell:
         live_link_s=1,
     )
     now = clock.now()
-    data = {
-        "next_within_s": HEARTBEAT_S,
-        "open_alarms": 0,
-        "faults": 0,
-        "undelivered": 0,
-        "path": path.name,
-        "probe": True,
-    }
-    said = envelopes.message(MessageType.LINK_HEARTBEAT, data, at=now, now=now)
+    # Never a heartbeat: beside a running gateway it would tell the centre that no alarm is open.
+    said = envelopes.message(MessageType.LINK_PROBE, {"path": path.name}, at=now, now=now)
     await path.start()
     try:
         began = clock.monotonic()
@@ -49,18 +42,25 @@ async def _path(settings: Settings, clock: SystemClock, path: WebhookPath, tell:
         took_ms = (clock.monotonic() - began) * 1000
     finally:
         await path.stop()
-    if answer.status is None:
-        detail = f"no answer: {answer.detail}; check centre.webhook and the network"
-        tell(Line(what, Result.FAIL, detail, True))
-        return
+    tell(_line(what, answer, place_of(path.name), took_ms))
+
+
+def _line(what: str, answer: Answer, place: Place, took_ms: float) -> Line:
+    """What an answer to the probe's message shows."""
     shown = f"{answer.status} {answer.detail} in {took_ms:.0f} ms"
-    if 200 <= answer.status < 300:
-        tell(Line(what, Result.OK, f"a signed heartbeat was received: {shown}", True))
-    elif answer.status in (400, 401, 403):
-        detail = f"{shown}: it does not take our signature; compare centre.webhook.secret, and both clocks"
-        tell(Line(what, Result.FAIL, detail, True))
-    else:
-        tell(Line(what, Result.FAIL, f"{shown}: expected 2xx; ask the centre, and check the address", True))
+    if judge(answer) is not Outcome.RECEIVED:
+        words = in_words(answer, place)
+        if answer.status in (400, 422, 501):
+            words += "; or it does not know messages of the type link.probe, and has to answer 2xx to any"
+        return Line(what, Result.FAIL, words, True)
+    if page := strangers_page(answer, gave_json=False):
+        detail = f"{shown}: {page}; check {place.address} and the network"
+        return Line(what, Result.FAIL, detail, True)
+    try:
+        understand(answer)
+    except ValueError as exc:
+        return Line(what, Result.WARN, f"a signed message was received: {shown}; {exc}", True)
+    return Line(what, Result.OK, f"a signed message was received: {shown}", True)
 
 
 async def _media(settings: Settings, tell: Tell) -> None:
@@ -74,25 +74,10 @@ async def _media(settings: Settings, tell: Tell) -> None:
         answer = await uplink.look(f"probe/{secrets.token_hex(8)}.jpg")
     finally:
         await uplink.stop()
-    if answer.status is None:
-        detail = f"no answer: {answer.detail}; check centre.media_url and the network"
-        tell(Line(what, Result.FAIL, detail, True))
-    elif answer.status in (401, 403):
-        detail = f"{answer.status}: it does not take our token; compare centre.media_token with the centre"
-        tell(Line(what, Result.FAIL, detail, True))
-    elif answer.status >= 500 and answer.status != 501:
-        tell(
-            Line(
-                what, Result.FAIL, f"{answer.status}: ask the centre what its media place suffers from", True
-            )
-        )
-    elif 300 <= answer.status < 400:
-        detail = (
-            f"{answer.status}: redirects are not followed; write the address it names in centre.media_url"
-        )
-        tell(Line(what, Result.FAIL, detail, True))
+    status = answer.status
+    known_bad = status is not None and (300 <= status < 400 or status in (401, 403, 407, 410, 429, 511))
+    if status is None or known_bad or (status >= 500 and status != 501):
+        tell(Line(what, Result.FAIL, in_words(answer, MEDIA), True))
     else:
-        detail = (
-            f"answers ({answer.status} to an item that is not there); that it takes one is seen at an alarm"
-        )
+        detail = f"answers ({status} to an item that is not there); that it takes one is seen at an alarm"
         tell(Line(what, Result.OK, detail, True))

@@ -47,6 +47,7 @@ _DATA: dict[str, tuple[str, ...]] = {
     "fault.raised": tuple(f"fault.{name}" for name in ("id", "kind", "subject", "since", "cause")),
     "fault.cleared": ("fault.id",),
     "site.plan": ("zones", "points", "cameras"),
+    "link.probe": ("path",),
     "link.heartbeat": ("next_within_s", "open_alarms", "faults", "undelivered"),
 }
 _ALARM_TYPES = {

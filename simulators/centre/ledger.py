@@ -221,6 +221,8 @@ class Ledger:
             if attempt.taken:
                 self.heartbeats.append((attempt.arrived_s, event.data))
             return None
+        if event.type == "link.probe":  # a technician's question, and nothing to keep
+            return None
         message = self.messages.get(event.id)
         if message is None:
             message = Message(event=event, body=body, problems=list(event.findings))

@@ -69,6 +69,16 @@ class SqlMessages:
     def body(self, message: str) -> bytes:
         return bytes(self._c.execute(select(table.c.body).where(table.c.id == message)).scalar_one())
 
+    def telling_attempts(self) -> list[tuple[str, str, int | None, Outcome]]:
+        row = attempt_table.c
+        telling = row.outcome.in_([Outcome.UNANSWERED.value, Outcome.DOUBTFUL.value]) | (row.status == 409)
+        query = (
+            select(row.message, row.path, row.status, row.outcome)
+            .join(table, table.c.id == row.message)
+            .where(table.c.received_at.is_(None), table.c.superseded.is_(False), telling)
+        )
+        return [(r.message, r.path, r.status, Outcome(r.outcome)) for r in self._c.execute(query)]
+
     def attempted(self, attempt: Attempt, due_at: Any) -> bool:
         add_attempt(self._c, attempt)
         if attempt.outcome is Outcome.RECEIVED:

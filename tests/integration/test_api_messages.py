@@ -142,6 +142,8 @@ async def all_messages(face: Face) -> list[dict[str, Any]]:
     beating.cancel()
     with suppress(asyncio.CancelledError):
         await beating
+    probe = envelopes.message(MessageType.LINK_PROBE, {"path": "first"}, at=now, now=now)
+    path.bodies.append(probe.body)
     pending = await face.store.read(lambda tx: tx.messages.pending(0, 100))
     assert (await face.store.read(lambda tx: tx.alarms.get("alm_1"))).state is State.RAISED  # type: ignore[union-attr]
     return [json.loads(body) for body in (*(message.body for _, message in pending), *path.bodies)]

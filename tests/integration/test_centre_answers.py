@@ -130,7 +130,7 @@ def test_a_2xx_is_an_answer_whatever_comes_with_it(says: bytes, closes: bool, re
 
     async def story() -> None:
         answer, announced = await _once(says, closes=closes)
-        assert judge(answer, 0) is Outcome.RECEIVED
+        assert judge(answer) is Outcome.RECEIVED
         assert announced == [answer.status], "known before the rest is here"
         if read:
             assert understand(answer) == json.loads(REPLIES)
@@ -150,7 +150,7 @@ def test_a_status_is_known_while_its_body_is_on_its_way(monkeypatch: pytest.Monk
     async def story() -> None:
         for says in (OK + _sized(b"ab", 50), OK + b"X-Never: "):
             answer, announced = await _once(says)
-            assert (announced, judge(answer, 0)) == ([200], Outcome.RECEIVED)
+            assert (announced, judge(answer)) == ([200], Outcome.RECEIVED)
 
     run(story())
 
@@ -165,7 +165,7 @@ def test_any_status_of_three_figures_is_one(status: bytes) -> None:
             assert answer.status is None
         else:
             assert answer.status == int(status)
-        assert (judge(answer, 0) is Outcome.RECEIVED) == (status == b"299")
+        assert (judge(answer) is Outcome.RECEIVED) == (status == b"299")
 
     run(story())
 
@@ -199,7 +199,7 @@ def test_connections_are_kept_where_they_stand_clean() -> None:
                 await path.start()
                 for _ in range(3):
                     answer = await path.deliver("msg_1", b"{}")
-                    assert judge(answer, 0) is Outcome.RECEIVED, name
+                    assert judge(answer) is Outcome.RECEIVED, name
                 await path.stop()
                 assert len(centre.bodies) == 3, name
                 if name in dirty or name == "chunks and a length, counted":

@@ -5,100 +5,21 @@ One file, though long: its tests share one post.
 
 from __future__ import annotations
 
-import asyncio
-import random
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.delivering import SLOTS_OTHER, SLOTS_PRESS, Delivering
+from gateway.delivering import SLOTS_OTHER, SLOTS_PRESS
 from gateway.domain.alarm import State
 from gateway.domain.message import Answer, Message, MessageType
-from gateway.hearing import AnswerHeard
 from gateway.supervising import announce_plan
 from tests.support.builders import alarm, envelopes
 from tests.support.clock import ManualClock, run
-from tests.support.hearing import Ear, ear, reply_item, saying
-from tests.support.paths import OK, REFUSED, ScriptedPath, Tried
-from tests.support.stores import WatchedStore, opened
-
-AWAY = Answer(status=503, detail="Service Unavailable")
-
-
-class NoChance(random.Random):
-    """Chance that never delays, so that the schedule can be read to the second."""
-
-    def random(self) -> float:
-        return 0.0
-
-
-@dataclass(slots=True)
-class Post:
-    """Delivering at work over scripted paths."""
-
-    store: WatchedStore
-    clock: ManualClock
-    delivering: Delivering
-    paths: Sequence[ScriptedPath]
-    ear: Ear
-    answers: list[str] = field(default_factory=list)
-
-    async def put(self, *types: MessageType) -> list[Message]:
-        """Commit one message of each type and wake the stage."""
-        now = self.clock.now()
-        said = [envelopes().message(t, {"n": n}, at=now, now=now) for n, t in enumerate(types)]
-
-        def work(tx: object) -> None:
-            for message in said:
-                tx.messages.add(message)  # type: ignore[attr-defined]
-
-        await self.store.inner.write(work)
-        self.delivering.wake()
-        await self.clock.settle()
-        return said
-
-    async def undelivered(self) -> int:
-        return await self.store.inner.read(lambda tx: tx.messages.undelivered())
-
-
-@asynccontextmanager
-async def post(
-    folder: Path, *, paths: int = 1, clock: ManualClock | None = None, answer: Answer = OK
-) -> AsyncIterator[Post]:
-    """Delivering on the database in ``folder``; opening it again is a restart."""
-    clock = clock or ManualClock()
-    lines = [ScriptedPath(clock, name) for name in ("first", "second")[:paths]]
-    for line in lines:
-        line.answer = lambda _: answer
-    async with opened(folder) as store:
-        clock.busy = store.busy
-        answers: list[str] = []
-        heard = ear(store, clock)
-
-        def hear(message: Message, answer: Answer) -> AnswerHeard:
-            answers.append(message.id)
-            return heard.hearing.hear(message, answer)
-
-        delivering = Delivering(
-            store=store,
-            clock=clock,
-            paths=lines,
-            chance=NoChance(),
-            hear=hear,
-        )
-        task = asyncio.create_task(delivering.run())
-        try:
-            await clock.settle()
-            yield Post(store, clock, delivering, lines, heard, answers)
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-            if not task.cancelled() and (error := task.exception()):
-                raise error
+from tests.support.hearing import reply_item, saying
+from tests.support.paths import OK, REFUSED, Tried
+from tests.support.post import AWAY, Post, post
 
 
 def test_the_schedule_is_kept_to_the_second(tmp_path: Path) -> None:
@@ -424,16 +345,134 @@ def test_received_on_the_second_path_stops_the_first(tmp_path: Path) -> None:
     run(story())
 
 
-def test_409_is_received_only_where_an_attempt_is_on_record(tmp_path: Path) -> None:
-    """A centre that has it already: believed at the second attempt, not at the first."""
+#: The earlier attempts at one message, and whether a 409 after them says that the centre has it.
+BEFORE_A_409 = [
+    ([], False),
+    ([AWAY], False),
+    ([Answer(status=409)], False),
+    ([Answer(status=409)] * 4, False),
+    ([REFUSED], False),
+    ([Answer(status=None, detail="reset while it was sent")], False),
+    ([Answer(status=None, detail="no answer within 10 s", sent=True)], True),
+    ([Answer(status=None, detail="cut", sent=True), AWAY], True),
+    ([AWAY, Answer(status=None, detail="cut", sent=True)], True),
+    ([Answer(status=409), Answer(status=None, detail="cut", sent=True)], True),
+]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+@pytest.mark.parametrize(("before", "has_it"), BEFORE_A_409)
+def test_409_is_received_only_where_the_message_may_have_got_through(
+    tmp_path: Path, before: list[Answer], has_it: bool, restart: bool
+) -> None:
+    """An attempt at this very message was sent whole and not answered, also before a restart. Else it is a refusal: whoever
+    answers 409 to everything has taken nothing, the message goes on, and the other path has it after 20 s."""
+    conflict = Answer(status=409, detail="Conflict")
 
     async def story() -> None:
-        async with post(tmp_path, answer=Answer(status=409)) as p:
+        script = list(before)
+        async with post(tmp_path, paths=2) as p:
+            p.paths[0].answer = lambda _: script.pop(0) if script else conflict
+            if restart:  # one answer of 409 is on record as well, if none was cut
+                p.paths[0].answer = lambda _: script.pop(0) if script else (AWAY if has_it else conflict)
             (m,) = await p.put(MessageType.ALARM_RAISED)
+            await p.clock.advance(10)
+            if not restart:
+                assert await p.undelivered() == (0 if has_it else 1)
+                if not has_it:
+                    assert "409" in p.delivering.health[0].cause
+                    await p.clock.advance(11)
+                    assert await p.undelivered() == 0
+                    assert len(p.paths[1].times_s(m.id)) == 1
+                return
             assert await p.undelivered() == 1
-            await p.clock.advance(2)
+        clock = ManualClock()
+        clock.step_wall(60)
+        async with post(tmp_path, clock=clock, answer=conflict) as p:
+            await p.clock.advance(35)
+            assert await p.undelivered() == (0 if has_it else 1)
+
+    run(story())
+
+
+def test_409_after_a_kill_within_the_first_attempt_is_received(tmp_path: Path) -> None:
+    """Nothing is on record of an attempt in which the process died; the centre may have taken it."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+            p.paths[0].open.clear()
+            await p.put(MessageType.ALARM_RAISED)
+        clock = ManualClock()
+        clock.step_wall(5)
+        async with post(tmp_path, clock=clock, answer=Answer(status=409)) as p:
             assert await p.undelivered() == 0
-            assert p.paths[0].times_s(m.id) == [0, 1]
+
+    run(story())
+
+
+PAGE = b"<!DOCTYPE html><html><body>Please log in</body></html>"
+#: Answers by somebody else than the centre, after an answer that was JSON, or after none.
+PAGES = [
+    (None, Answer(status=200, body=PAGE, content_type="text/html; charset=utf-8"), True),
+    (None, Answer(status=200, body=PAGE, content_type=""), True),
+    (None, Answer(status=200, body=b"  \n<HTML>", content_type="text/plain"), True),
+    (None, Answer(status=202, body=b"ok", content_type="Text/HTML"), True),
+    (None, Answer(status=200, content_type="text/html", lost="is too long and was dropped"), True),
+    (b"{}", Answer(status=200, body=b"logged out", content_type="text/plain"), True),
+    (b"{}", Answer(status=200, body=b"OK"), True),
+    (None, Answer(status=200, body=b"OK", content_type="text/plain"), False),
+    (None, Answer(status=204, content_type="text/html"), False),
+    (b"{}", Answer(status=204), False),
+    (b"{}", Answer(status=200, content_type="text/html"), False),
+    (b"{}", Answer(status=200, body=b'{"a": 1}', content_type="text/plain"), False),
+]
+
+
+@pytest.mark.parametrize(("before", "answer", "strange"), PAGES)
+def test_a_page_in_place_of_an_answer_is_a_fault_and_the_second_path_is_tried(
+    tmp_path: Path, before: bytes | None, answer: Answer, strange: bool
+) -> None:
+    """It goes out no more over the path that said 2xx, over a restart too; the second path has it at once; and it is told."""
+
+    async def story() -> None:
+        async with post(tmp_path, paths=2) as p:
+            if before is not None:
+                p.delivering.heartbeat_answered(0, Answer(status=200, body=before))
+            p.paths[0].answer = lambda _: answer
+            p.paths[1].answer = lambda _: AWAY
+            (m,) = await p.put(MessageType.ALARM_RAISED)
+            await p.clock.advance(6)
+            assert len(p.paths[0].times_s(m.id)) == 1
+            assert bool(p.delivering.pages) == strange
+            assert bool(p.paths[1].tried) == strange
+            assert await p.undelivered() == strange
+            if strange:
+                assert "call the centre" in p.delivering.pages["first"]
+                assert p.delivering.health[0].failing_since is not None
+        if not strange:
+            return
+        async with post(tmp_path, paths=2) as p:
+            p.paths[0].answer = lambda _: answer
+            await p.clock.advance(1)
+            assert (p.paths[0].tried, [t.message for t in p.paths[1].tried]) == ([], [m.id])
+            assert await p.undelivered() == 0
+
+    run(story())
+
+
+def test_a_page_on_the_only_path_is_received_and_told_until_a_true_answer(tmp_path: Path) -> None:
+    """Nobody is there who could know better; the fault stays until the path answers otherwise."""
+
+    async def story() -> None:
+        async with post(tmp_path, answer=PAGES[0][1]) as p:
+            await p.put(MessageType.ALARM_RAISED)
+            await p.clock.advance(40)
+            assert (await p.undelivered(), len(p.paths[0].tried)) == (0, 1)
+            assert "first" in p.delivering.pages
+            p.delivering.heartbeat_answered(0, OK)
+            assert p.delivering.pages == {}
+            p.delivering.heartbeat_answered(0, PAGES[0][1])
+            assert "web page" in p.delivering.pages["first"]
 
     run(story())
 
@@ -672,7 +711,7 @@ def test_an_item_is_heard_in_any_answer_that_counts_as_received(tmp_path: Path, 
     """Also in the 409 of a centre that has had the message before."""
 
     async def story() -> None:
-        async with post(tmp_path, answer=AWAY) as p:
+        async with post(tmp_path, answer=Answer(status=None, detail="cut", sent=True)) as p:
             await _alarm_out(p)
             p.paths[0].answer = lambda tried: replace(_replying(tried, reply_item()), status=status)
             await p.clock.advance(2)

@@ -103,7 +103,7 @@ def test_a_2xx_is_received_even_if_its_body_breaks_off() -> None:
         answer = await _once(
             b'HTTP/1.1 200 OK\r\nContent-Length: 50\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{"repl'
         )
-        assert judge(answer, 0) is Outcome.RECEIVED
+        assert judge(answer) is Outcome.RECEIVED
         assert (answer.status, answer.body) == (200, b"")
         assert "broke off" in answer.detail
 
@@ -139,7 +139,7 @@ def test_a_reason_that_is_no_text_can_be_put_on_record() -> None:
     async def story() -> None:
         answer = await _once(b"HTTP/1.1 500 \xff\xfe\xed\xa0\x80\r\nContent-Length: 0\r\n\r\n")
         assert answer.detail.encode()
-        assert judge(answer, 0) is Outcome.FAILED
+        assert judge(answer) is Outcome.FAILED
 
     run(story())
 
@@ -151,7 +151,7 @@ def test_a_redirect_is_not_followed() -> None:
         async with centre() as (other, _):
             to = b"http://127.0.0.1:%d/" % other.port
             answer = await _once(b"HTTP/1.1 307 Moved\r\nLocation: " + to + b"\r\nContent-Length: 0\r\n\r\n")
-            assert (answer.status, judge(answer, 0)) == (307, Outcome.FAILED)
+            assert (answer.status, judge(answer)) == (307, Outcome.FAILED)
             assert other.connections == 0
 
     run(story())

@@ -98,7 +98,7 @@ def line(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[asyncio.Runner, RawC
 
 def _fits(answer: Answer) -> None:
     """It can be judged, and everything of it kept."""
-    judge(answer, 1)
+    judge(answer, True)
     assert answer.detail.encode() is not None
     assert answer.retry_after_s is None or 0 <= answer.retry_after_s < float("inf")
     assert answer.said_at is None or answer.said_at.timestamp()
@@ -118,7 +118,7 @@ def test_any_answer_is_one(line: tuple[asyncio.Runner, RawCentre, WebhookPath], 
     _fits(answer)
     if says[9:12] != b"100":
         assert answer.status == int(says[9:12])
-        assert (judge(answer, 0) is Outcome.RECEIVED) == (says[9:10] == b"2")
+        assert (judge(answer) is Outcome.RECEIVED) == (says[9:10] == b"2")
 
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)

@@ -34,6 +34,8 @@ class ScriptedPath:
         self._clock = clock
         self.answer: Callable[[Tried], Answer] = lambda _: OK
         self.hold_s = 0.0
+        self.holds: Callable[[Tried], float] = lambda _: 0.0
+        self.answered: list[tuple[Tried, Answer]] = []
         self.rest_s = 0.0  # from the status line to the end of the answer
         self.open = asyncio.Event()
         self.open.set()
@@ -55,9 +57,10 @@ class ScriptedPath:
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
             await self.open.wait()
-            if self.hold_s:
-                await self._clock.sleep(self.hold_s)
+            if hold_s := self.hold_s + self.holds(tried):
+                await self._clock.sleep(hold_s)
             answer = self.answer(tried)
+            self.answered.append((tried, answer))
             if answer.status is not None:
                 answering(answer.status)
             if self.rest_s:

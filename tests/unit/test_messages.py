@@ -78,7 +78,7 @@ def test_the_classes_stand_in_the_contracts_order() -> None:
         {"fault.raised", "fault.cleared"},
         {"alarm.evidence", "alarm.manifest"},
         {"drill.raised", "drill.evidence", "drill.manifest", "drill.note", "drill.window"},
-        {"site.plan", "link.heartbeat"},
+        {"site.plan", "link.heartbeat", "link.probe"},
     ]
     classes = sorted(set(CLASS_OF.values()))
     assert [{t.value for t, c in CLASS_OF.items() if c is k} for k in classes] == order
@@ -106,15 +106,16 @@ def test_rank_is_class_then_age_then_sequence() -> None:
 # Answers.
 
 
-@pytest.mark.parametrize("on_record", [0, 1, 9])
+@pytest.mark.parametrize("may_have_it", [False, True])
 @pytest.mark.parametrize(
     "status", [None, 100, 199, *range(200, 210), 299, 300, 301, 400, 401, 404, 409, 410, 429, 500, 503, 599]
 )
-def test_received_is_any_2xx_or_409_with_an_attempt_on_record(status: int | None, on_record: int) -> None:
+def test_received_is_any_2xx_or_409_where_it_may_be_there(status: int | None, may_have_it: bool) -> None:
     """410 is gone; everything else has failed."""
-    received = status is not None and (200 <= status < 300 or (status == 409 and on_record > 0))
+    received = status is not None and (200 <= status < 300 or (status == 409 and may_have_it))
     wanted = Outcome.RECEIVED if received else Outcome.GONE if status == 410 else Outcome.FAILED
-    assert judge(Answer(status=status), on_record) is wanted
+    assert judge(Answer(status=status), may_have_it) is wanted
+    assert judge(Answer(status=None, sent=True), may_have_it) is Outcome.UNANSWERED
 
 
 @pytest.mark.parametrize(
