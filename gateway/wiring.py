@@ -3,9 +3,9 @@
 Order of the start: database, contacts, intake — from then on a press is committed — and only then cameras, delivery and the
 HTTP face, so that nothing slow stands between a reboot and an armed gateway.
 
-What dies takes down no more than it must. Contacts, intake, delivering and HTTP are vital: if one ends,
-the process ends and its supervisor starts it again, since start-up recovery is the ordinary path. The others are started
-again alone, with a fault raised.
+What dies takes down no more than it must. Contacts, intake and delivering are vital: if one ends,
+the process ends and its supervisor starts it again, since start-up recovery is the ordinary path. The others, HTTP among them,
+are started again alone, with a fault raised.
 
 All of it in one file, since the order of start and end is the point of it.
 """
@@ -18,13 +18,13 @@ import random
 import shutil
 import socket
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import structlog
 
@@ -69,6 +69,7 @@ from gateway.domain.room import Room
 from gateway.doubting import Doubting
 from gateway.drilling import Drilling
 from gateway.exporting import Exporting
+from gateway.front.limits import raise_descriptors
 from gateway.gathering import Gathering
 from gateway.hearing import Hearing
 from gateway.intake import Intake
@@ -91,6 +92,9 @@ from gateway.watching import Watching
 from gateway.witnessing import Witnessing
 from storage.spool import Spool
 from storage.sql.safe_store import SafeStore
+
+if TYPE_CHECKING:
+    from gateway.front.serving import Serving
 
 log = structlog.get_logger(__name__)
 
@@ -128,7 +132,7 @@ class Gateway:
         self._claim: Claim | None = None
         self._broker: Any = None
         self.media: MediaPush | None = None
-        self._server: Any = None
+        self._front: Serving | None = None
         self._socket: socket.socket | None = None
         self._http_up = asyncio.Event()
         self.addresses = Addresses("", "")
@@ -147,6 +151,7 @@ class Gateway:
                 f"the data folder {settings.data_dir} cannot be made ({exc.strerror or exc}); name another with --data-dir, or "
                 "make it and give it to this user"
             ) from None
+        self._descriptors = raise_descriptors()
         self._claim = await claim_for_gateway(settings.data_dir, self.clock)
         database = settings.database_file
         if database is None:
@@ -196,8 +201,6 @@ class Gateway:
     async def stop(self) -> None:
         """End every part; what is committed is on disk, what is not acknowledged is at the broker."""
         tasks, self._tasks = self._tasks, []
-        if self._server is not None:
-            self._server.should_exit = True
         for task in tasks:
             task.cancel()
         if tasks:
@@ -485,6 +488,8 @@ class Gateway:
         yield from self.certifying.observed(now)
         yield from self.keeping.causes.items()
         yield from self.recording.causes.items()
+        if self._front is not None:
+            yield from self._front.found()
         for stage in (self.pushing, self.showing, self.locking):
             if stage is not None:
                 yield from stage.causes.items()
@@ -552,7 +557,7 @@ class Gateway:
         return f"mqtt://{host}:{port}"
 
     async def _start_rest(self) -> None:
-        self._vital("http", self._serve_http())
+        self._restarted("http", self._serve_http)
         # What follows imports much, in threads; whoever waits for /readyz should not wait for that.
         with suppress(TimeoutError):
             await asyncio.wait_for(self._http_up.wait(), HTTP_UP_WITHIN_S)
@@ -694,7 +699,8 @@ class Gateway:
         self._tasks.append(asyncio.create_task(guarded(), name=name))
 
     async def _serve_http(self) -> None:
-        import uvicorn  # not needed before the contacts are armed
+        from gateway.front.rights import Rights  # brings the HTTP server: not before the contacts are armed
+        from gateway.front.serving import Serving
 
         site = self._settings.site
         tokens = {
@@ -722,32 +728,18 @@ class Gateway:
             centre_name=site.centre.name,
         )
         opening = Opening(parts)
-        tls = self._api_tls
-
-        class Server(uvicorn.Server):
-            def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
-                return nullcontext()  # the command line owns the signals
-
-        self._server = Server(
-            uvicorn.Config(
-                opening,
-                loop="none",
-                http="httptools",
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                timeout_graceful_shutdown=1,
-                ssl_context_factory=(lambda _config, _default: tls) if tls is not None else None,
-            )
-        )
         assert self._socket is not None
+        self._front = Serving(
+            opening,
+            self._socket,
+            tls=self._api_tls,
+            judge=Rights(tokens, self.links, self.clock),
+            clock=self.clock,
+            descriptors=self._descriptors,
+            opened=self._http_up.set,
+        )
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._server.serve(sockets=[self._socket]), name="http server")
-            while not self._server.started and not self._server.should_exit:
-                await self.clock.sleep(0.005)
-            self._http_up.set()
+            group.create_task(self._front.run(), name="http front")
             await opening.load()
 
     def readiness(self) -> tuple[bool, list[str]]:

@@ -24,8 +24,8 @@ from gateway.api import (
     retention,
     site,
 )
-from gateway.api.access import Keyring
 from gateway.api.face import Face
+from gateway.api.keyring import Keyring
 from gateway.api.parts import ApiParts, Caller
 from gateway.api.problems import handle_problems
 from gateway.api.ranges import Coverage

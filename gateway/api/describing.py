@@ -49,7 +49,7 @@ def open_to_all(*statuses: int) -> dict[str, Any]:
 
 def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
     found: dict[int | str, dict[str, Any]] = {}
-    for status in (*statuses, 503):
+    for status in (*statuses, 429, 503):
         titles = [title for number, title, _ in KINDS.values() if number == status]
         found[status] = {
             "description": "; ".join(titles),

@@ -7,6 +7,7 @@ import traceback
 import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.api.problems import Problem
@@ -72,6 +73,8 @@ class Face:
 
         try:
             await self._app(scope, limited, finish)
+        except ClientDisconnect:
+            return  # whoever asked has gone: no failure of ours, and nobody to answer
         except Exception:
             # As text: some renderers print a traceback's local variables, and those hold tokens and signed queries.
             log.error(

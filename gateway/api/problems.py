@@ -40,6 +40,7 @@ KINDS: dict[str, tuple[int, str, str]] = {
     "range-not-satisfiable": (416, "The item has no such bytes", "Ask for a range within the length in Content-Range."),
     "invalid": (422, "The request is not valid", "Mend what 'errors' names and send it again."),
     "refused": (422, "The request cannot be carried out", "Change it as said and send it again."),
+    "too-many-refused": (429, "Too many refused requests", "Wait the seconds in Retry-After; check the token or the link."),
     "internal": (500, "The gateway failed", "Try again; if it stays, tell the technician the time of this answer."),
     "unavailable": (503, "Not available now", "Try again after the seconds in Retry-After; what is on record stays."),
 }  # fmt: skip

@@ -24,6 +24,7 @@ class FaultKind(StrEnum):
     DRILL = "drill"
     STAGE = "stage"
     CERTIFICATE = "certificate"
+    SECURITY = "security"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,7 @@ BODIES: Mapping[str, Mapping[str, Any]] = {
     "/review": {"by": PERSON, "reason": "案件", "review_at": "2026-05-02T10:00:00+08:00"},
     "/release": {"by": PERSON, "reason": "结案"},
     "/clock": {"now": "2026-03-02T10:15:07+08:00", "by": PERSON, "reason": "对表"},
+    "/retention/database": {"by": PERSON, "reason": "已知悉"},
     "/live/{camera}": {"name": "王警官"},
 }  # fmt: skip
 

@@ -147,7 +147,7 @@ async def test_the_description_is_valid_and_whole(face: Face) -> None:
             for tail in ("-head.mp4", ".m4s")
         ),
         *("/api/v1/access-register", "/api/v1/access-register/proof"),
-        *("/api/v1/retention", "/api/v1/retention/clock"),
+        *("/api/v1/retention", "/api/v1/retention/clock", "/api/v1/retention/database"),
         *(f"/api/v1/holds{tail}" for tail in ("", "/{hold}/review", "/{hold}/release")),
         *(f"/api/v1/drills{tail}" for tail in ("", "/windows/{window}")),
         *(f"/api/v1/drills/{{drill}}{tail}" for tail in ("", "/replies", "/requests", "/notes")),

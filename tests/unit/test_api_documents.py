@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from gateway.api.access import Keyring
 from gateway.api.bodies import Instant
+from gateway.api.keyring import Keyring
 from gateway.api.live import Epochs, written
 from gateway.api.parts import Caller
 from gateway.api.problems import KINDS, Problem, invalid, unavailable
