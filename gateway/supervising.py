@@ -24,6 +24,7 @@ from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Unavailable
 from gateway.domain.fault import Fault, FaultKind
 from gateway.domain.ids import new_id
+from gateway.domain.liveness import Hearing
 from gateway.domain.message import Answer, Message, MessageType, Outcome, judge
 from gateway.domain.register import Head
 from gateway.ports import AnsweredItem, CameraBank, Clock, ContactFeed, PathHealth, Store, Transaction, Uplink
@@ -46,6 +47,7 @@ CLOCK_SETTLED_S = 600.0
 NONSENSE_HELD_S = 60.0  # a good answer in the same second must not hide a bad one
 MOST_NONSENSE = 50  # of the centre's items that were not applied, so many are faults of their own at once
 OUTCOMES_AT_ONCE = 100  # of the centre's items in one heartbeat
+MOST_POINTS = 100  # of each kind in one heartbeat
 HEARTBEAT_S = 15.0  # API.md, "Messages"; every 2 s until 10 min after the last press, reply or request
 HEARTBEAT_BUSY_S = 2.0
 BUSY_FOR = timedelta(minutes=10)
@@ -323,10 +325,13 @@ class Heartbeat:
         undelivered: Callable[[], int],
         answered: Callable[[int, Answer], None],
         heard_at: Callable[[], datetime | None],
+        hearing: Callable[[], Mapping[Hearing, Sequence[str]]] = dict,
         signed: Callable[[Head], dict[str, Any]],
         take: Callable[[Message, Answer], Awaitable[None]],
     ) -> None:
-        """``take`` applies what the centre says in its answer to a beat."""
+        """``take`` applies what the centre says in its answer to a beat. ``hearing`` tells which points were never heard, and
+        which publish what cannot be understood."""
+        self._hearing = hearing
         self._take = take
         self._number = number
         self._path = path
@@ -364,11 +369,13 @@ class Heartbeat:
         return (HEARTBEAT_BUSY_S if busy else HEARTBEAT_S), now_is
 
     async def _beat(self, every_s: float, now_is: _Standing) -> None:
-        now = self._clock.now()
+        now, hearing = self._clock.now(), self._hearing()
         data = {
             "next_within_s": every_s,
             "open_alarms": now_is.open_alarms,
             "faults": len(self._supervising.open_faults),
+            "unheard": list(hearing.get(Hearing.UNHEARD, ()))[:MOST_POINTS],
+            "unreadable": list(hearing.get(Hearing.UNREADABLE, ()))[:MOST_POINTS],
             "undelivered": self._undelivered(),
             "path": self._path.name,
             "register": self._signed(now_is.head),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 import structlog
@@ -17,7 +17,7 @@ import structlog
 from gateway.domain.contact import Signal
 from gateway.domain.errors import Malformed
 from gateway.domain.fault import FaultKind
-from gateway.domain.liveness import SETTLED_S, Seen, Word, wrong
+from gateway.domain.liveness import NEVER_HEARD, SETTLED_S, Hearing, Seen, Word, wrong
 from gateway.domain.plan import Point
 from gateway.ports import Clock, ContactMessage, Store, Transaction
 
@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 TICK_S = 1.0
 KEEP_EVERY_S = 60.0
 LONGEST_TICK_S = 10.0  # a process that stood still was not listening meanwhile
+MOST_NAMED = 10  # points that a fault names
 
 Found = tuple[FaultKind, str]
 
@@ -42,7 +43,9 @@ class Watching:
         decode: Callable[[bytes], bool | None],
         armed: Callable[[], bool],
         refused: Callable[[], Collection[str]],
+        undelivered: Callable[[], Collection[str]] = tuple,
     ) -> None:
+        """``undelivered`` are topics of presses of which the broker delivers nothing to the gateway."""
         self._store = store
         self._clock = clock
         self._points = {point.id: point for point in points if point.source is not None}
@@ -50,6 +53,7 @@ class Watching:
         self._decode = decode
         self._armed = armed
         self._refused = refused
+        self._undelivered = undelivered
         self._at_topic: dict[str, list[str]] = defaultdict(list)
         presses = {p.source.topic for p in points if p.source is not None}
         for point in self._points.values():
@@ -83,14 +87,22 @@ class Watching:
         if not self._ready:
             self._early.append(partial(self.saw, points, signals, message, unreadable))
             return
+        if not message.payload:
+            return  # it says nothing, not even that the contact publishes as it should
         for point in points:
             before = self._seen.get(point.id, Seen(heard_s=self._listened_s))
             if message.retained:
-                if before.qos is None:
-                    self._note(point.id, replace(before, qos=message.qos), before)
-                continue
-            after = before.heard(signals, at=message.arrived_at, qos=message.qos, listened_s=self._listened_s)
-            self._note(point.id, after, before)
+                after = before.retained(at=message.arrived_at, qos=message.qos, unreadable=unreadable)
+            else:
+                after = before.heard(
+                    signals,
+                    at=message.arrived_at,
+                    qos=message.qos,
+                    listened_s=self._listened_s,
+                    unreadable=unreadable,
+                )
+            if after != before:
+                self._note(point.id, after, before)
 
     def receive(self, message: ContactMessage) -> None:
         """Take a message on one of :attr:`topics`; never blocks. Nothing is committed, so it is acknowledged at once: the
@@ -126,7 +138,8 @@ class Watching:
     def _note(self, point: str, after: Seen, before: Seen) -> None:
         self._seen[point] = after
         self._changed.add(point)
-        if (after.battery_low, after.tampered) != (before.battery_low, before.tampered):
+        now = self._clock.now()
+        if _states(after, now) != _states(before, now):
             self._keep()
 
     # What is asked.
@@ -140,6 +153,15 @@ class Watching:
         for point in self._points.values():
             for subject, cause in self._wrong(point):
                 yield (FaultKind.CONTACT, subject), cause
+        unheard = self.hearing()[Hearing.UNHEARD]
+        if unheard and self._stands():
+            more = f" and {len(unheard) - MOST_NAMED} more" if len(unheard) > MOST_NAMED else ""
+            yield (
+                (FaultKind.CONTACT, "unheard"),
+                f"{len(unheard)} of {len(self._points)} contacts were never heard when this was found "
+                f"({', '.join(unheard[:MOST_NAMED])}{more}): nobody knows whether a press of them arrives; press each once, or "
+                "its test; which are left, GET /api/v1/points says (health.state)",
+            )
         refused = sorted(self.topics & set(self._refused()))
         if refused:
             yield (
@@ -148,20 +170,44 @@ class Watching:
                 "contacts are there is not known; check its access list",
             )
 
+    def hearing(self) -> dict[Hearing, list[str]]:
+        """Points by what their topics brought. One whose source this version does not read is never heard."""
+        found: dict[Hearing, list[str]] = {state: [] for state in Hearing}
+        now = self._clock.now()
+        for id_ in self._points:
+            found[self._seen.get(id_, Seen()).hearing(now)].append(id_)
+        found[Hearing.UNHEARD] += self._unread
+        return found
+
     def health(self) -> dict[str, Mapping[str, object]]:
         """Per point what is known of it now, for the API."""
         told: dict[str, Mapping[str, object]] = {
-            id_: {"causes": ["this version does not read its source: none of its presses is heard"]}
+            id_: {
+                "causes": ["this version does not read its source: none of its presses is heard"],
+                "state": Hearing.UNHEARD.value,
+            }
             for id_ in self._unread
         }
+        undelivered, now = self._undelivered(), self._clock.now()
         for id_, point in self._points.items():
             assert point.source is not None
-            word = self._word(point.source.liveness_topic)
+            word, seen = self._word(point.source.liveness_topic), self._seen.get(id_, Seen())
+            causes = [cause for _, cause in self._wrong(point)]
+            if point.source.topic in undelivered:
+                causes.append(
+                    f"the broker delivers nothing of {point.source.topic} to the gateway (fault broker:delivery)"
+                )
+            if seen.hearing(now) is Hearing.UNHEARD:
+                causes.append(NEVER_HEARD.format(topic=point.source.topic))
             told[id_] = {
-                "causes": [cause for _, cause in self._wrong(point)],
+                "causes": causes,
+                "state": seen.hearing(now).value,
+                "unreadable": None
+                if seen.unread_at is None
+                else {"at": seen.unread_at, "reason": seen.unread},
                 "online": word.online if word else None,
                 "online_since": word.at if word else None,
-                "qos": self._seen.get(id_, Seen()).qos,
+                "qos": seen.qos,
             }
         return told
 
@@ -247,6 +293,11 @@ class Watching:
         self._changed.clear()
         if seen or any(p.source and p.source.silent_after_s for p in self._points.values()):
             self._store.write_later(partial(_kept, seen=seen, listened_s=self._listened_s))
+
+
+def _states(seen: Seen, now: datetime) -> tuple[object, ...]:
+    """What of it is worth a write at once."""
+    return seen.battery_low, seen.tampered, seen.hearing(now)
 
 
 def _kept(tx: Transaction, *, seen: Mapping[str, Seen], listened_s: float) -> None:

@@ -269,6 +269,7 @@ class Gateway:
             decode=liveness.decode,
             armed=lambda: self.feed.armed,
             refused=lambda: self.feed.refused,
+            undelivered=lambda: self.feed.undelivered,
         )
         self.starts = Starts(points, liveness.decode)
         self.doubting = Doubting(
@@ -598,6 +599,7 @@ class Gateway:
                 undelivered=lambda: self.delivering.undelivered,
                 answered=self._beat_answered,
                 heard_at=lambda: self.answering.last_heard_at,
+                hearing=self.watching.hearing,
                 signed=self.registering.signed,
                 take=self.hearing.take,
             )

@@ -32,7 +32,8 @@ class ApiParts:
 
     ``tokens`` maps a bearer token to its caller. ``readiness`` says whether a press would be committed now, and names what
     else is not well. ``last_seen`` gives per point ``at``, ``battery``, ``tamper`` and ``test``, as far as the contact told.
-    ``contact_health`` gives per point ``causes``, ``online``, ``online_since`` and ``qos``. ``metrics`` is Prometheus text.
+    ``contact_health`` gives per point ``causes``, ``state``, ``unreadable``, ``online``, ``online_since``
+    and ``qos``. ``metrics`` is Prometheus text.
     """
 
     site: Site

@@ -106,13 +106,24 @@ class SeenOut(BaseModel):
     test: At | None
 
 
+class UnreadableOut(BaseModel):
+    """The last message on the contact's own topic that could not be understood: when, and why not."""
+
+    at: At
+    reason: str
+
+
 class ContactHealthOut(BaseModel):
-    """Whether a press of it would be heard, as far as is known. ``online`` is its own or its bridge's word, ``None`` where there
-    is none; ``qos`` is that of its last publish: at 0 nobody sends a lost press again. ``other_words`` were heard of it and
-    are no press, newest first: those by which a keypad arms, and those that the site file's ``mqtt.press`` leaves out."""
+    """Whether a press of it would be heard, as far as is known. ``state`` is ``heard`` once a message of it was understood,
+    ``unheard`` before, ``unreadable`` while its last could not be understood. ``online`` is its own or its bridge's word,
+    ``None`` where there is none; ``qos`` is that of its last publish: at 0 nobody sends a lost press again.
+    ``other_words`` were heard of it and are no press, newest first: those by which a keypad arms, and those that the site
+    file's ``mqtt.press`` leaves out."""
 
     healthy: bool
+    state: Literal["heard", "unheard", "unreadable"]
     causes: list[str]
+    unreadable: UnreadableOut | None
     online: bool | None
     online_since: At | None
     qos: int | None

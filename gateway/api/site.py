@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -101,6 +102,9 @@ async def points(request: Request) -> dict[str, Any]:
     def stamped(value: object) -> object:
         return parts.envelopes.stamp(value) if isinstance(value, datetime) else value
 
+    def unreadable(told: object) -> object:
+        return {"at": stamped(told["at"]), "reason": told["reason"]} if isinstance(told, Mapping) else None
+
     def one(point: str) -> dict[str, Any]:
         known = parts.site.points[point]
         told, now = seen.get(point, {}), health.get(point, {})
@@ -111,7 +115,9 @@ async def points(request: Request) -> dict[str, Any]:
             "last_seen": {key: stamped(told.get(key)) for key in ("at", "battery", "tamper", "test")},
             "health": {
                 "healthy": not now.get("causes"),
+                "state": now.get("state", "unheard"),
                 "causes": now.get("causes", ()),
+                "unreadable": unreadable(now.get("unreadable")),
                 "online": now.get("online"),
                 "online_since": stamped(now.get("online_since")),
                 "qos": now.get("qos"),

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from enum import StrEnum
 
 from gateway.domain.contact import Signal, SignalKind
 from gateway.domain.plan import Point
@@ -23,6 +24,19 @@ BATTERY_LOW = 15
 BATTERY_WELL = 20
 #: Somebody must see that a contact was opened, even if it was closed again at once.
 TAMPER_HELD = timedelta(minutes=10)
+#: A contact of which one message is understood and the next is not, in turn, is not well in between.
+UNREADABLE_HELD = timedelta(seconds=10)
+#: Characters of why a message could not be understood.
+REASON_MOST = 200
+
+
+class Hearing(StrEnum):
+    """Whether a contact's own topic brought anything that was understood. A retained copy, which may be of years ago, shows
+    nothing, and neither does a liveness topic: it is another one."""
+
+    HEARD = "heard"
+    UNHEARD = "unheard"
+    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +45,8 @@ class Seen:
 
     ``at`` is its last message of whatever kind. ``heard_s`` is the listening clock then: seconds during which the broker's
     connection stood, counted over restarts, so that our own absence is never taken for a contact's silence.
-    ``tampered`` is whether the last message still told of it. ``qos`` is that of its last publish.
+    ``tampered`` is whether the last message still told of it. ``qos`` is that of its last publish. ``heard_at`` is the last
+    message on its own topic that was understood, ``unread_at`` the last that was not, ``unread`` why not.
     """
 
     at: datetime | None = None
@@ -42,9 +57,20 @@ class Seen:
     test_at: datetime | None = None
     qos: int | None = None
     heard_s: float = 0.0
+    heard_at: datetime | None = None
+    unread_at: datetime | None = None
+    unread: str | None = None
 
-    def heard(self, signals: Sequence[Signal], *, at: datetime, qos: int, listened_s: float) -> Seen:
-        """After one message of its own (never the broker's kept copy)."""
+    def heard(
+        self,
+        signals: Sequence[Signal],
+        *,
+        at: datetime,
+        qos: int,
+        listened_s: float,
+        unreadable: str | None = None,
+    ) -> Seen:
+        """After one message of its own (never the broker's kept copy). ``unreadable`` is why nothing of it was understood."""
         battery = next((s.battery for s in reversed(signals) if s.battery is not None), self.battery)
         low = battery is not None and battery < (BATTERY_WELL if self.battery_low else BATTERY_LOW)
         tampered = any(s.kind is SignalKind.TAMPER for s in signals)
@@ -58,7 +84,30 @@ class Seen:
             test_at=at if tested else self.test_at,
             qos=qos,
             heard_s=listened_s,
-        )
+            heard_at=at if unreadable is None else self.heard_at,
+            unread_at=self.unread_at,
+            unread=self.unread,
+        )._not_understood(unreadable, at)
+
+    def retained(self, *, at: datetime, qos: int, unreadable: str | None) -> Seen:
+        """After the broker's kept copy of a message of its own."""
+        seen = self if self.qos is not None else replace(self, qos=qos)
+        return seen if self.heard_at is not None else seen._not_understood(unreadable, at)
+
+    def _not_understood(self, unreadable: str | None, at: datetime) -> Seen:
+        if unreadable is None:
+            return self
+        return replace(self, unread_at=at, unread=unreadable[:REASON_MOST])
+
+    def hearing(self, now: datetime) -> Hearing:
+        """What its topic brought lately."""
+        if self.unread_at is not None and (
+            self.heard_at is None
+            or self.heard_at < self.unread_at
+            or timedelta() <= now - self.unread_at < UNREADABLE_HELD
+        ):
+            return Hearing.UNREADABLE
+        return Hearing.UNHEARD if self.heard_at is None else Hearing.HEARD
 
     def alive(self, at: datetime, listened_s: float) -> Seen:
         """After a live word on its liveness topic: it is there, though it told nothing of itself."""
@@ -97,6 +146,11 @@ def wrong(
             unheard = _SILENT.format(s=source.silent_after_s, topic=source.topic)
     if unheard:
         yield point.id, unheard
+    if seen.hearing(now) is Hearing.UNREADABLE:
+        yield (
+            f"{point.id} unreadable",
+            _UNREADABLE.format(topic=source.topic, reason=seen.unread, format=source.format),
+        )
     if seen.battery_low:
         yield f"{point.id} battery", f"its battery is below {BATTERY_LOW} %; change it, then press its test"
     if seen.tamper_at is not None and (seen.tampered or now - seen.tamper_at < TAMPER_HELD):
@@ -113,6 +167,14 @@ _BRIDGE = (
 _DEVICE = (
     "it is offline ({topic}): no press of it is heard; look at its power or battery and its radio or network, then press "
     "its test"
+)
+_UNREADABLE = (
+    "what it publishes on {topic} cannot be understood as {format}: {reason}: a press of it may not be heard; correct the "
+    "point's topic and format in the site file, or the device's settings, then press it"
+)
+#: Of a point from which nothing that was understood ever came.
+NEVER_HEARD = (
+    "it was never heard on {topic}: nobody knows whether a press of it arrives; press it once, or its test"
 )
 _SILENT = (
     "nothing was heard from it for {s} s ({topic}, mqtt.silent_after_s): a press of it may not be heard; look at its "

@@ -21,9 +21,12 @@ from drivers.contacts.formats import CODECS
 from drivers.tls.examining import examine
 from gateway.clock import SystemClock
 from gateway.connecting import broker_address
+from gateway.domain.liveness import Hearing
+from gateway.probing.hearing import hearing
 from gateway.probing.presence import presence
 from gateway.probing.service import service
 from gateway.probing.table import Line, Result, Tell
+from storage.sql.contacts import seen_of_file
 
 CONNECT_S = 5.0
 ANSWER_S = 8.0
@@ -68,11 +71,24 @@ async def probe_broker(settings: Settings, tell: Tell) -> None:
         for line in (service(point, seen.qos), presence(point, seen.granted, seen.kept)):
             if line is not None:
                 tell(line)
+    remembered = await asyncio.to_thread(_remembered, settings)
+    for line in hearing(site.points, seen.payloads, remembered):
+        tell(line)
     for point in site.points:
         if point.mqtt is None or point.mqtt.format not in CODECS:
             wired = "an ONVIF input" if point.mqtt is None else f"format {point.mqtt.format}"
             detail = f"{wired} is not read by this version: none of its presses is heard"
             tell(Line(f"point 触点 {point.id}", Result.FAIL, detail, True))
+
+
+def _remembered(settings: Settings) -> dict[str, Hearing]:
+    """What the gateway on this data knows of its contacts; nothing where there is none yet."""
+    if settings.database_file is None or not settings.database_file.exists():
+        return {}
+    return {
+        point: told.hearing(SystemClock().now())
+        for point, told in seen_of_file(settings.database_file).items()
+    }
 
 
 def _topic(seen: _Subscriber, topic: str, points: str) -> Line:
@@ -107,6 +123,7 @@ class _Subscriber:
         self.granted: dict[str, int | None] = {}
         self.delivered: set[str] = set()
         self.kept: dict[str, bytes] = {}
+        self.payloads: dict[str, bytes] = {}  # the last on each topic
         self.qos: dict[str, int] = {}  # the lowest heard on a topic
 
     def look(self) -> str:
@@ -189,6 +206,7 @@ class _Subscriber:
         self.delivered.add(message.topic)
         if message.topic in self.presses and not message.payload:
             return
+        self.payloads[message.topic] = bytes(message.payload)
         self.qos[message.topic] = min(message.qos, self.qos.get(message.topic, 1))
         if message.retain:
             self.kept[message.topic] = bytes(message.payload)

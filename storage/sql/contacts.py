@@ -4,14 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from pathlib import Path
+from urllib.parse import quote
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, create_engine, select
 from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.domain.liveness import Seen
 from storage.sql.tables import contact_seen, listening
 
 _COLUMNS = tuple(f.name for f in fields(Seen))
+
+
+def seen_of_file(database: Path) -> dict[str, Seen]:
+    """What contacts last told of themselves, by a database that is only read, beside a running gateway or without one. Empty if
+    it cannot be read, or is of another version."""
+    try:
+        engine = create_engine(f"sqlite:///file:{quote(str(database.absolute()))}?mode=ro&uri=true")
+        try:
+            with engine.connect() as connection:
+                return SqlContacts(connection).seen()
+        finally:
+            engine.dispose()
+    except (SQLAlchemyError, ValueError):
+        return {}
 
 
 class SqlContacts:

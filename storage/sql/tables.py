@@ -86,6 +86,9 @@ contact_seen = Table(
     Column("test_at", Instant),
     Column("qos", Integer),
     Column("heard_s", Float, nullable=False),  # what listening.seconds was then
+    Column("heard_at", Instant),
+    Column("unread_at", Instant),
+    Column("unread", Text),
 )
 
 # One row: for how long the broker was listened to, over all runs. Silence is counted on this clock.

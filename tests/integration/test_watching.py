@@ -9,9 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from drivers.contacts.formats import CODECS, liveness
 from gateway.domain.contact import Signal
-from gateway.domain.liveness import SETTLED_S
+from gateway.domain.errors import Malformed
+from gateway.domain.liveness import SETTLED_S, Hearing
 from gateway.domain.plan import Point
 from gateway.ports import PathHealth
 from gateway.supervising import Standing, Supervising
@@ -24,6 +27,7 @@ from tests.support.stores import WatchedStore, opened
 AVAILABILITY = "zigbee2mqtt/sos/availability"
 BRIDGE = "zigbee2mqtt/bridge/state"
 PRESS = "zigbee2mqtt/sos"
+UNHEARD = "contact:unheard"
 
 
 class Feed:
@@ -64,13 +68,23 @@ class Post:
 
     async def hear(self, payload: bytes, *, retained: bool = False, qos: int = 1) -> None:
         """A message of the contact, as intake passes it on."""
-        signals: list[Signal] = CODECS["zigbee2mqtt"](payload)
+        signals: list[Signal] = []
+        unreadable = None
+        try:
+            signals = CODECS["zigbee2mqtt"](payload) if payload else []
+        except Malformed as exc:
+            unreadable = str(exc)
         message = contact_message(payload, topic=PRESS, at=self.clock.now(), retained=retained)
-        self.watching.saw(self.points, signals, replace(message, qos=qos))
+        self.watching.saw(self.points, signals, replace(message, qos=qos), unreadable)
         await self.clock.settle()
 
     async def faults(self) -> dict[str, str]:
-        """Open faults of contacts and the broker: subject → id."""
+        """Open faults of contacts and the broker: subject → id. That a contact was never heard is left out here: most of these
+        tests press nothing, and it has tests of its own below."""
+        return {key: id_ for key, id_ in (await self.every_fault()).items() if key != UNHEARD}
+
+    async def every_fault(self) -> dict[str, str]:
+        """With that one."""
         await self.clock.settle()
         found = await self.store.read(lambda tx: tx.faults.open())
         return {f"{f.kind.value}:{f.subject}": f.id for f in found}
@@ -311,5 +325,108 @@ def test_refused_liveness_topics_are_a_fault_of_the_broker(tmp_path: Path) -> No
             p.refused.add(AVAILABILITY)
             await p.clock.advance(2)
             assert list(await p.faults()) == ["broker:liveness"]
+
+    run(story())
+
+
+def state(p: Post) -> object:
+    """What the API says of the one point."""
+    health = p.watching.health()["p-301"]
+    assert bool(health["causes"]) is (health["state"] != "heard"), "healthy only when it was heard"
+    return health["state"]
+
+
+def test_a_contact_that_was_never_heard_says_so_until_it_is(tmp_path: Path) -> None:
+    """Neither its liveness topic, nor an empty message, nor a copy the broker kept is a word on its own topic."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+            assert state(p) == "unheard"
+            await p.clock.advance(SETTLED_S - 3)
+            assert await p.every_fault() == {}, "what waited at the broker may still come"
+            await p.clock.advance(5)
+            assert set(await p.every_fault()) == {UNHEARD}
+            await p.tell(AVAILABILITY, b"online")
+            await p.hear(b"")
+            await p.hear(b'{"battery":97}', retained=True)
+            await p.clock.advance(3)
+            assert (state(p), set(await p.every_fault())) == ("unheard", {UNHEARD})
+            assert p.watching.hearing() == {
+                Hearing.HEARD: [],
+                Hearing.UNHEARD: ["p-301"],
+                Hearing.UNREADABLE: [],
+            }
+        clock = ManualClock(p.clock.now())
+        async with post(tmp_path, clock=clock) as p:
+            await p.clock.advance(SETTLED_S + 5)
+            assert set(await p.every_fault()) == {UNHEARD}, "a restart changes nothing"
+            await p.hear(b'{"battery":97}')
+            await p.clock.advance(3)
+            assert (state(p), await p.every_fault()) == ("heard", {})
+        async with post(tmp_path, clock=ManualClock(p.clock.now())) as p:
+            await p.clock.advance(SETTLED_S + 5)
+            assert (state(p), await p.every_fault()) == ("heard", {}), "and is remembered"
+
+    run(story())
+
+
+#: What comes on a contact's topic, in order (`~` in front: a copy the broker kept), and what the point is then.
+STORIES: dict[str, tuple[list[bytes], str]] = {
+    "only what cannot be understood": ([b"ON"], "unreadable"),
+    "bytes that are no text": ([b"\xff\xfe"], "unreadable"),
+    "a kept copy that cannot be understood": ([b"~ON"], "unreadable"),
+    "understood, then not": ([b'{"battery":97}', b"[1,2"], "unreadable"),
+    "not, then understood, and time has passed": ([b"ON", b'{"battery":97}'], "heard"),
+    "understood, then such a kept copy": ([b'{"battery":97}', b"~ON"], "heard"),
+    "not, then nothing at all": ([b"ON", b""], "unreadable"),
+    "a press": ([b'{"action":"emergency"}'], "heard"),
+}
+
+
+@pytest.mark.parametrize("name", STORIES)
+def test_what_cannot_be_understood_is_a_fault_until_something_can(tmp_path: Path, name: str) -> None:
+    """Told on the point with its reason and its time, within a minute, and over a restart."""
+    messages, expected = STORIES[name]
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+            for payload in messages:
+                await p.hear(payload.removeprefix(b"~"), retained=payload.startswith(b"~"))
+                at = p.clock.now()
+                await p.clock.advance(1)
+            await p.clock.advance(SETTLED_S)
+            wrong = {"contact:p-301 unreadable"} if expected == "unreadable" else set()
+            assert (state(p), set(await p.faults())) == (expected, wrong)
+            if wrong:
+                told = p.watching.health()["p-301"]["unreadable"]
+                assert isinstance(told, dict)
+                assert told["reason"]
+                assert told["at"] <= at
+                assert p.watching.hearing()[Hearing.UNREADABLE] == ["p-301"]
+        async with post(tmp_path, clock=ManualClock(p.clock.now())) as p:
+            await p.clock.advance(SETTLED_S + 5)
+            assert (state(p), set(await p.faults())) == (expected, wrong)
+            await p.hear(b'{"battery":97}')
+            await p.clock.advance(12)
+            assert (state(p), await p.every_fault()) == ("heard", {})
+
+    run(story())
+
+
+def test_a_contact_understood_only_now_and_then_is_one_fault(tmp_path: Path) -> None:
+    """In turn, a second apart: the fault stands, and is not raised anew each time."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+            seen = set()
+            for _ in range(20):
+                await p.hear(b"ON")
+                await p.clock.advance(1)
+                await p.hear(b'{"battery":97}')
+                await p.clock.advance(1)
+                seen.add((await p.faults()).get("contact:p-301 unreadable"))
+            assert len(seen - {None}) == 1
+            await p.clock.advance(12)
+            assert await p.every_fault() == {}
 
     run(story())
