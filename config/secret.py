@@ -73,6 +73,15 @@ class Secret:
         """The value itself, for the one place that needs it."""
         return self._value
 
+    def again(self) -> Secret:
+        """The secret as its file has it now; this one where it is in no file. Reads the disk. SecretRefused if it is in none any
+        more."""
+        return (
+            _from_file(self.name, SecretSources(environ={}, base_dir=Path()))
+            if self.given == "file"
+            else self
+        )
+
     def __repr__(self) -> str:
         return HIDDEN
 

@@ -9,6 +9,7 @@ import random
 from collections.abc import Awaitable, Callable
 
 from config.addresses import Url, parse_url
+from config.secret import Secret, SecretRefused
 from config.settings import Settings
 from config.site import Camera
 from drivers.cameras.spec import CameraSpec, OnvifAddress, StreamAddress
@@ -201,6 +202,7 @@ def _files(settings: Settings, ca: str | None, cert: str | None, key: str | None
 def camera_spec(camera: Camera) -> CameraSpec:
     """How the camera process reaches a camera of the site file."""
     onvif, stream = camera.onvif, camera.stream
+    login = onvif or stream
     return CameraSpec(
         id=camera.id,
         onvif=OnvifAddress(
@@ -222,4 +224,19 @@ def camera_spec(camera: Camera) -> CameraSpec:
         else None,
         audio=camera.audio,
         record=camera.record == "continuous",
+        reread_password=_rereading(login.password)
+        if login is not None and login.password is not None
+        else None,
     )
+
+
+def _rereading(password: Secret) -> Callable[[], str | None] | None:
+    """How a password that stands in a file is read again; ``None`` for one that stands elsewhere."""
+
+    def read() -> str | None:
+        try:
+            return password.again().reveal()
+        except SecretRefused:
+            return None
+
+    return read if password.given == "file" else None

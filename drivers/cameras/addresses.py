@@ -24,14 +24,21 @@ LONGEST_BACK_OFF_S = 30.0
 REFUSED_BACK_OFF_S = 600.0
 """After refused credentials: cameras lock an account after a few wrong passwords."""
 
+REFUSED_HINT = (
+    f"; not tried again for {REFUSED_BACK_OFF_S / 60:.0f} min, so that it does not lock the account"
+)
+
 FRESH_S = 3600.0
 """How long an answer is good while the stream runs: clocks drift, and addresses may change."""
 
 DOUBTED_S = 120.0
 """How long a stream may be down before its address is asked for again: the camera may have been exchanged or set anew."""
 
-ALL_S = 15.0
-"""What one round of asking may take; each camera has its own shorter deadline in it."""
+ALL_S = 16.0
+"""What one process of asking may take; each camera has its own shorter deadline in it."""
+
+TOGETHER_S = 0.1
+"""How long whoever is there waits for others, to be asked by the same process."""
 
 log = logging.getLogger(__name__)
 
@@ -50,12 +57,19 @@ class Found:
 
 @dataclass(slots=True)
 class _State:
+    """``busy`` while it is knocked at or asked; ``alone`` where a process of asking died over it, or over another one with it."""
+
     due_s: float
     back_off_s: float = FIRST_BACK_OFF_S
+    busy: bool = False
+    alone: bool = False
 
 
 class Addresses:
-    """Keeps the addresses of the cameras with ONVIF. ``changed`` is told ``(camera, found, cause)``: one of the two."""
+    """Keeps the addresses of the cameras with ONVIF. ``changed`` is told ``(camera, found, cause)``: one of the two.
+
+    Each camera takes its own time: one that hangs, or sends what is hard to read, keeps nobody else waiting.
+    """
 
     def __init__(
         self,
@@ -63,10 +77,12 @@ class Addresses:
         clock: Clock,
         changed: Callable[[str, Found | None, str], None],
     ) -> None:
-        self._cameras = cameras
+        self._cameras = dict(cameras)
         self._clock = clock
         self._changed = changed
         self._states = {camera: _State(0.0) for camera in cameras}
+        self._there: list[str] = []
+        self._woken = asyncio.Event()
 
     def doubt(self, camera: str, *, refused: bool) -> None:
         """The camera's stream is down: ask again, though not at once."""
@@ -74,20 +90,48 @@ class Addresses:
         if state is not None:
             state.due_s = now + REFUSED_BACK_OFF_S if refused else min(state.due_s, now + DOUBTED_S)
 
+    def correct(self, camera: str, address: OnvifAddress) -> None:
+        """Another address or other credentials: ask with them at once, whatever pause there was with the old ones."""
+        self._cameras[camera] = address
+        self._states[camera].due_s = self._clock.monotonic()
+        self._woken.set()
+
     async def run(self) -> None:
         """Ask whoever is due, until cancelled."""
-        while self._cameras:
-            now = self._clock.monotonic()
-            due = [camera for camera, state in self._states.items() if state.due_s <= now]
-            present = [camera for camera, there in zip(due, await self._knock(due), strict=True) if there]
-            if present:
-                await self._ask(present)
-            next_s = min(state.due_s for state in self._states.values())
-            await self._clock.sleep(max(0.1, min(1.0, next_s - self._clock.monotonic())))
+        async with asyncio.TaskGroup() as group:
+            while self._cameras:
+                self._woken.clear()
+                for camera, state in self._states.items():
+                    if state.due_s <= self._clock.monotonic() and not state.busy:
+                        state.busy = True
+                        group.create_task(self._knock(camera))
+                if self._there:
+                    await self._clock.sleep(TOGETHER_S)
+                    there, self._there = self._there, []
+                    together = [camera for camera in there if not self._states[camera].alone]
+                    for cameras in [together, *([camera] for camera in there if camera not in together)]:
+                        if cameras:
+                            group.create_task(self._ask(cameras))
+                await self._rest()
 
-    async def _knock(self, cameras: Sequence[str]) -> list[bool]:
+    async def _rest(self) -> None:
+        """Until somebody is due, or there, or corrected."""
+        now = self._clock.monotonic()
+        next_s = min((each.due_s for each in self._states.values() if not each.busy), default=now + 1.0)
+        sleeping = asyncio.ensure_future(self._clock.sleep(max(0.1, min(1.0, next_s - now))))
+        woken = asyncio.ensure_future(self._woken.wait())
+        try:
+            await asyncio.wait({sleeping, woken}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeping.cancel()
+            woken.cancel()
+            await asyncio.gather(sleeping, woken, return_exceptions=True)
+
+    async def _knock(self, camera: str) -> None:
         """Whether something listens; the costly questions are for those only."""
-        return await asyncio.gather(*(self._is_there(camera) for camera in cameras))
+        if await self._is_there(camera):
+            self._there.append(camera)
+            self._woken.set()
 
     async def _is_there(self, camera: str) -> bool:
         address = self._cameras[camera]
@@ -114,31 +158,37 @@ class Addresses:
 
     def _failed(self, camera: str, cause: str, *, refused: bool = False) -> None:
         state = self._states[camera]
+        state.busy = False
         state.due_s = self._clock.monotonic() + (REFUSED_BACK_OFF_S if refused else state.back_off_s)
         state.back_off_s = min(LONGEST_BACK_OFF_S, 2 * state.back_off_s)
         self._changed(camera, None, cause)
 
     async def _ask(self, cameras: Sequence[str]) -> None:
-        waiting = set(cameras)
+        asked = {camera: self._cameras[camera] for camera in cameras}
         try:
             async with asyncio.timeout(ALL_S):
-                async for answer in _answers({camera: self._cameras[camera] for camera in cameras}):
-                    self._take(answer)
-                    waiting.discard(answer["id"])
+                async for answer in _answers(dict(asked)):
+                    self._take(answer, asked.pop(str(answer["id"])))
         except (TimeoutError, OSError, ValueError) as exc:
-            log.warning("asking %d cameras by ONVIF failed: %s", len(waiting), exc or type(exc).__name__)
-        for camera in waiting:
-            self._failed(camera, "ONVIF: asking the camera did not come to an end")
+            log.warning("asking %d cameras by ONVIF failed: %s", len(asked), exc or "it took too long")
+        for camera, address in asked.items():
+            self._states[camera].alone = True
+            where = f"ONVIF at {address.host}:{address.port}"
+            self._failed(
+                camera,
+                f"{where}: asking the camera did not come to an end: the process that asks died or took over {ALL_S:.0f} s",
+            )
 
-    def _take(self, answer: Mapping[str, Any]) -> None:
+    def _take(self, answer: Mapping[str, Any], address: OnvifAddress) -> None:
         camera = answer["id"]
-        if "error" in answer:
-            hint = f"; not tried again for {REFUSED_BACK_OFF_S / 60:.0f} min, so that it does not lock the account"
+        if address != self._cameras[camera]:  # corrected meanwhile: what was found out is of the old one
+            self._states[camera] = _State(self._clock.monotonic())
+        elif "error" in answer:
             refused = bool(answer["refused"])
-            self._failed(camera, answer["error"] + (hint if refused else ""), refused=refused)
-            return
-        self._states[camera] = _State(self._clock.monotonic() + FRESH_S)
-        self._changed(camera, Found(**answer["resolved"]), "")
+            self._failed(camera, answer["error"] + (REFUSED_HINT if refused else ""), refused=refused)
+        else:
+            self._states[camera] = _State(self._clock.monotonic() + FRESH_S)
+            self._changed(camera, Found(**answer["resolved"]), "")
 
 
 async def _answers(cameras: Mapping[str, OnvifAddress]) -> AsyncIterator[dict[str, Any]]:

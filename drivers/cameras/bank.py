@@ -16,10 +16,12 @@ from typing import Any
 
 from drivers.cameras.addresses import Addresses, Found
 from drivers.cameras.channel import Message
+from drivers.cameras.corrections import Corrections
 from drivers.cameras.link import ProcessFell, WorkerLink
+from drivers.cameras.reached import at_first, by_onvif, by_stream, not_reached
 from drivers.cameras.salvage import salvage
 from drivers.cameras.snapshots import Snapshots
-from drivers.cameras.spec import CameraSpec, StreamAddress
+from drivers.cameras.spec import CameraSpec
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import ClipTaken, StillTaken
 from gateway.domain.recording import SEGMENT_S, stagger_s
@@ -27,8 +29,6 @@ from gateway.ports import CameraHealth, Clock, LivePlaylist, LiveSegment
 
 ANSWER_S = 10.0
 """What an answer may take beyond the instant asked for: 16 cameras' clips are written and synced well within it."""
-
-NOT_ASKED = "where its second stream is is not known yet"
 
 log = logging.getLogger(__name__)
 
@@ -74,19 +74,15 @@ class SubprocessCameraBank:
             )
             for spec in specs
         }
-        self._reached: dict[str, Message] = {
-            spec.id: _by_stream(spec.stream)
-            if spec.stream is not None
-            else {
-                "address": None,
-                "cause": "asking the camera by ONVIF where its stream is",
-                "no_sub": NOT_ASKED,
-            }
-            for spec in specs
-        }
+        self._reached: dict[str, Message] = {spec.id: at_first(spec) for spec in specs}
         self._found: dict[str, Found] = {}
         self._addresses = Addresses(
             {spec.id: spec.onvif for spec in specs if spec.onvif is not None}, clock, self._address_changed
+        )
+        self._corrections = Corrections(
+            clock,
+            lambda: [s for s in self._specs.values() if not self._health[s.id].healthy],
+            self._corrected,
         )
         self._snapshots = Snapshots()
         self._link = WorkerLink(
@@ -119,9 +115,10 @@ class SubprocessCameraBank:
         self._ended.clear()
         try:
             async with asyncio.TaskGroup() as group:
-                asking = group.create_task(self._addresses.run())
+                beside = [group.create_task(each.run()) for each in (self._addresses, self._corrections)]
                 await self._link.run()
-                asking.cancel()
+                for each in beside:
+                    each.cancel()
         finally:
             self._ended.set()
 
@@ -180,18 +177,23 @@ class SubprocessCameraBank:
         onvif = self._specs[camera].onvif
         assert onvif is not None
         if found is not None:
-            login = {"username": onvif.username, "password": onvif.password}
-            self._reached[camera] = {
-                "address": {"url": found.stream_url, **login},
-                "live": {"url": found.live_url, **login} if found.live_url else None,
-                "sub": {"url": found.sub_url, **login} if found.sub_url else None,
-                "no_sub": "it has no profile of a smaller picture in H.264 or H.265 (ONVIF): set one up in the camera",
-            }
+            self._reached[camera] = by_onvif(onvif, found)
             self._found[camera] = found
             log.info("camera %s: %s at %s", camera, found.profile, found.stream_url)
         elif camera not in self._found:  # else the address known so far may still be right
-            self._reached[camera] = {"address": None, "cause": cause, "no_sub": NOT_ASKED}
+            self._reached[camera] = not_reached(cause)
         self._link.send(self._configuration([camera]))
+
+    def _corrected(self, spec: CameraSpec) -> None:
+        """Other credentials than before: tried at once, by ONVIF and by its stream."""
+        self._specs[spec.id] = spec
+        if spec.stream is not None:
+            self._reached[spec.id] = by_stream(spec.stream)
+            self._link.send(self._configuration([spec.id]))
+        if spec.onvif is not None:
+            if spec.id in self._found:
+                self._address_changed(spec.id, self._found[spec.id], "")
+            self._addresses.correct(spec.id, spec.onvif)
 
     def _told(self, message: Message) -> None:
         if "segment" in message:
@@ -373,17 +375,6 @@ class SubprocessCameraBank:
 
 def _wall(unix_s: float) -> datetime:
     return datetime.fromtimestamp(unix_s, UTC)
-
-
-def _by_stream(stream: StreamAddress) -> Message:
-    """Where a bare stream is, and its second one, as the camera process takes it."""
-    login = {"username": stream.username, "password": stream.password}
-    return {
-        "address": {"url": stream.url, **login},
-        "live": {"url": stream.live_url, **login} if stream.live_url else None,
-        "sub": {"url": stream.sub_url, **login} if stream.sub_url else None,
-        "no_sub": "the site file names no second stream of it (stream.sub_url)",
-    }
 
 
 def _clip_taken(facts: Message, asked: datetime, sha256: str, shortfall: str | None) -> ClipTaken:

@@ -77,14 +77,14 @@ def redirected(place: Place, location: str) -> Place:
         parts = urlsplit(location.strip()[:LONGEST])
         port = parts.port
     except ValueError:
-        raise Unavailable(f"it redirects to what is no address ({_shown(location)})") from None
+        raise Unavailable(f"it redirects to what is no address ({shown(location)})") from None
     scheme = parts.scheme.lower() or place.scheme
     if scheme not in WEB or (parts.hostname or place.host.lower()) != place.host.lower():
         raise Unavailable(
-            f"it redirects to {_shown(location)}, another place than the site file names: not followed"
+            f"it redirects to {shown(location)}, another place than the site file names: not followed"
         )
     if scheme == "http" and place.scheme == "https":
-        raise Unavailable(f"it redirects from https to {_shown(location)}: not followed")
+        raise Unavailable(f"it redirects from https to {shown(location)}: not followed")
     if parts.hostname is None:
         port = place.port
     elif port is None:
@@ -105,7 +105,7 @@ def _split(url: str, what: str, schemes: tuple[str, ...], wanted: str) -> tuple[
         port = parts.port
     except ValueError:
         raise Unavailable(
-            f"the camera names {_shown(url)} as the address of its {what}: that cannot be read"
+            f"the camera names {shown(url)} as the address of its {what}: that cannot be read"
         ) from None
     if len(url) > LONGEST:
         raise Unavailable(
@@ -113,12 +113,12 @@ def _split(url: str, what: str, schemes: tuple[str, ...], wanted: str) -> tuple[
         )
     if parts.scheme.lower() not in schemes or not parts.hostname:
         raise Unavailable(
-            f"the camera names {_shown(url)} as the address of its {what}, where {wanted}… was expected: that is not opened"
+            f"the camera names {shown(url)} as the address of its {what}, where {wanted}… was expected: that is not opened"
         )
     return parts._replace(scheme=parts.scheme.lower()), port or None
 
 
-def _shown(url: str) -> str:
+def shown(url: str) -> str:
     """An address to be told: short, on one line, without credentials or query."""
     bare = url.strip().partition("?")[0]
     before, at, behind = bare.partition("//")

@@ -89,7 +89,7 @@ async def exchange(
     try:
         async with asyncio.timeout(CONNECT_S):
             reader, writer = await asyncio.open_connection(
-                place.host, place.port, limit=PIECE, ssl=_tls() if place.scheme == "https" else None
+                place.host, place.port, limit=PIECE, ssl=camera_tls() if place.scheme == "https" else None
             )
     except TimeoutError:
         raise Unreached(f"it takes no connection within {CONNECT_S} s") from None
@@ -117,7 +117,7 @@ def why(exc: OSError) -> str:
 
 
 @functools.cache
-def _tls() -> ssl.SSLContext:
+def camera_tls() -> ssl.SSLContext:
     """Cameras make their own certificates, and old ones speak old versions: this hides what is said, and proves nobody."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -185,29 +185,37 @@ class _Source:
 
 
 async def _head(source: _Source) -> tuple[int, dict[str, list[str]]]:
-    looked_at = 0
-    while (end := _HEAD_END.search(source.held, looked_at)) is None:
+    while (found := head_of(source.held)) is None:
         if len(source.held) > LARGEST_HEAD:
             raise Unavailable(f"the head of its answer exceeds {LARGEST_HEAD >> 10} KiB")
-        looked_at = max(0, len(source.held) - 3)
         if not await source.more():
             raise Unavailable(
                 "it closes the connection without an answer"
                 if not source.held
                 else "its answer is no HTTP, or breaks off in its head"
             )
-    lines = bytes(source.held[: end.start()]).split(b"\n")
-    del source.held[: end.end()]
-    status = _STATUS.match(lines[0])
-    if status is None:
+    if found[0] == 0:
         raise Unavailable("its answer is no HTTP")
+    return found
+
+
+def head_of(held: bytearray) -> tuple[int, dict[str, list[str]]] | None:
+    """Status and head lines (names in lower case, each with all its values), taken out of what is held; ``None`` while they are
+    not whole. The status is 0 where the first line is none."""
+    end = _HEAD_END.search(held)
+    if end is None:
+        return None
+    lines, behind = bytes(held[: end.start()]).split(b"\n"), end.end()
+    del end
+    del held[:behind]
     head: dict[str, list[str]] = {}
     for line in lines[1:]:
         name, colon, value = line.partition(b":")
         if colon and _NAME.fullmatch(name.strip()):  # anything else is passed over
             text = value.strip().decode("utf-8", "replace")
             head.setdefault(name.strip().decode().lower(), []).append(text)
-    return int(status[1]), head
+    status = _STATUS.match(lines[0])
+    return int(status[1]) if status is not None else 0, head
 
 
 class _Body:

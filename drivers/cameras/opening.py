@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import errno
 import re
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import av
 
+from drivers.cameras.beforehand import MOST_CREDENTIALS, asked_beforehand
+from drivers.cameras.door import STREAMS
 from drivers.cameras.mp4 import CODECS
 from drivers.cameras.sps import LARGEST_PICTURE
+from gateway.domain.errors import Unavailable
 
 OPEN_TIMEOUT_S = 8.0
 SILENCE_S = 5.0
@@ -30,6 +34,9 @@ OPTIONS = {
         LARGEST_PICTURE
     ),  # of the decoder that the library itself looks at the first packets with
 }
+
+_digest_agreed: set[tuple[str, str]] = set()
+"""Places and user names where Digest was asked for since this process began."""
 
 UNREACHED = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})
 
@@ -59,17 +66,70 @@ class Address:
             return self.url
         parts = urlsplit(self.url)
         host = parts.netloc.rpartition("@")[2]
-        user, password = quote(self.username, safe=""), quote(self.password, safe="")
-        return urlunsplit(parts._replace(netloc=f"{user}:{password}@{host}"))
+        return urlunsplit(parts._replace(netloc=f"{self._credentials}@{host}"))
+
+    @property
+    def _credentials(self) -> str:
+        # Only what an address needs encoded: the media library has room for 127 bytes of them.
+        return f"{_encoded(self.username)}:{_encoded(self.password)}"
+
+    @property
+    def too_long(self) -> int:
+        """By how many bytes the credentials are longer than the media library takes; 0 if they are not."""
+        return max(0, len(self._credentials.encode()) - MOST_CREDENTIALS) if self.username else 0
 
 
 def opened(address: Address, *, audio: bool) -> Any:
     """The container of the stream, its first packets looked at. Raises :class:`Fallen`."""
+    began_s = time.monotonic()
+    address = _looked_at(address)
     options = OPTIONS | {"allowed_media_types": "video+audio" if audio else "video"}
+    left_s = max(SILENCE_S, OPEN_TIMEOUT_S - (time.monotonic() - began_s))
     try:
-        return av.open(address.with_credentials(), options=options, timeout=(OPEN_TIMEOUT_S, SILENCE_S))
+        return av.open(address.with_credentials(), options=options, timeout=(left_s, SILENCE_S))
     except av.FFmpegError as exc:
         raise _fallen(exc, address) from None  # the original names the URL with its password
+
+
+def _looked_at(address: Address) -> Address:
+    """Where the stream really is, and what log-in is asked for there. Raises :class:`Fallen` where no password is to be tried."""
+    if urlsplit(address.url).scheme not in STREAMS:
+        raise Fallen(
+            f"{scrub(address.url)[:100]} is no rtsp:// address: it is not opened",
+            pause_s=WRONG_STREAM_BACK_OFF_S,
+        )
+    if address.too_long:
+        raise Fallen(
+            f"user name and password together are {address.too_long} bytes longer than can be sent to a stream "
+            f"({MOST_CREDENTIALS} with the colon, / ? # @ : % and blanks count three): give the camera a shorter password",
+            pause_s=WRONG_STREAM_BACK_OFF_S,
+        )
+    try:
+        before = asked_beforehand(address.url)
+    except Unavailable as exc:
+        raise Fallen(exc.reason, pause_s=WRONG_STREAM_BACK_OFF_S) from None
+    if before.asked:
+        if not address.username:
+            raise Fallen(
+                "the camera asks for a user name and password (401): the site file gives none for it",
+                pause_s=WRONG_STREAM_BACK_OFF_S,
+            )
+        if not before.answerable:
+            raise Fallen(
+                f"the camera asks for {before.asks_for} for its stream, which cannot be answered: set its RTSP log-in to Digest "
+                "(MD5); no password was tried",
+                pause_s=WRONG_STREAM_BACK_OFF_S,
+            )
+        account = (urlsplit(before.url).netloc, address.username)
+        if before.only_basic and account in _digest_agreed:
+            raise Fallen(
+                "the camera asked for Digest before and asks for Basic alone now, which sends the password readable: not done; "
+                "set its RTSP log-in back to Digest, or restart the gateway if the change is meant",
+                pause_s=WRONG_STREAM_BACK_OFF_S,
+            )
+        if not before.only_basic:
+            _digest_agreed.add(account)
+    return replace(address, url=before.url)
 
 
 def chosen(container: Any) -> Any:
@@ -94,6 +154,11 @@ def chosen(container: Any) -> Any:
 def _fallen(exc: av.FFmpegError, address: Address) -> Fallen:
     """What an error on opening means, in words a technician can act on."""
     where = urlsplit(address.url).netloc.rpartition("@")[2]
+    if isinstance(exc, av.error.HTTPUnauthorizedError) and not address.username:
+        return Fallen(
+            "the camera asks for a user name and password (401): the site file gives none for it",
+            pause_s=WRONG_STREAM_BACK_OFF_S,
+        )
     if isinstance(exc, av.error.HTTPUnauthorizedError):
         return Fallen(
             "the camera refuses user name or password (401): correct them in the site file; "
@@ -115,6 +180,10 @@ def _fallen(exc: av.FFmpegError, address: Address) -> Fallen:
     return Fallen(
         f"{where} cannot be opened: {scrub(exc.strerror or type(exc).__name__)}", reached=not unreached
     )
+
+
+def _encoded(text: str) -> str:
+    return re.sub(r"[/?#@:%\x00-\x20\x7f]", lambda found: f"%{ord(found[0]):02X}", text)
 
 
 def scrub(text: str) -> str:

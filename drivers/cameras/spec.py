@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 
@@ -31,13 +32,15 @@ class StreamAddress:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraSpec:
     """One camera of the site file; exactly one of ``onvif`` and ``stream`` is given. ``audio`` asks for its sound, ``record``
-    says that it is recorded round the clock."""
+    says that it is recorded round the clock. ``reread_password`` reads its password anew where that stands in a file, and gives
+    ``None`` where it cannot be read."""
 
     id: str
     onvif: OnvifAddress | None = None
     stream: StreamAddress | None = None
     audio: bool = False
     record: bool = False
+    reread_password: Callable[[], str | None] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if (self.onvif is None) == (self.stream is None):

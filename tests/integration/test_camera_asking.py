@@ -1,0 +1,147 @@
+"""Who is asked by ONVIF when: nobody waits for another one, and a pause is for the credentials that were refused."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config.secret import SecretSources, resolve
+from drivers.cameras import addresses
+from drivers.cameras.addresses import Addresses, Found
+from drivers.cameras.spec import CameraSpec, OnvifAddress
+from gateway.clock import SystemClock
+from simulators.camera.simulated import SimulatedCamera
+from tests.support.camera_bank import banked, healthy, started
+from tests.support.raw_http import raw_http
+from tests.support.signals import wait_until
+
+RESOLVED = {"stream_url": "rtsp://h/s", "snapshot_url": None, "clock_offset_s": None, "profile": "H264 1x1"}
+ASKED = Callable[[Mapping[str, OnvifAddress]], AsyncIterator[dict[str, Any]]]
+
+
+@asynccontextmanager
+async def asking(
+    monkeypatch: pytest.MonkeyPatch, answers: ASKED, *cameras: str
+) -> AsyncIterator[tuple[Addresses, dict[str, Found], dict[str, str]]]:
+    """A running :class:`Addresses` whose process of asking is ``answers``; what was found, and the last causes."""
+    found: dict[str, Found] = {}
+    causes: dict[str, str] = {}
+
+    def changed(camera: str, what: Found | None, cause: str) -> None:
+        if what is not None:
+            found[camera] = what
+        causes[camera] = cause
+
+    monkeypatch.setattr(addresses, "_answers", answers)
+    async with raw_http(lambda _: b"") as server:
+        here = OnvifAddress(host="127.0.0.1", port=server.port, username="admin", password="wrong")
+        asked = Addresses(dict.fromkeys(cameras, here), SystemClock(), changed)
+        running = asyncio.create_task(asked.run())
+        try:
+            yield asked, found, causes
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+def test_one_that_hangs_keeps_no_other_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even the second question to the other, while the first process is still busy with it."""
+    asked: list[list[str]] = []
+
+    async def answers(cameras: Mapping[str, OnvifAddress]) -> AsyncIterator[dict[str, Any]]:
+        asked.append(list(cameras))
+        first = sum("good" in each for each in asked) == 1
+        if "good" in cameras:
+            yield (
+                {"id": "good", "error": "busy", "refused": False}
+                if first
+                else {"id": "good", "resolved": RESOLVED}
+            )
+        if "bad" in cameras:
+            await asyncio.Event().wait()
+
+    async def run() -> None:
+        async with asking(monkeypatch, answers, "bad", "good") as (_, found, _causes):
+            began = time.monotonic()
+            await wait_until(lambda: "good" in found, 10)
+            assert time.monotonic() - began < addresses.ALL_S / 2
+            assert asked == [["bad", "good"], ["good"]]
+
+    asyncio.run(run())
+
+
+def test_one_over_which_the_process_dies_takes_nobody_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From then on each is asked by a process of its own."""
+    asked: list[list[str]] = []
+
+    async def answers(cameras: Mapping[str, OnvifAddress]) -> AsyncIterator[dict[str, Any]]:
+        asked.append(list(cameras))
+        if "bad" not in cameras:
+            for camera in cameras:
+                yield {"id": camera, "resolved": RESOLVED}
+
+    async def run() -> None:
+        async with asking(monkeypatch, answers, "bad", "good", "better") as (_, found, causes):
+            await wait_until(lambda: {"good", "better"} <= set(found), 15)
+            assert asked[0] == ["bad", "good", "better"]
+            assert all(len(each) == 1 for each in asked[1:])
+            assert "did not come to an end" in causes["bad"]
+
+    asyncio.run(run())
+
+
+def test_a_pause_is_for_the_credentials_that_were_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others are tried at once; the old ones are not tried again."""
+    tried: list[str] = []
+
+    async def answers(cameras: Mapping[str, OnvifAddress]) -> AsyncIterator[dict[str, Any]]:
+        for camera, address in cameras.items():
+            tried.append(address.password)
+            if address.password == "right":
+                yield {"id": camera, "resolved": RESOLVED}
+            else:
+                yield {"id": camera, "error": "no", "refused": True}
+
+    async def run() -> None:
+        async with asking(monkeypatch, answers, "cam") as (asked, found, causes):
+            await wait_until(lambda: "not tried again for 10 min" in causes.get("cam", ""), 10)
+            here = asked._cameras["cam"]
+            asked.correct("cam", replace(here, password="right"))
+            await wait_until(lambda: "cam" in found, 10)
+            assert tried == ["wrong", "right"]
+
+    asyncio.run(run())
+
+
+def test_a_password_corrected_in_its_file_is_tried_at_once(tmp_path: Path) -> None:
+    """By ONVIF, by the stream and for snapshots, with no restart."""
+    camera, file = SimulatedCamera(name="cam"), tmp_path / "password"
+    file.write_text("wrong\n", "utf-8")
+    secret = resolve({"file": "password"}, SecretSources(environ={}, base_dir=tmp_path))
+
+    async def run() -> None:
+        async with started(camera):
+            spec = CameraSpec(
+                id="cam",
+                onvif=OnvifAddress(
+                    host="127.0.0.1",
+                    port=camera.onvif_port,
+                    username=camera.username,
+                    password=secret.reveal(),
+                ),
+                reread_password=lambda: secret.again().reveal(),
+            )
+            async with banked([spec], tmp_path) as bank:
+                await wait_until(lambda: "refuses user name or password" in bank.health()["cam"].cause, 20)
+                file.write_text(f"{camera.password}\n", "utf-8")
+                await healthy(bank, timeout_s=40)
+                assert (await bank.fetch_snapshot("cam")).source == "onvif"
+
+    asyncio.run(run())
