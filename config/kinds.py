@@ -124,6 +124,15 @@ def _address(
     return text
 
 
+def _user(text: str) -> str:
+    if ":" in text:
+        raise refused(
+            "a user name without :",
+            "cameras' log-ins (HTTP, RTSP) part name and password at the first colon: give the camera another user",
+        )
+    return text
+
+
 def _host(text: str) -> str:
     try:
         return check_host(text)
@@ -223,6 +232,7 @@ def _input(value: Any) -> Any:
 
 Id = Annotated[str, AfterValidator(_id)]
 Name = Annotated[str, Field(min_length=1, max_length=200)]
+UserName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_user)]
 Text = Annotated[str, Field(min_length=1, max_length=500)]
 FilePath = Annotated[str, Field(min_length=1, max_length=4096)]
 Topic = Annotated[str, AfterValidator(_topic)]

@@ -35,6 +35,7 @@ from config.kinds import (
     TimeOfDay,
     Timezone,
     Topic,
+    UserName,
     WebAddress,
     WebhookSecret,
     WebPlace,
@@ -114,7 +115,7 @@ class Zone(Section):
 class Onvif(Section):
     host: Host = Field(description="Host name or IP address of the camera.")
     port: Port = Field(default=80, description="Port of the camera's ONVIF device service.")
-    username: Name | None = Field(default=None, description="ONVIF user.")
+    username: UserName | None = Field(default=None, description="ONVIF user.")
     password: Secret | None = Field(default=None, description="The ONVIF user's password.")
 
 
@@ -126,7 +127,7 @@ class Stream(Section):
     sub_url: StreamAddress | None = Field(
         default=None, description="Its second, smaller stream, to be recorded while room is short."
     )
-    username: Name | None = Field(default=None, description="RTSP user.")
+    username: UserName | None = Field(default=None, description="RTSP user.")
     password: Secret | None = Field(default=None, description="The RTSP user's password.")
 
     @model_validator(mode="after")

@@ -208,6 +208,18 @@ CASES = {
         "cameras[1]",
         "exactly one of the keys onvif and stream",
     ),
+    "a colon in a camera's user name": (
+        "      host: 192.168.1.11\n      username: admin",
+        '      host: 192.168.1.11\n      username: "ad:min" # HERE',
+        "cameras[0].onvif.username",
+        "part name and password at the first colon",
+    ),
+    "a colon in a stream's user name": (
+        "/cam2\n      username: admin",
+        '/cam2\n      username: "管理:员" # HERE',
+        "cameras[1].stream.username",
+        "a user name without :",
+    ),
     "point by nothing": (
         "    mqtt:\n      topic: campus/gate\n",
         "",
