@@ -176,6 +176,7 @@ class Gateway:
             media_link_s=site.http.media_link_s,
             live_link_s=site.http.live_link_s,
             media_url=(site.centre.media_url or "").rstrip("/") if site.centre.media == "push" else None,
+            clock_offset=self._clock_offset,
         )
         self.cameras = SubprocessCameraBank(
             [camera_spec(c) for c in site.cameras],
@@ -480,6 +481,9 @@ class Gateway:
         of_broker = (*self.feed.found(), *(self.session.found() if self.session else ()))
         yield from (((FaultKind.BROKER, subject), cause) for subject, cause in of_broker)
         yield from self.store.found()
+        for path in self.paths:
+            if (apart := path.clocks_apart) is not None and apart.used:
+                yield (FaultKind.CLOCK, f"path-{path.name}"), apart.words(path.name, self.envelopes.stamp)
         for name, cause in self.delivering.pages.items():
             yield (FaultKind.CENTRE, f"page-{name}"), cause
         yield from self.watching.found()
@@ -505,6 +509,11 @@ class Gateway:
             return None
         usage = shutil.disk_usage(root if root.exists() else self._settings.data_dir)
         return Room(total=usage.total, free=usage.free)
+
+    def _clock_offset(self) -> int | None:
+        """Seconds that the centre's clock is ahead, while a path's signatures bear its time."""
+        found = (path.clocks_apart for path in getattr(self, "paths", ()))
+        return next((apart.by_s for apart in found if apart is not None and apart.used), None)
 
     def _beat_answered(self, number: int, answer: Answer) -> None:
         self.delivering.heartbeat_answered(number, answer)

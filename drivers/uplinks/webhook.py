@@ -9,10 +9,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from drivers.uplinks.agreed_time import AgreedTime
 from drivers.uplinks.fields import date, seconds
 from drivers.uplinks.replies import Reply
 from drivers.uplinks.signing import doubt, secret_bytes, signed_headers
 from drivers.uplinks.wire import NoReply, Wire
+from gateway.domain.clocks import Apart
 from gateway.domain.message import Answer
 from gateway.ports import Clock
 
@@ -54,6 +56,7 @@ class WebhookPath:
         parts = urlsplit(url)
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._wire: Wire | None = None
+        self._time = AgreedTime(clock)
         self._examiner: Examiner | None = None
 
     async def start(self) -> None:
@@ -83,8 +86,8 @@ class WebhookPath:
             return Answer(
                 status=None, detail="centre.webhook.drill_secret is missing: no drill can be signed"
             )
-        timestamp = int(self._clock.now().timestamp())
-        fields = {"Content-Type": CONTENT_TYPE, **signed_headers(key, message, timestamp, body)}
+        stamp = self._time.stamp()
+        fields = {"Content-Type": CONTENT_TYPE, **signed_headers(key, message, stamp.at_s, body)}
         try:
             # A redirect is a failure (Standard Webhooks): a signed alarm is not sent where a stranger points.
             reply = await wire.ask(
@@ -99,6 +102,8 @@ class WebhookPath:
         except NoReply as exc:
             words = await self._certificates_wrong(exc) or str(exc)[:300]
             return Answer(status=None, detail=words, sent=exc.sent)
+        said_at = date(reply.first("date"))
+        self._time.answered(stamp, reply.status, said_at)
         words = await self._refused_over_http(reply.body) if reply.status == 400 else ""
         reason = reply.reason + (f" (the answer's body {reply.lost})" if reply.lost else "")
         return Answer(
@@ -107,11 +112,16 @@ class WebhookPath:
             body=reply.body,
             content_type=reply.first("content-type"),
             retry_after_s=seconds(reply.first("retry-after")),
-            said_at=date(reply.first("date")),
+            said_at=said_at,
             lost=reply.lost,
             doubt=self._doubt(message, reply) if reply.body else "it has no body",
             sent=True,
         )
+
+    @property
+    def clocks_apart(self) -> Apart | None:
+        """This box's clock and the centre's, if they differ and the centre's is known."""
+        return self._time.apart()
 
     async def _refused_over_http(self, page: bytes) -> str:
         url = urlsplit(self._url)
@@ -144,4 +154,10 @@ class WebhookPath:
             name: ", ".join(reply.all(name))
             for name in ("webhook-id", "webhook-timestamp", "webhook-signature")
         }
-        return doubt(self._answer_key, message, headers, reply.body, self._clock.now().timestamp())
+        said = doubt(self._answer_key, message, headers, reply.body, self._clock.now().timestamp())
+        apart = self._time.apart()
+        if (
+            said and apart is not None
+        ):  # by the centre's clock it may be fresh; the answered message's id binds it anyway
+            said = doubt(self._answer_key, message, headers, reply.body, apart.theirs.timestamp())
+        return said

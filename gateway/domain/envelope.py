@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,7 +25,8 @@ from gateway.domain.upload import item_place, live_place
 class Envelopes:
     """Makes messages. Times are written with the school's own offset; links begin with the signer's public address.
 
-    ``media_url`` (no trailing slash) is where evidence is put, ``None`` where the centre fetches it.
+    ``media_url`` (no trailing slash) is where evidence is put, ``None`` where the centre fetches it. ``clock_offset`` tells by
+    how many seconds the centre's clock is ahead of this one, while signatures bear the centre's time; else ``None``.
     """
 
     site: Site
@@ -33,6 +34,7 @@ class Envelopes:
     media_link_s: int
     live_link_s: int
     media_url: str | None = None
+    clock_offset: Callable[[], int | None] = lambda: None
 
     @property
     def pushes(self) -> bool:
@@ -80,6 +82,8 @@ class Envelopes:
         body["time"] = self.stamp(at)
         if sequence is not None:
             body["sequence"] = str(sequence)
+        if (offset_s := self.clock_offset()) is not None:
+            body["clockoffset"] = offset_s
         body |= {"datacontenttype": "application/json", "data": data}
         return Message(
             id=id_,
