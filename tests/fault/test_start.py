@@ -22,6 +22,7 @@ from tests.support.processes import (
     topic,
     wait_for,
 )
+from tests.support.small_disk import fill
 
 ARMED_WITHIN_S = 10  # ours: a box that was through the worst is armed again
 
@@ -30,7 +31,7 @@ ARMED_WITHIN_S = 10  # ours: a box that was through the worst is armed again
 def _school(folder: Path, data: Path | None = None) -> Iterator[tuple[Gateway, Campus, SimulatedButton]]:
     """A school whose gateway has run once, and stands still now."""
     with any_broker(folder) as broker, Campus(folder) as campus, SimulatedButton(broker) as button:
-        gateway = Gateway(folder, site_yaml(broker=broker, centre=campus.centre_url), data=data)
+        gateway = Gateway(folder, site_yaml(broker=broker, centre=campus.centre_url, points=3), data=data)
         gateway.start()
         wait_for(gateway.data.joinpath("accepted-site.yaml").exists, within_s=10, what="the accepted copy")
         wait_for(
@@ -40,9 +41,10 @@ def _school(folder: Path, data: Path | None = None) -> Iterator[tuple[Gateway, C
         yield gateway, campus, button
 
 
-def _pressed(gateway: Gateway, campus: Campus, button: SimulatedButton) -> None:
+def _pressed(gateway: Gateway, campus: Campus, button: SimulatedButton, point: int = 0) -> None:
+    """Each point once: while its alarm is open a further press is a repetition of it."""
     before = len(campus.alarms())
-    button.press(topic(0))
+    button.press(topic(point))
     wait_for(lambda: len(campus.alarms()) > before, within_s=5, what="the press at the centre")
 
 
@@ -122,6 +124,29 @@ def test_a_file_where_a_folder_should_be_disarms_nothing(tmp_path: Path, name: s
             _pressed(gateway, campus, button)
             if name in ("spool", "operator.sock"):  # nothing is recorded or exported here
                 wait_for(gateway.faults, within_s=15, what="a fault")
+
+
+@pytest.mark.parametrize("reserve", ["left", "spent"])
+def test_a_restart_on_a_full_disk_is_armed(tmp_path: Path, small_disk: Path, reserve: str) -> None:
+    """Also where the database's own reserve was spent before: it takes presses and says that the disk is full. The copy of the
+    site file is written as soon as there is room."""
+    with _school(tmp_path, small_disk / "data") as (gateway, campus, button):
+        copy = gateway.data / "accepted-site.yaml"
+        copy.unlink()
+        if reserve == "spent":
+            (gateway.data / "gateway.db.ballast").unlink()
+        filling = small_disk / "somebody-elses.bin"
+        fill(filling)
+        with gateway:
+            _pressed(gateway, campus, button)
+            told = wait_for(gateway.faults, within_s=10, what="a fault")
+            print(told)
+            fill(filling)
+            _pressed(gateway, campus, button, 1)
+            assert any("full" in cause or "room" in cause for cause in gateway.faults().values())
+            filling.unlink()
+            wait_for(copy.exists, within_s=60, what="the copy is written")
+            _pressed(gateway, campus, button, 2)
 
 
 @pytest.mark.parametrize("why", ["its address is another program's", "its certificate is none"])
