@@ -43,6 +43,7 @@ log = structlog.get_logger(__name__)
 LOOK_EVERY_S = 1.0
 AGAIN_S = 10.0  # the spool is looked through although nobody said that there is more
 RETRY_S = 2.0
+MEASURED_WITHIN_S = 2.0  # a disk that hangs must not stop the watch for gaps
 #: Frames are written every half second, fragments are of 0.8 s and a camera's word comes every second; what is built is 10 s.
 GAP_AFTER = timedelta(seconds=5)
 SAME_SECOND_MOST = (
@@ -97,7 +98,10 @@ class Recording:
         )
         self._changed = asyncio.Event()
         self._began_at = clock.now()
-        self._why: dict[str, Why] = {}
+        self._why: dict[str, Why] = {}  # the last one known
+        self._why_now: dict[str, Why] = {}
+        self._measuring: asyncio.Future[bool] | None = None
+        self._unmeasured = ""
         self._ends: dict[str, datetime] = {}  # up to where each camera's ledger reaches
         self._open: dict[str, Gap] = {}
         self._gave_way: frozenset[str] = frozenset()
@@ -109,10 +113,15 @@ class Recording:
         """What is wrong now; supervising makes faults of it."""
         found: dict[Found, str] = {}
         for camera, gap in self._open.items():
-            if gap.cause is not GapCause.STORE:  # that one is told by whoever measures the room
-                found[FaultKind.CAMERA, f"{camera} recording"] = (
-                    f"{self._where(camera)} has not been recorded since {gap.start:%H:%M:%S}Z ({gap.cause}): {gap.detail}"
-                )
+            if camera in self._gave_way:  # that is told by whoever measures the room
+                continue
+            why = self._why_now.get(camera)  # as it is now: a gap keeps the cause it began with
+            cause, detail = (gap.cause, gap.detail) if why is None else (why.cause, why.detail)
+            found[FaultKind.CAMERA, f"{camera} recording"] = (
+                f"{self._where(camera)} has not been recorded since {gap.start:%H:%M:%S}Z ({cause}): {detail}"
+            )
+        if self._unmeasured:
+            found[FaultKind.DISK, "recordings unmeasured"] = self._unmeasured
         for camera, known in self._cameras.health().items():
             if known.substream_missing:
                 found[FaultKind.CAMERA, f"{camera} substream"] = (
@@ -358,7 +367,7 @@ class Recording:
 
     async def _look(self) -> None:
         now, health = self._clock.now(), self._cameras.health()
-        full = await asyncio.to_thread(self._spool_is_full)
+        full = await self._measured()
         allowed = {camera: None if full else self._allowed(camera) for camera in self._recorded}
         self._gave_way = frozenset(camera for camera, quality in allowed.items() if quality is None)
         keys_only, substream = (
@@ -374,8 +383,9 @@ class Recording:
                 until = None  # of before the clock was set back
             reaches = max(until or self._ends[camera], self._ends[camera])
             why = why_not_recorded(known, gave_way=camera in self._gave_way)
+            self._why_now.pop(camera, None)
             if why is not None:
-                self._why[camera] = why
+                self._why[camera] = self._why_now[camera] = why
             lasting = self._open.get(camera)
             if lasting is not None:
                 since = known.recorded_since if known is not None else None
@@ -400,13 +410,35 @@ class Recording:
                 self._ends[camera] = now
         self._began_at = min(self._began_at, now)
 
+    async def _measured(self) -> bool:
+        """:meth:`_spool_is_full`, or what it last was where the disk does not answer: gaps are watched for all the same."""
+        measuring = self._measuring or asyncio.ensure_future(asyncio.to_thread(self._spool_is_full))
+        timer = asyncio.ensure_future(self._clock.sleep(MEASURED_WITHIN_S))
+        try:
+            await asyncio.wait((measuring, timer), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            timer.cancel()
+        self._measuring = None if measuring.done() else measuring
+        if measuring.done():
+            return measuring.result()
+        self._unmeasured = (
+            "the disk of the data folder does not answer when it is asked for its room: check the disk"
+        )
+        return self._full
+
     def _spool_is_full(self) -> bool:
         """Whether the disk of the spool is so full that alarms would suffer; not at once well again, or cameras would flap."""
         limit = self._reserve_bytes + LEFT_FREE_BYTES + (WELL_AGAIN_BYTES if self._full else 0)
         try:
             self._full = self._free_bytes() < limit
         except OSError as exc:
+            self._unmeasured = (
+                f"the room for recordings on this box cannot be measured ({exc.strerror or exc}); it was "
+                f"{'short' if self._full else 'enough'} before: check the disk of the data folder"
+            )
             log.error("recording.spool_not_measured", cause=exc.strerror or str(exc))
+        else:
+            self._unmeasured = ""
         return self._full
 
     async def _open_gap(self, camera: str, start: datetime, why: Why) -> None:

@@ -495,6 +495,7 @@ class Gateway:
         yield from self.recording.causes.items()
         if self._front is not None:
             yield from self._front.found()
+        yield from self.cameras.causes.items()
         for stage in (self.pushing, self.showing, self.locking):
             if stage is not None:
                 yield from stage.causes.items()

@@ -24,6 +24,7 @@ from drivers.cameras.snapshots import Snapshots
 from drivers.cameras.spec import CameraSpec
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import ClipTaken, StillTaken
+from gateway.domain.fault import FaultKind
 from gateway.domain.recording import SEGMENT_S, stagger_s
 from gateway.ports import CameraHealth, Clock, LivePlaylist, LiveSegment
 
@@ -91,6 +92,8 @@ class SubprocessCameraBank:
             told=self._told,
             fell=self._process_fell,
         )
+        self._deaths: list[tuple[str, str, str, int]] = []
+        self._hangs = ""
         self._ended = asyncio.Event()
         self._ended.set()
 
@@ -201,7 +204,21 @@ class SubprocessCameraBank:
         else:
             self._take_health(message)
 
+    @property
+    def causes(self) -> Mapping[tuple[FaultKind, str], str]:
+        """What is wrong with the camera process itself; faults are made of it."""
+        found: dict[tuple[FaultKind, str], str] = {}
+        for name, camera, cause, count in self._deaths:
+            subject = f"{camera} thread" if camera in self._specs else f"thread {name}"
+            found[FaultKind.CAMERA, subject] = (
+                f"a part of the camera process ({name}) ended by an error {count} time(s) and was begun again: {cause}"
+            )
+        if self._hangs:
+            found[FaultKind.DISK, "recordings hang"] = self._hangs
+        return found
+
     def _take_health(self, message: Message) -> None:
+        self._deaths, self._hangs = message["deaths"], message["hangs"]
         for facts in message["health"]:
             if facts["camera"] in self._health:
                 self._health[facts["camera"]] = self._updated(self._health[facts["camera"]], facts)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from drivers.cameras.group import Frame, Group
 from drivers.cameras.stills import Source
+from drivers.cameras.threads import THREADS
 from drivers.cameras.timing import HouseClock
 from drivers.cameras.writing import Progress, Writing
 from gateway.domain.errors import Unavailable
@@ -251,8 +252,8 @@ class Clips:
         self._parked: list[Cutting] = []
         self._watched: Counter[str] = Counter()
         for i in range(threads):
-            threading.Thread(target=self._work, name=f"clip-{i}", daemon=True).start()
-        threading.Thread(target=self._keep_deadlines, name="clip-deadlines", daemon=True).start()
+            THREADS.begin(f"clip-{i}", self._work)
+        THREADS.begin("clip-deadlines", self._keep_deadlines)
 
     def cut(self, cutting: Cutting) -> None:
         """Take over a clip; its ``answer`` is called once, from one of the threads here, unless it is given up."""

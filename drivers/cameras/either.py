@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from math import inf
+from pathlib import Path
 from typing import Protocol
 
 from drivers.cameras.beside import Beside
@@ -68,6 +69,11 @@ class EitherStream:
         self._fell = ""
         # Why a file was left open as the other stream took over: it is mended before anything new is written beside it.
         self._left = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are written."""
+        return self._now.folder
 
     @property
     def recorded_substream(self) -> bool:

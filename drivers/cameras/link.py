@@ -65,6 +65,7 @@ class WorkerLink:
         self._greeting, self._told, self._fell = greeting, told, fell
         self._calls: dict[int, Call] = {}
         self._number = 0
+        self._told_s = 0.0
         self._writer: asyncio.StreamWriter | None = None
         self._stopping = asyncio.Event()
 
@@ -170,10 +171,16 @@ class WorkerLink:
             else:
                 call.answer.set_result((message, tail))
         else:
+            self._told_s = self._clock.monotonic()
             self._told(message)
 
     async def _ping(self) -> None:
+        self._told_s = self._clock.monotonic()
         while True:
+            if self._clock.monotonic() - self._told_s > HUNG_S:
+                raise _Gone(
+                    f"the camera process told nothing of its cameras for {HUNG_S:.0f} s and was killed"
+                )
             try:
                 await self.ask({"op": "ping"}, within_s=HUNG_S)
             except Unavailable:

@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ import av
 
 from drivers.cameras.recorders import NICE
 from drivers.cameras.recording import AFTER_TROUBLE_S, Facts, seal
+from drivers.cameras.threads import THREADS
 from gateway.domain.boxes import OpenFile, boxes
 from gateway.domain.errors import Malformed
 
@@ -39,6 +39,7 @@ class Mending:
         self._at_work: dict[str, threading.Lock] = {}
         self._begun = False
         self._told = ""
+        self._never = threading.Event()
 
     def recorded(self, camera: str) -> None:
         """From now on the camera's folder is its recorder's: said before it is recorded, for the thread cannot tell a file that
@@ -54,7 +55,7 @@ class Mending:
         """Have the thread mend the folders below ``recordings`` that are no recorded camera's. Harmless when repeated."""
         if not self._begun:
             self._begun = True
-            threading.Thread(target=self._work, args=(recordings,), name="mending", daemon=True).start()
+            THREADS.begin("mending", lambda: self._work(recordings))
 
     def _lock(self, camera: str) -> threading.Lock:
         return self._at_work.setdefault(camera, threading.Lock())
@@ -63,7 +64,7 @@ class Mending:
         if sys.platform == "linux":  # evidence of an alarm goes first
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while not self._all_mended(recordings):
-            time.sleep(AFTER_TROUBLE_S)
+            self._never.wait(AFTER_TROUBLE_S)
 
     def _all_mended(self, recordings: Path) -> bool:
         """Close what lies open there, oldest first; false where the disk refused some of it."""

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from drivers.cameras.bounds import LARGEST_HELD
 from drivers.cameras.opening import Fallen
+from drivers.cameras.threads import THREADS
 
 LOOK_S = 0.05
 """How often connections are looked at: at 2 Gbit/s 12 MB come meanwhile."""
@@ -95,7 +96,7 @@ class Meters:
             self._meters.add(meter)
             if not self._begun:
                 self._begun = True
-                threading.Thread(target=self._work, name="meter", daemon=True).start()
+                THREADS.begin("meter", self._work)
         self._wanted.set()
         try:
             yield meter

@@ -14,8 +14,12 @@ from dataclasses import dataclass
 from drivers.cameras.either import EitherStream
 from drivers.cameras.opening import Address
 from drivers.cameras.recording import AFTER_TROUBLE_S, STEP_S, Facts
+from drivers.cameras.threads import THREADS
 
 log = logging.getLogger(__name__)
+
+HANGS_S = 3.0
+"""A write or a sync that takes longer is told: a gap is noted after 5 s."""
 
 NICE = 3
 """How much the thread stands back: evidence of an alarm goes first."""
@@ -30,6 +34,7 @@ class _Turn:
     mend: Callable[[], list[Facts]]
     due_s: float
     to_mend: bool = True
+    unsynced: str = ""  # what the disk said as it was to keep what is written
 
 
 class Recorders:
@@ -42,6 +47,11 @@ class Recorders:
         self._lock = threading.Lock()
         self._changed = threading.Event()
         self._begun = False
+        self._looked_s = 0.0
+        self._waits: dict[
+            str, tuple[str, float]
+        ] = {}  # by thread: on whose behalf it uses the disk, and since when
+        self._never = threading.Event()
 
     def record(self, recorder: EitherStream, mend: Callable[[], list[Facts]]) -> None:
         """From now on record this camera; harmless if it is recorded."""
@@ -55,8 +65,9 @@ class Recorders:
             self._turns[camera] = _Turn(recorder, mend, due_s)
             if not self._begun:
                 self._begun = True
-                threading.Thread(target=self._work, name="recording", daemon=True).start()
-                threading.Thread(target=self._sync, name="recording-sync", daemon=True).start()
+                self._looked_s = time.monotonic()
+                THREADS.begin("recording", self._work)
+                THREADS.begin("recording-sync", self._sync)
         self._changed.set()
 
     def keep(
@@ -82,18 +93,35 @@ class Recorders:
         turn = self._turns.get(camera)
         return None if turn is None else turn.recorder
 
+    def hangs(self, now_s: float) -> str:
+        """What is told of a disk that takes nothing and refuses nothing; empty while none hangs."""
+        for camera, since_s in list(self._waits.values()):
+            if now_s - since_s > HANGS_S:
+                return (
+                    f"the disk of the recordings has not answered for {now_s - since_s:.0f} s (writing of camera {camera}); "
+                    "nothing is recorded meanwhile: check the disk"
+                )
+        idle_s = now_s - self._looked_s
+        if self._begun and idle_s > HANGS_S:
+            return f"the recorder had no turn for {idle_s:.0f} s; nothing is recorded meanwhile: restart the gateway if it lasts"
+        return ""
+
     def _work(self) -> None:
         if sys.platform == "linux":  # evidence of an alarm goes first
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
         while True:
             self._changed.clear()
-            now_s = time.monotonic()
+            now_s = self._looked_s = time.monotonic()
             with self._lock:
                 turns = list(self._turns.values())
             for turn in turns:
                 if turn.due_s <= now_s:
                     turn.due_s = now_s + STEP_S
-                    self._turn(turn, now_s)
+                    self._waits["recording"] = (turn.recorder.source.id, time.monotonic())
+                    try:
+                        self._turn(turn, now_s)
+                    finally:
+                        self._waits.pop("recording", None)
             with self._lock:
                 due_s = min((turn.due_s for turn in self._turns.values()), default=now_s + 1)
             self._changed.wait(max(0.0, due_s - time.monotonic()))
@@ -101,6 +129,13 @@ class Recorders:
     def _turn(self, turn: _Turn, now_s: float) -> None:
         recorder = turn.recorder
         try:
+            unsynced, turn.unsynced = turn.unsynced, ""
+            if (
+                unsynced
+            ):  # it may have lost what it had taken: what is whole of the file is kept, and another one begun
+                recorder.give_up(f"cannot be written in {turn.recorder.folder}: {unsynced}", now_s)
+                turn.to_mend, turn.due_s = True, now_s + AFTER_TROUBLE_S
+                return
             if turn.to_mend:
                 for facts in turn.mend():
                     self._closed(facts)
@@ -115,7 +150,7 @@ class Recorders:
             turn.to_mend = bool(recorder.cause)
         except Exception as exc:  # this thread records all cameras
             if isinstance(exc, OSError):
-                cause = f"the spool cannot be used: {exc.strerror or exc}"
+                cause = f"the spool {recorder.folder} cannot be used: {exc.strerror or exc}"
             else:
                 log.exception("recording camera %s failed", recorder.source.id)
                 cause = f"cannot be recorded: {type(exc).__name__}: {exc}"
@@ -125,11 +160,15 @@ class Recorders:
 
     def _sync(self) -> None:
         while True:
-            time.sleep(STEP_S)
+            self._never.wait(STEP_S)
             with self._lock:
-                recorders = [turn.recorder for turn in self._turns.values()]
-            for recorder in recorders:
-                with suppress(
-                    OSError, ValueError
-                ):  # closed meanwhile, or the disk's trouble, which writing tells
-                    recorder.sync()
+                turns = list(self._turns.values())
+            for turn in turns:
+                self._waits["sync"] = (turn.recorder.source.id, time.monotonic())
+                try:
+                    with suppress(ValueError):  # closed meanwhile
+                        turn.recorder.sync()
+                except OSError as exc:
+                    turn.unsynced = exc.strerror or str(exc)
+                finally:
+                    self._waits.pop("sync", None)

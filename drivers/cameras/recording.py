@@ -9,6 +9,7 @@ one is of a process that ended, and is taken up by the next (:mod:`drivers.camer
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -65,6 +66,7 @@ class HashedFile:
     def __init__(self, path: Path, *, hevc: bool = False) -> None:
         self.size = 0
         self._head: bytearray | None = bytearray() if hevc else None
+        self._path = path
         self._file = path.open("xb", buffering=0)
         self._digest = hashlib.sha256()
 
@@ -92,8 +94,17 @@ class HashedFile:
         """Nothing but an unfinished head is held back here."""
 
     def sync(self) -> None:
-        """Have the disk keep what was written."""
+        """Have the disk keep what was written. Raises ``OSError``, also where the file is no longer where it was made: what is
+        written into a file that was removed is nowhere."""
         os.fdatasync(self._file.fileno())
+        mine = os.fstat(self._file.fileno())
+        try:
+            there = os.stat(self._path)
+        except FileNotFoundError:
+            there = None
+        # Closed meanwhile, it bears another name by now.
+        if (there is None or not os.path.samestat(mine, there)) and not self._file.closed:
+            raise FileNotFoundError(errno.ENOENT, "the file being written was removed or its folder replaced")
 
     def sha256(self) -> str:
         return self._digest.hexdigest()
@@ -206,7 +217,9 @@ class Recorder:
                 pass
             self.cause = ""
         except (OSError, Unavailable) as exc:
-            self.give_up(f"cannot be written: {getattr(exc, 'strerror', None) or exc}", now_s)
+            self.give_up(
+                f"cannot be written in {self.folder}: {getattr(exc, 'strerror', None) or exc}", now_s
+            )
         except Exception as exc:
             log.exception("recording camera %s failed", self.camera)
             self.give_up(f"cannot be recorded: {type(exc).__name__}: {exc}", now_s)

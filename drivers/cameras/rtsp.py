@@ -40,6 +40,7 @@ from drivers.cameras.opening import (
 )
 from drivers.cameras.pacing import WAITED_S, Pace
 from drivers.cameras.ring import Ring
+from drivers.cameras.threads import THREADS
 from drivers.cameras.timing import Arrival, HouseClock
 from gateway.domain.errors import Malformed
 
@@ -115,7 +116,6 @@ class Session:
         self._on_change = on_change
         self._address: Address | None = None
         self._woken = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"camera-{camera}", daemon=True)
 
     @property
     def audio(self) -> bool:
@@ -124,7 +124,7 @@ class Session:
 
     def start(self) -> None:
         """Begin; without an address it waits for one."""
-        self._thread.start()
+        THREADS.begin(f"camera-{self.id}", self._run, camera=self.id)
 
     def end(self) -> None:
         """Close the session, soon, and for good."""

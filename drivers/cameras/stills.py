@@ -26,6 +26,7 @@ from drivers.cameras.decoding import decode, encode_jpeg
 from drivers.cameras.group import Frame, Group
 from drivers.cameras.mp4 import SoundFormat
 from drivers.cameras.ring import WIDEST_GAP_S, Found, Ring
+from drivers.cameras.threads import THREADS
 from gateway.domain.errors import Unavailable
 
 PATIENCE_S = 0.15
@@ -143,8 +144,8 @@ class Stills:
         self.calm = threading.Event()
         self.calm.set()
         for i in range(threads or max(2, min(4, os.cpu_count() or 2))):
-            threading.Thread(target=self._work, name=f"still-{i}", daemon=True).start()
-        threading.Thread(target=self._keep_deadlines, name="still-deadlines", daemon=True).start()
+            THREADS.begin(f"still-{i}", self._work)
+        THREADS.begin("still-deadlines", self._keep_deadlines)
 
     def take(self, source: Source, at_s: float, answer: Answer) -> Wanted:
         """Ask for the frame nearest to ``at_s``; returns at once."""

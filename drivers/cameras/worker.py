@@ -39,6 +39,7 @@ from drivers.cameras.ring import Ring
 from drivers.cameras.rtsp import Session, numbers_from
 from drivers.cameras.spec import RingLimits
 from drivers.cameras.stills import Still, Stills, Wanted
+from drivers.cameras.threads import THREADS
 from drivers.cameras.timing import HouseClock
 from drivers.cameras.writing import Progress
 from gateway.domain.errors import Malformed, NotPlayable, Unavailable
@@ -78,7 +79,7 @@ class Worker:
 
     def serve(self) -> None:
         """Take messages until the gateway closes its end."""
-        threading.Thread(target=self._tell_health, name="health", daemon=True).start()
+        THREADS.begin("health", self._tell_health)
         while True:
             try:
                 message, _ = read_blocking(self._read_exactly)
@@ -329,7 +330,16 @@ class Worker:
                 self._live.submit(self._parts.forget)
                 self._stills.pictures.forget()
                 give_memory_back()
-            self._send({"health": [self._health_of(s, now) for s in list(self._sessions.values())]})
+            self._send(
+                {
+                    "health": [self._health_of(s, now) for s in list(self._sessions.values())],
+                    "hangs": self._recorders.hangs(now),
+                    "deaths": [
+                        [name, death.camera, death.cause, death.count]
+                        for name, death in THREADS.deaths(now).items()
+                    ],
+                }
+            )
 
     def _health_of(self, session: Session, now: float) -> dict[str, Any]:
         newest_s = session.ring.newest_s()
@@ -338,6 +348,7 @@ class Worker:
         fresh = session.last_frame_s is not None and now - session.last_frame_s < FRESH_S
         picture = session.video.picture if session.video else None
         recording = self._recorders.health(session.id)
+        hangs = self._recorders.hangs(now) if recording else ""
         return {
             "camera": session.id,
             "healthy": fresh and not session.cause,
@@ -357,7 +368,7 @@ class Worker:
             "timing_skew": skew,
             "key_frames_apart_s": session.ring.key_frames_apart_s(),
             "sound_missing": session.sound_missing,
-            "recording": recording.cause if recording else None,
+            "recording": hangs or recording.cause if recording else None,
             "recorded_since": self._clock.to_wall(recording.since_s)
             if recording and recording.since_s
             else None,

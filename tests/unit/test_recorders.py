@@ -6,6 +6,7 @@ import errno
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +39,10 @@ class Scripted:
     @property
     def source(self) -> Source:
         return Source(self.camera)
+
+    @property
+    def folder(self) -> Path:
+        return Path("/spool") / self.camera
 
     def _note(self, what: str) -> None:
         with self.seen:
@@ -112,7 +117,7 @@ def test_a_file_the_disk_did_not_close_at_the_end_is_mended(at_work: Recorders) 
     full.until(lambda done: done.count("end") == 2)
     assert full.done[-4:] == [
         "end",
-        "given up: the spool cannot be used: No space left on device",
+        "given up: the spool /spool/cam-a cannot be used: No space left on device",
         "mend",
         "end",
     ]
