@@ -1,6 +1,7 @@
 """All cameras of the site as the gateway sees them. Implements ``gateway.ports.CameraBank``.
 
-Imports no media library: what a camera streams is never read in this process.
+Imports no media library: what a camera streams is never read in this process. One file, though long: all that is known of a
+camera meets here, and each part of it is a module of its own.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from drivers.cameras.reached import at_first, by_onvif, by_stream, not_reached
 from drivers.cameras.salvage import salvage
 from drivers.cameras.snapshots import Snapshots
 from drivers.cameras.spec import CameraSpec
+from drivers.cameras.suspects import Suspects
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import ClipTaken, StillTaken
 from gateway.domain.fault import FaultKind
@@ -30,6 +32,8 @@ from gateway.ports import CameraHealth, Clock, LivePlaylist, LiveSegment
 
 ANSWER_S = 10.0
 """What an answer may take beyond the instant asked for: 16 cameras' clips are written and synced well within it."""
+
+SUSPECTS_EVERY_S = 0.5
 
 log = logging.getLogger(__name__)
 
@@ -88,12 +92,15 @@ class SubprocessCameraBank:
         self._snapshots = Snapshots()
         self._link = WorkerLink(
             clock,
-            greeting=lambda: self._configuration(self._specs),
+            greeting=self._greeting,
             told=self._told,
             fell=self._process_fell,
         )
         self._deaths: list[tuple[str, str, str, int]] = []
         self._hangs = ""
+        self._suspects = Suspects()
+        self._left_out: frozenset[str] = frozenset()
+        self._fresh: set[str] = set()  # cameras whose frames come, whatever else is told of them
         self._ended = asyncio.Event()
         self._ended.set()
 
@@ -119,6 +126,7 @@ class SubprocessCameraBank:
         try:
             async with asyncio.TaskGroup() as group:
                 beside = [group.create_task(each.run()) for each in (self._addresses, self._corrections)]
+                beside.append(group.create_task(self._watch_suspects()))
                 await self._link.run()
                 for each in beside:
                     each.cancel()
@@ -136,13 +144,34 @@ class SubprocessCameraBank:
         """See :meth:`gateway.ports.CameraBank.health`."""
         return dict(self._health)
 
+    async def _watch_suspects(self) -> None:
+        """Leave cameras out that the process dies of, and take them in again."""
+        while True:
+            await self._clock.sleep(SUSPECTS_EVERY_S)
+            now_s = self._clock.monotonic()
+            self._suspects.looked({id_: id_ in self._fresh for id_ in self._specs}, now_s)
+            left_out = self._suspects.left_out(now_s)
+            if changed := left_out ^ self._left_out:
+                self._left_out = left_out
+                self._link.send(self._configuration(changed))
+
+    def _reached_by(self, camera: str) -> Message:
+        if camera not in self._left_out:
+            return self._reached[camera]
+        cause = self._suspects.cause(camera, self._clock.monotonic())
+        return {"address": None, "cause": cause, "no_sub": cause}
+
+    def _greeting(self) -> Message:
+        self._left_out = self._suspects.left_out(self._clock.monotonic())
+        return self._configuration(self._specs)
+
     def _configuration(self, cameras: Iterable[str]) -> Message:
         configured = [
             {
                 "id": camera,
                 "audio": self._specs[camera].audio,
                 "record": self._record(camera),
-                **self._reached[camera],
+                **self._reached_by(camera),
             }
             for camera in cameras
         ]
@@ -201,6 +230,9 @@ class SubprocessCameraBank:
     def _told(self, message: Message) -> None:
         if "segment" in message:
             self._segment_closed()
+        elif "at" in message:
+            camera, doing, begins = message["at"]
+            (self._suspects.begun if begins else self._suspects.ended)(camera, doing)
         else:
             self._take_health(message)
 
@@ -213,6 +245,8 @@ class SubprocessCameraBank:
             found[FaultKind.CAMERA, subject] = (
                 f"a part of the camera process ({name}) ended by an error {count} time(s) and was begun again: {cause}"
             )
+        if often := self._suspects.often(self._clock.monotonic()):
+            found[FaultKind.CAMERA, "camera process"] = often
         if self._hangs:
             found[FaultKind.DISK, "recordings hang"] = self._hangs
         return found
@@ -227,11 +261,14 @@ class SubprocessCameraBank:
 
     def _updated(self, known: CameraHealth, facts: dict[str, Any]) -> CameraHealth:
         found, offset_s, last = self._found.get(known.camera), facts["clock_offset_s"], facts["last_frame_at"]
+        suspected = self._suspects.cause(known.camera, self._clock.monotonic())
+        (self._fresh.add if facts["healthy"] else self._fresh.discard)(known.camera)
         return replace(
             known,
-            healthy=facts["healthy"],
-            cause=facts["cause"],
-            since=_wall(facts["since"]),
+            healthy=facts["healthy"] and not suspected,
+            cause=suspected or facts["cause"],
+            # One of the process's deaths is not a new beginning of what is wrong with the camera.
+            since=known.since if suspected and not known.healthy else _wall(facts["since"]),
             last_frame_at=known.last_frame_at if last is None else _wall(last),
             codec=facts["codec"],
             width=facts["width"],
@@ -255,10 +292,20 @@ class SubprocessCameraBank:
         )
 
     def _process_fell(self, cause: str) -> None:
-        now = self._clock.now()
+        now, now_s = self._clock.now(), self._clock.monotonic()
+        self._suspects.fell(cause, now_s)
+        self._fresh.clear()
+        self._deaths, self._hangs = [], ""
         for camera, known in self._health.items():
+            suspected = self._suspects.cause(camera, now_s)
             self._health[camera] = replace(
-                known, healthy=False, cause=cause, since=now, ring_s=0.0, ring_bytes=0, recording=cause
+                known,
+                healthy=False,
+                cause=suspected or cause,
+                since=known.since if suspected and not known.healthy else now,
+                ring_s=0.0,
+                ring_bytes=0,
+                recording=suspected or cause,
             )
 
     def _known(self, camera: str) -> str:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from drivers.cameras.at_work import SECOND
 from drivers.cameras.opening import Address
 from drivers.cameras.ring import Ring
 from drivers.cameras.rtsp import Session, numbers_from
@@ -58,7 +59,7 @@ class Beside:
 
     def _begun(self, main: Session, address: Address) -> Session:
         session = Session(
-            f"{main.id} (second stream)",
+            f"{main.id}{SECOND}",
             Ring(LIMITS, first_number=numbers_from()),
             self._clock,
             on_frame=lambda _: None,

@@ -4,7 +4,8 @@ A file is fragmented MP4, its bytes never written twice, so that it is good up t
 process goes, and its SHA-256 is known as it ends. While it is written it is called ``{start}.part`` (milliseconds since 1970)
 in the camera's folder of the spool, or ``{start}.sub.part`` of its second stream, ``{start}.keys.part`` of key frames only;
 closed, ``.mp4``; and only the ``.json`` beside it, written last and at once, says that it is closed. Whatever lies there without
-one is of a process that ended, and is taken up by the next (:mod:`drivers.cameras.mending`).
+one is of a process that ended, and is taken up by the next (:mod:`drivers.cameras.mending`). One file, though long: a recorder
+and its file know each other's every step.
 """
 
 from __future__ import annotations

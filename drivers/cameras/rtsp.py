@@ -16,6 +16,7 @@ from typing import Any
 import av
 
 from drivers.cameras.assembly import Assembly, joined
+from drivers.cameras.at_work import AT_WORK, OPENING, READING
 from drivers.cameras.bounds import (
     CHANGES_WITHIN_S,
     LARGEST_UNIT,
@@ -108,6 +109,7 @@ class Session:
         self._pace = Pace()
         self._changes = Rate(MOST_CHANGES, CHANGES_WITHIN_S)
         self._key_pts = 0
+        self._opening = False
         # By the other side: then the parser has given out what it had of the newest frame, be that whole or not.
         self._broke_off = False
         self._ended = threading.Event()
@@ -187,6 +189,20 @@ class Session:
         self._woken.clear()
 
     def _receive(self, address: Address) -> None:
+        AT_WORK.begin(self.id, OPENING)
+        self._opening = True
+        try:
+            self._receive_from(address)
+        finally:
+            self._opened()
+
+    def _opened(self) -> None:
+        """A first picture is described, or the session is over."""
+        if self._opening:
+            self._opening = False
+            AT_WORK.end(self.id, OPENING)
+
+    def _receive_from(self, address: Address) -> None:
         with METERS.metered(address.url) as meter, opened(address, audio=self._audio) as container:
             self.sessions += 1
             self.refused = False
@@ -325,7 +341,8 @@ class Session:
                 parameters = CODECS[codec].parameter_sets(data) or described
                 fresh = video
                 if video is None or video.session != self.sessions or video.parameters != parameters:
-                    fresh = read_format(codec, parameters, data, time_base, self.sessions)
+                    with AT_WORK.at(self.id, READING):
+                        fresh = read_format(codec, parameters, data, time_base, self.sessions)
             except Malformed as exc:
                 raise Fallen(f"the stream cannot be read: {exc}") from exc
             if fresh is not video:
@@ -337,6 +354,7 @@ class Session:
                 if video is not None and video.codec != codec:
                     self.ring.renumber(numbers_from())
                 self.video = fresh
+                self._opened()
         elif pts < self._key_pts:
             leading = codec == "h264" or is_rasl(bytes(packet))
         if self.video is None or self.video.session != self.sessions:

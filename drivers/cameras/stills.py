@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from drivers.cameras.at_work import AT_WORK, DECODING
 from drivers.cameras.bounds import together
 from drivers.cameras.decoding import decode, encode_jpeg
 from drivers.cameras.group import Frame, Group
@@ -324,7 +325,8 @@ def _take(
     if not near:
         return
     try:
-        pictures = decode(near[0][1].group, {frame for _, _, frame in near}, every_core=every_core)
+        with AT_WORK.at(near[0][0].source.id, DECODING):
+            pictures = decode(near[0][1].group, {frame for _, _, frame in near}, every_core=every_core)
     except Exception as exc:  # a stream no decoder can read costs this picture only
         log.exception("decoding a still of camera %s failed", near[0][0].source.id)
         for wanted, _, _ in near:

@@ -5,7 +5,9 @@ other end closes, however the gateway came to its end. One thread reads requests
 that a request is taken whatever the cameras do.
 
 Requests: ``{"id", "op", …}``; answers: ``{"id", "ok": …}`` or ``{"id", "error": reason}`` with a tail where bytes are asked
-for. Without an id: ``cameras`` (configuration, down), ``health`` and ``progress`` (up).
+for. Without an id: ``cameras`` (configuration, down), ``health``, ``at`` and ``progress`` (up).
+
+One file, though long: it is the list of all requests.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from typing import Any
 import av.logging
 
 from drivers.cameras import hls
+from drivers.cameras.at_work import AT_WORK
 from drivers.cameras.beside import Beside
 from drivers.cameras.channel import Message, encode, read_blocking
 from drivers.cameras.clips import Clip, Clips, Cutting
@@ -79,6 +82,7 @@ class Worker:
 
     def serve(self) -> None:
         """Take messages until the gateway closes its end."""
+        AT_WORK.report = lambda camera, doing, begins: self._send({"at": [camera, doing, begins]})
         THREADS.begin("health", self._tell_health)
         while True:
             try:
