@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from config.environment import EnvironmentRefused, read_environment, readable_by_all
 from config.findings import SiteRefused
 from config.loading import load_site
 from config.settings import resolve
@@ -21,6 +22,7 @@ from gateway.allocating import keep_little
 from gateway.certs import cli as certs
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.fault import FaultKind
+from gateway.systemd import Systemd
 from gateway.telemetry import set_up_logging
 from verifier import verify_export
 
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
+EXIT_UNCHECKED = 3  # of fsck
 KEEP_AGAIN_S = 30.0  # how soon the copy of the site file is tried again where it cannot be written
 
 _EPILOG = """examples:
@@ -61,6 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of ``campus-gateway``; returns the exit code."""
     parser = _parser()
     args = parser.parse_args(argv)
+    try:
+        for path in getattr(args, "env_file", None) or ():
+            os.environ.update(read_environment(path))
+            if readable_by_all(path):
+                print(f"warning: {path}: every user of this box can read it; chmod 640", file=sys.stderr)
+    except EnvironmentRefused as refused:
+        print(refused, file=sys.stderr)
+        return EXIT_UNCHECKED if args.command is _fsck else EXIT_REFUSED
     try:
         code: int = args.command(args)
     except KeyboardInterrupt:
@@ -179,6 +190,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _site_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--env-file",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="NAME=value lines for the {env: NAME} of the site file, as in systemd's EnvironmentFile=; may be given again",
+    )
     parser.add_argument("--config", type=Path, required=True, metavar="SITE.yaml", help="the site file")
     parser.add_argument(
         "--data-dir",
@@ -236,8 +254,9 @@ def run_until_stopped(choice: Choice, instead: Callable[[str, str | None], Choic
 
 
 async def _serve(choice: Choice, instead: Callable[[str, str | None], Choice | None]) -> int:
-
     stop = asyncio.Event()
+    systemd = Systemd()
+    watching: asyncio.Future[None] | None = None
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
@@ -259,6 +278,8 @@ async def _serve(choice: Choice, instead: Callable[[str, str | None], Choice | N
         print(json.dumps(line), flush=True)
         waiting = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(gateway.wait())]
         keeping = asyncio.ensure_future(_keep(choice, gateway))
+        systemd.ready()
+        watching = asyncio.ensure_future(systemd.watch(gateway.clock, gateway.commits))
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         for each in (keeping, *waiting):
             if each.done():
@@ -272,6 +293,9 @@ async def _serve(choice: Choice, instead: Callable[[str, str | None], Choice | N
         print(f"campus-gateway: {exc.reason}", file=sys.stderr)
         return EXIT_FAILED
     finally:
+        systemd.ending()
+        if watching is not None:
+            watching.cancel()
         await gateway.stop()
 
 

@@ -754,6 +754,10 @@ class Gateway:
             group.create_task(self._front.run(), name="http front")
             await opening.load()
 
+    def commits(self) -> bool:
+        """Whether a press that came would be committed, whether the broker is there or not."""
+        return self.store.commits
+
     def readiness(self) -> tuple[bool, list[str]]:
         """Whether a press would be committed now, and what is not as it should be."""
         degraded = sorted(f"{kind.value}:{subject}" for kind, subject in self.supervising.open_faults)
