@@ -15,11 +15,8 @@ from typing import Any
 
 from drivers.cameras.onvif import resolve
 from drivers.cameras.spec import OnvifAddress
+from drivers.cameras.unforeseen import UNFORESEEN
 from gateway.domain.errors import Refused, Unavailable
-
-NOT_FORESEEN = (
-    "an answer of the camera is of a form that was not foreseen; the gateway's log has the details: report it"
-)
 
 
 async def _resolve_one(camera: dict[str, Any]) -> dict[str, Any]:
@@ -33,7 +30,7 @@ async def _resolve_one(camera: dict[str, Any]) -> dict[str, Any]:
     except Exception:  # whatever a camera's answers do to this code costs this camera only
         logging.getLogger(__name__).exception("asking camera %s by ONVIF failed", name)
         where = f"ONVIF at {camera.get('host')}:{camera.get('port')}"
-        return {"id": name, "error": f"{where}: {NOT_FORESEEN}", "refused": False}
+        return {"id": name, "error": f"{where}: an answer holds {UNFORESEEN}", "refused": False}
 
 
 async def main() -> None:

@@ -15,6 +15,7 @@ from drivers.cameras.beforehand import MOST_CREDENTIALS, asked_beforehand
 from drivers.cameras.door import STREAMS
 from drivers.cameras.mp4 import CODECS
 from drivers.cameras.sps import LARGEST_PICTURE
+from drivers.cameras.unforeseen import UNFORESEEN
 from gateway.domain.errors import Unavailable
 
 OPEN_TIMEOUT_S = 8.0
@@ -177,9 +178,7 @@ def _fallen(exc: av.FFmpegError, address: Address) -> Fallen:
         # Whether the connection was taken is not told: a host that is gone looks the same.
         return Fallen(f"{where} sends nothing within {OPEN_TIMEOUT_S:.0f} s: is it there?", reached=False)
     unreached = isinstance(exc, OSError) and exc.errno in UNREACHED
-    return Fallen(
-        f"{where} cannot be opened: {scrub(exc.strerror or type(exc).__name__)}", reached=not unreached
-    )
+    return Fallen(f"{where} cannot be opened: {scrub(exc.strerror or UNFORESEEN)}", reached=not unreached)
 
 
 def _encoded(text: str) -> str:

@@ -15,6 +15,7 @@ from drivers.cameras.either import EitherStream
 from drivers.cameras.opening import Address
 from drivers.cameras.recording import AFTER_TROUBLE_S, STEP_S, Facts
 from drivers.cameras.threads import THREADS
+from drivers.cameras.unforeseen import in_words
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ class Recorders:
                 cause = f"the spool {recorder.folder} cannot be used: {exc.strerror or exc}"
             else:
                 log.exception("recording camera %s failed", recorder.source.id)
-                cause = f"cannot be recorded: {type(exc).__name__}: {exc}"
+                cause = f"cannot be recorded: {in_words(exc)}"
             recorder.give_up(cause, now_s)
             turn.to_mend = True
             turn.due_s = now_s + AFTER_TROUBLE_S

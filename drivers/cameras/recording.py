@@ -27,6 +27,7 @@ from drivers.cameras.mp4 import TICKS, named_hvc1
 from drivers.cameras.order import lag_of
 from drivers.cameras.stills import Source
 from drivers.cameras.timing import HouseClock
+from drivers.cameras.unforeseen import in_words
 from drivers.cameras.writing import Writing
 from gateway.domain.errors import Unavailable
 from gateway.domain.recording import SEGMENT_S
@@ -223,7 +224,7 @@ class Recorder:
             )
         except Exception as exc:
             log.exception("recording camera %s failed", self.camera)
-            self.give_up(f"cannot be recorded: {type(exc).__name__}: {exc}", now_s)
+            self.give_up(f"cannot be recorded: {in_words(exc)}", now_s)
 
     def give_up(self, cause: str, now_s: float) -> None:
         """Leave the file being written as it is, to be mended, and write nothing for a moment."""

@@ -37,12 +37,12 @@ from drivers.cameras.opening import (
     Fallen,
     chosen,
     opened,
-    scrub,
 )
 from drivers.cameras.pacing import WAITED_S, Pace
 from drivers.cameras.ring import Ring
 from drivers.cameras.threads import THREADS
 from drivers.cameras.timing import Arrival, HouseClock
+from drivers.cameras.unforeseen import in_words
 from gateway.domain.errors import Malformed
 
 FIRST_BACK_OFF_S = 1.0
@@ -172,7 +172,7 @@ class Session:
                 self.reached = exc.reached
             except Exception as exc:  # a camera that breaks the code costs itself only, and is tried again
                 log.exception("camera %s: the session broke", self.id)
-                cause = f"unexpected {type(exc).__name__}: {scrub(str(exc))}"
+                cause = f"the stream stopped: {in_words(exc)}"
             self.ring.end_epoch(newest_whole=not self._broke_off)
             self.refused = pause == REFUSED_BACK_OFF_S
             if time.monotonic() - began > LASTING_S:

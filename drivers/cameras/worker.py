@@ -44,6 +44,7 @@ from drivers.cameras.spec import RingLimits
 from drivers.cameras.stills import Still, Stills, Wanted
 from drivers.cameras.threads import THREADS
 from drivers.cameras.timing import HouseClock
+from drivers.cameras.unforeseen import in_words
 from drivers.cameras.writing import Progress
 from gateway.domain.errors import Malformed, NotPlayable, Unavailable
 
@@ -131,9 +132,7 @@ class Worker:
             self._send({"id": number, "error": exc.reason})
         except Exception as exc:  # one bad request must not end the process for all cameras
             log.exception("request %s failed", op)
-            self._send(
-                {"id": number, "error": f"the camera process failed at {op}: {type(exc).__name__}: {exc}"}
-            )
+            self._send({"id": number, "error": f"the camera process failed at {op}: {in_words(exc)}"})
 
     def _session(self, message: Message) -> Session:
         session = self._sessions.get(message["camera"])

@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from config.settings import Settings
+from config.site import Camera
 from drivers.cameras.bank import SubprocessCameraBank
 from gateway.clock import SystemClock
 from gateway.connecting import camera_spec
 from gateway.domain.errors import Unavailable
 from gateway.ports import CameraHealth
+from gateway.probing.second_streams import Second, second_streams
 from gateway.probing.table import Line, Result, Tell
 
 GIVEN_UP_S = 13.5
@@ -35,16 +37,20 @@ async def probe_cameras(settings: Settings, tell: Tell, rates: dict[str, float])
     if not site.cameras:
         return
     mapped = {camera.id for point in site.points for camera in site.cameras_of(point)}
+    seconds = second_streams(site.cameras)
     with tempfile.TemporaryDirectory(prefix="campus-probe-") as spool:
         bank = SubprocessCameraBank(
-            [camera_spec(camera) for camera in site.cameras],
+            [*(camera_spec(camera) for camera in site.cameras), *(each.spec for each in seconds)],
             ring_s=RING_S,
             ring_bytes_total=RING_BYTES,
             spool=Path(spool),
             clock=SystemClock(),
         )
         async with _running(bank):
-            await asyncio.gather(*(_camera(bank, c.id, c.id in mapped, tell, rates) for c in site.cameras))
+            await asyncio.gather(
+                *(_camera(bank, c, c.id in mapped, tell, rates) for c in site.cameras),
+                *(_second(bank, each, tell) for each in seconds),
+            )
 
 
 @contextlib.asynccontextmanager
@@ -59,33 +65,62 @@ async def _running(bank: SubprocessCameraBank) -> AsyncIterator[None]:
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def _camera(
-    bank: SubprocessCameraBank, camera: str, mapped: bool, tell: Tell, rates: dict[str, float]
-) -> None:
-    clock, what = SystemClock(), f"camera 摄像机 {camera}"
+async def _second(bank: SubprocessCameraBank, second: Second, tell: Tell) -> None:
+    """What is wrong with it costs no alarm: while room is short the main stream is recorded on, and nothing is shown live."""
+    health = await _first_picture(bank, second.spec.id)
+    if isinstance(health, str):
+        tell(Line(second.what, Result.FAIL, health))
+        return
+    shown = f"{_codec(health.codec or '')} {health.width}×{health.height}"
+    main = await _first_picture(bank, second.camera)
+    trouble = ""
+    if second.key == "live_url" and not (health.codec or "").startswith("avc1"):
+        trouble = "browsers do not play it: set this stream to H.264"
+    elif second.key == "sub_url" and not isinstance(main, str) and _pixels(health) >= _pixels(main):
+        trouble = f"it is no smaller than the main stream ({main.width}×{main.height}): name another, or set it smaller"
+    tell(Line(second.what, Result.WARN if trouble else Result.OK, "; ".join(filter(None, [shown, trouble]))))
+
+
+def _pixels(health: CameraHealth) -> int:
+    return (health.width or 0) * (health.height or 0)
+
+
+async def _first_picture(bank: SubprocessCameraBank, camera: str) -> CameraHealth | str:
+    """The camera's health once pictures come, or why none do, in the words in which the running gateway tells the fault."""
+    clock = SystemClock()
     began = clock.monotonic()
     same_since, cause, causes = began, "", 0
     while True:
         health = bank.health()[camera]
         now = clock.monotonic()
         if health.healthy and health.codec:
-            break
+            return health
         if health.cause != cause:
             same_since, cause, causes = now, health.cause, causes + 1
         told = causes > OPENING_CAUSES or now - began > OPENING_S
         if now - began > GIVEN_UP_S or (told and now - same_since > SAME_CAUSE_S):
-            tell(Line(what, Result.FAIL, cause or "no picture; check its address and network", mapped))
-            return
+            return cause or "no picture; check its address and network"
         await clock.sleep(0.05)
+
+
+async def _camera(
+    bank: SubprocessCameraBank, told: Camera, mapped: bool, tell: Tell, rates: dict[str, float]
+) -> None:
+    camera, clock = told.id, SystemClock()
+    what, began = f"camera 摄像机 {camera}", clock.monotonic()
+    health = await _first_picture(bank, camera)
+    if isinstance(health, str):
+        tell(Line(what, Result.FAIL, health, mapped))
+        return
     first_s = clock.monotonic() - began
     interval_s = await _key_frame_interval(bank, camera, clock)
     snapshot = await _snapshot(bank, camera, health)
     seen = await _filled(bank, camera, clock)
     if seen.ring_s >= RATE_OVER_S:
         rates[camera] = seen.ring_bytes / seen.ring_s
-    warnings = _camera_warnings(seen, interval_s)
+    warnings = camera_warnings(seen, interval_s, by_onvif=told.onvif is not None)
     shown = (
-        f"{_codec(health.codec)} {health.width}×{health.height}, first picture after {first_s:.1f} s, key frame "
+        f"{_codec(health.codec or '')} {health.width}×{health.height}, first picture after {first_s:.1f} s, key frame "
         + (f"every {interval_s:.1f} s" if interval_s else f"none again within {INTERVAL_WAIT_S:.0f} s")
         + f", clock {_signed(bank.health()[camera].clock_offset_s)}, {snapshot}"
     )
@@ -93,11 +128,14 @@ async def _camera(
     tell(Line(what, Result.WARN if warnings else Result.OK, detail, mapped))
 
 
-def _camera_warnings(health: CameraHealth, interval_s: float | None) -> list[str]:
+def camera_warnings(health: CameraHealth, interval_s: float | None, *, by_onvif: bool) -> list[str]:
+    """What is to be mended in a camera that gives pictures."""
     warnings = []
     if interval_s is None or interval_s > LONG_INTERVAL_S:
         warnings.append("set its key-frame interval to 1–2 s: clips and live pictures begin at key frames")
     offset_s = health.clock_offset_s
+    if offset_s is None and by_onvif:
+        warnings.append("its clock cannot be read: set its date and time, and an NTP server")
     if offset_s is not None and abs(offset_s) > CLOCK_OFF_S:
         warnings.append("its clock is off: point it at an NTP server (times in evidence are the gateway's)")
     if health.live_note.startswith("no live picture"):

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TextIO
 
 from config.settings import Settings
+from gateway.probing.second_streams import second_streams
 
 
 class Result(StrEnum):
@@ -39,6 +40,7 @@ class Table:
         site = settings.site
         names = ["centre 110 中心 (second path)", f"http {site.http.listen}"]
         names += [f"camera 摄像机 {camera.id}" for camera in site.cameras]
+        names += [each.what for each in second_streams(site.cameras)]
         names += [f"liveness 触点 {point.id}" for point in site.points]  # the longest of a point's names
         names += [f"certificate 证书 {key}" for key in settings.certificate_files]
         self._width = max(_columns(name) for name in names)

@@ -58,9 +58,11 @@ async def answer_proxy(
 
 
 async def _passed_on(request: bytes, port: int) -> bytes:
+    head, _, body = request.partition(b"\r\n\r\n")
+    head = re.sub(rb"(?i)\r\nconnection: *[^\r]*", b"", head) + b"\r\nConnection: close"
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        writer.write(request)
+        writer.write(head + b"\r\n\r\n" + body)
         return await asyncio.wait_for(reader.read(-1), 10)
     finally:
         writer.close()

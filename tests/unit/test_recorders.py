@@ -13,6 +13,7 @@ import pytest
 from drivers.cameras import recorders
 from drivers.cameras.recorders import Recorders
 from drivers.cameras.recording import Facts
+from drivers.cameras.unforeseen import UNFORESEEN
 
 PATIENCE_S = 20.0
 
@@ -100,7 +101,7 @@ def test_what_breaks_one_recorder_ends_no_other(at_work: Recorders) -> None:
     assert broken.done[:5] == [
         "mend",
         "step",
-        "given up: cannot be recorded: ValueError: a muxer",
+        f"given up: cannot be recorded: {UNFORESEEN}",
         "mend",
         "step",
     ]
