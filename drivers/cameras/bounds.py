@@ -21,11 +21,17 @@ LARGEST_HELD = 16 << 20
 """Bytes that may come of a camera before a whole picture of them is there: one of the largest, and what stands before it."""
 
 MOST_PIECES = 512
-"""Pieces that a picture may come in from the parser: its slices, each behind parameter sets of its own. They are joined one by
-one."""
+"""NAL units that a picture may come in: its slices, each behind parameter sets of its own. Each one is looked at by itself."""
+
+PIECE_OVERHEAD = 64
+"""Bytes that each piece costs until its picture is whole, beside its data: an object and its place in a list."""
 
 MOST_PICTURES, PICTURES_WITHIN_S = 3000, 5.0
 """Pictures that may come in so many seconds: 240 a second, and a camera that begins with ten seconds it has kept."""
+
+MOST_RECEIVED, RECEIVED_WITHIN_S = 80 << 20, 5.0
+"""Bytes of pictures that may come in so many seconds: 134 Mbit/s, more than most cameras' network allows; one of 40 Mbit/s that
+begins with ten seconds it has kept sends 75 MB."""
 
 MOST_CHANGES, CHANGES_WITHIN_S = 40, 60.0
 """Changes of a stream's parameter sets in so many seconds. Each one ends a file and is described anew."""
@@ -65,6 +71,21 @@ class Rate:
         full = len(times) == times.maxlen and now_s - times[0] < self._within_s
         times.append(now_s)
         return full
+
+
+class Volume:
+    """How much comes: no more than ``most`` bytes within ``within_s``, counted from one span of that length to the next."""
+
+    def __init__(self, most: int, within_s: float, now_s: float) -> None:
+        self._most, self._within_s = most, within_s
+        self._since_s, self._sum = now_s, 0
+
+    def exceeded(self, size: int, now_s: float) -> bool:
+        """Note that so many bytes came; whether that is more than may."""
+        if now_s - self._since_s >= self._within_s:
+            self._since_s, self._sum = now_s, 0
+        self._sum += size
+        return self._sum > self._most
 
 
 def decoding_bytes(picture: Picture, *, reordered: bool, threads: int) -> int:

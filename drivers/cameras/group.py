@@ -41,8 +41,8 @@ class Sound:
 class Group:
     """A key frame and all that follows up to the next one. ``stream`` describes what all its frames share.
 
-    ``frames`` are in the order of decoding. It only grows (but for a last frame that a session broke off in), until the group
-    has left the ring and the memory is wanted back: then it is emptied, and so are ``sounds``, what was heard meanwhile.
+    ``frames`` are in the order of decoding. It only grows, until the group has left the ring and the memory is wanted back: then
+    it is emptied, and so are ``sounds``, what was heard meanwhile.
     ``before`` is the group before of the same epoch, as long as it is held.
     """
 
@@ -95,13 +95,6 @@ class Group:
         self.earliest = frame.pts if first else min(self.earliest, frame.pts)
         self.latest = frame.pts if first else max(self.latest, frame.pts)
         self.frames.append(frame)
-
-    def leave_out_newest(self) -> None:
-        """Take the frame added last out again."""
-        self.frames.pop()
-        shown = [frame.pts for frame in self.frames]
-        if shown:
-            self.earliest, self.latest = min(shown), max(shown)
 
     def offset_s(self) -> float:
         """From this group's media time to the monotonic clock; one for the whole group, so that it keeps its rhythm."""

@@ -55,7 +55,6 @@ class Ring:
         self._lock = threading.RLock()
         self._groups: deque[Group] = deque()
         self._current: Group | None = None
-        self._left_out: Group | None = None  # of one frame, in which a session broke off
         self._leaving: deque[weakref.ref[Group]] = deque()
         self._bytes = 0
         self._epoch = first_number
@@ -138,18 +137,6 @@ class Ring:
             self._bytes += size + PACKET_OVERHEAD
             self._trim(arrival_s)
 
-    def complete_last(self, packet: Any, size: int) -> None:
-        """Put a packet in place of the newest one, of which it is the whole: its end came apart from its beginning."""
-        with self._lock:
-            group = self._current
-            if group is None:
-                return
-            part = group.frames[-1]
-            group.frames[-1] = Frame(packet, part.pts, part.arrival_s, part.key, size, part.leading)
-            group.bytes += size - part.size
-            self._bytes += size - part.size
-            self._trim(part.arrival_s)
-
     def report(self, pts: int, at_s: float) -> float | None:
         """The camera says that the frame of this time was at ``at_s``; returns how far that lies from what its arrivals say,
         ``None`` if nothing is open to compare it with."""
@@ -161,19 +148,9 @@ class Ring:
             group.run.report(media_s, at_s)
             return float(at_s - media_s - group.run.arrival_offset_at(media_s))
 
-    def end_epoch(self, *, newest_whole: bool = True) -> None:
-        """The stream ended: nothing that comes later follows on its last group. A newest frame that is not known to be whole is
-        left out again."""
+    def end_epoch(self) -> None:
+        """The stream ended: nothing that comes later follows on its last group."""
         with self._lock:
-            if self._current is not None and not newest_whole:
-                group, self.dropped = self._current, self.dropped + 1
-                cost = group.frames[-1].size + PACKET_OVERHEAD
-                group.leave_out_newest()
-                group.bytes -= cost
-                self._bytes -= cost
-                if not group.frames:
-                    self._bytes -= group.bytes
-                    self._left_out = self._groups.pop()
             self._current = None
             self._sound_run = Run()
 
@@ -193,8 +170,6 @@ class Ring:
         )
         if self._groups:
             group.follow(self._groups[-1])
-        if self._left_out is not None:  # whoever reads may be there already
-            self._left_out.after, self._left_out = group, None
         self._groups.append(group)
         self._current = group
         return group

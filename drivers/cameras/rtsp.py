@@ -15,20 +15,21 @@ from typing import Any
 
 import av
 
-from drivers.cameras.assembly import Assembly, joined
+from drivers.cameras.assembly import Assembly
 from drivers.cameras.at_work import AT_WORK, OPENING, READING
 from drivers.cameras.bounds import (
     CHANGES_WITHIN_S,
-    LARGEST_UNIT,
     MOST_CHANGES,
     MOST_PICTURES,
-    MOST_PIECES,
+    MOST_RECEIVED,
     PICTURES_WITHIN_S,
+    RECEIVED_WITHIN_S,
     Rate,
+    Volume,
 )
 from drivers.cameras.hevc import is_rasl
 from drivers.cameras.meter import Meter, Meters
-from drivers.cameras.mp4 import CODECS, SoundFormat, VideoFormat, read_format, read_sound
+from drivers.cameras.mp4 import CODECS, SPOKEN, SoundFormat, VideoFormat, read_format, read_sound
 from drivers.cameras.opening import (
     REFUSED_BACK_OFF_S,
     SILENCE_S,
@@ -40,6 +41,7 @@ from drivers.cameras.opening import (
 )
 from drivers.cameras.pacing import WAITED_S, Pace
 from drivers.cameras.ring import Ring
+from drivers.cameras.slices import order_of
 from drivers.cameras.threads import THREADS
 from drivers.cameras.timing import Arrival, HouseClock
 from drivers.cameras.unforeseen import in_words
@@ -52,6 +54,9 @@ LASTING_S = 30.0
 
 KEYLESS_S = 60.0
 """Without a key frame for this long the stream is opened anew: it has become unreadable, or its groups are too long to keep."""
+
+PICTURELESS_S = 2 * SILENCE_S
+"""Bytes come, and no picture of them ends: as good as silence, with patience for one that is slow."""
 
 AAC_SAMPLES = 1024
 
@@ -110,8 +115,6 @@ class Session:
         self._changes = Rate(MOST_CHANGES, CHANGES_WITHIN_S)
         self._key_pts = 0
         self._opening = False
-        # By the other side: then the parser has given out what it had of the newest frame, be that whole or not.
-        self._broke_off = False
         self._ended = threading.Event()
         self._clock = clock
         self._on_frame = on_frame
@@ -163,7 +166,7 @@ class Session:
             if address is None:
                 self._pause(LONGEST_BACK_OFF_S)
                 continue
-            began, self._broke_off = time.monotonic(), False
+            began = time.monotonic()
             pause: float | None = None
             try:
                 self._receive(address)
@@ -173,7 +176,7 @@ class Session:
             except Exception as exc:  # a camera that breaks the code costs itself only, and is tried again
                 log.exception("camera %s: the session broke", self.id)
                 cause = f"the stream stopped: {in_words(exc)}"
-            self.ring.end_epoch(newest_whole=not self._broke_off)
+            self.ring.end_epoch()
             self.refused = pause == REFUSED_BACK_OFF_S
             if time.monotonic() - began > LASTING_S:
                 back_off = FIRST_BACK_OFF_S
@@ -211,13 +214,13 @@ class Session:
             try:
                 self._demux(container, video, sound, meter)
             except (av.error.ExitError, av.error.TimeoutError):
-                self._broke_off = True
                 raise Fallen(
                     f"no frame for {SILENCE_S:.0f} s: the picture stands still or the network is cut"
                 ) from None
             except av.FFmpegError as exc:
-                self._broke_off = True
                 raise Fallen(f"the session broke off: {exc.strerror}") from None
+            except Malformed as exc:
+                raise Fallen(str(exc), pause_s=WRONG_STREAM_BACK_OFF_S) from exc
 
     def _choose_sound(self, container: Any) -> Any | None:
         """The camera's sound if a clip can carry it; ``sound_missing`` says why not."""
@@ -242,16 +245,15 @@ class Session:
     def _demux(self, container: Any, video: Any, sound: Any | None, meter: Meter) -> None:
         codec = video.codec_context.name
         described = bytes(video.codec_context.extradata or b"")
-        assembly = Assembly(video.time_base, reorders=video.codec_context.has_b_frames)
+        assembly = Assembly(order_of(codec, described))
         paired: set[int] = set()
-        # The parser gives a frame out when the next one begins to arrive. So that moment is the arrival of the
-        # *next* frame's first byte, and the least biased statement of its time there is. What came
+        # A picture is whole when the next one begins, and its time is told best by when its own first byte came. What came
         # while this thread rested is found late, up to the first byte that is waited for again.
-        late, held, pieces = False, 0, 0
+        late = False
         self._changes = Rate(MOST_CHANGES, CHANGES_WITHIN_S)
         rate = Rate(MOST_PICTURES, PICTURES_WITHIN_S)
         asked_s = self._frame_s = self._key_s = time.monotonic()
-        arrival = Arrival(asked_s, prompt=True)
+        volume = Volume(MOST_RECEIVED, RECEIVED_WITHIN_S, asked_s)
         self._pace.begin()
         for packet in container.demux(*(each for each in (video, sound) if each is not None)):
             emitted_s = time.monotonic()
@@ -259,9 +261,8 @@ class Session:
             late = late and not waited
             if self._ended.is_set():
                 raise Fallen("closed: nobody looks any more")
-            if packet.size == 0:
-                if packet.stream_index == video.index:
-                    self._broke_off = True
+            if packet.size == 0 or packet.pts is None:
+                if packet.stream_index == video.index and packet.size == 0:
                     break
                 continue
             if sound is not None and len(paired) < 2 and packet.has_sidedata("prft"):
@@ -272,12 +273,27 @@ class Session:
                     raise Fallen(f"no frame for {SILENCE_S:.0f} s: only sound comes")
                 asked_s = time.monotonic()
                 continue
-            came, arrival = arrival, Arrival(emitted_s, not late)
+            piece, pts = bytes(packet), packet.pts
+            if assembly.goes_on(piece, pts):  # nine pieces of ten; no more is done for them
+                asked_s = time.monotonic()
+                continue
+            whole = assembly.take(piece, pts, Arrival(emitted_s, not late))
+            for picture, at, came in whole:
+                self._lay(picture, at, came, codec, described, video.time_base)
+            if packet.has_sidedata("rtcp_sr") and packet.has_sidedata("prft"):
+                self._compare_clocks(packet, pts)
+            if not whole:
+                if emitted_s - self._frame_s > PICTURELESS_S:
+                    raise Fallen(
+                        f"no picture ended for {PICTURELESS_S:.0f} s: not {SPOKEN[codec]} as it should be"
+                    )
+                asked_s = time.monotonic()
+                continue
             self._frame_s = emitted_s
-            held, pieces = held + packet.size, pieces + 1
-            if held > LARGEST_UNIT or pieces > MOST_PIECES:
+            meter.picture()
+            if volume.exceeded(sum(picture.size for picture, _, _ in whole), emitted_s):
                 raise Fallen(
-                    f"it sent a picture of more than {LARGEST_UNIT >> 20} MB or {MOST_PIECES} pieces: set a lower bit rate",
+                    f"it sent more than {MOST_RECEIVED >> 20} MB in {RECEIVED_WITHIN_S:.0f} s: no camera does",
                     pause_s=WRONG_STREAM_BACK_OFF_S,
                 )
             if rate.exceeded(emitted_s):
@@ -285,14 +301,6 @@ class Session:
                     f"it sent more than {MOST_PICTURES} pictures in {PICTURES_WITHIN_S:.0f} s: no camera does",
                     pause_s=WRONG_STREAM_BACK_OFF_S,
                 )
-            frames, rest = assembly.take(packet, came)
-            if frames:
-                held = pieces = 0
-                meter.picture()
-            if rest is not None:
-                self._complete(rest)
-            for whole, pts, whole_came in frames:
-                self._lay(whole, pts, whole_came, codec, described, video.time_base)
             if emitted_s - self._key_s > KEYLESS_S:
                 raise Fallen(f"no key frame for {KEYLESS_S:.0f} s: the stream is opened anew to ask for one")
             self.last_frame_s = emitted_s
@@ -319,16 +327,6 @@ class Session:
             paired=paired,
             prompt=came.prompt,
         )
-
-    def _complete(self, rest: Any) -> None:
-        """A stream that repeats its parameter sets before each slice of a picture: the parser takes each for a picture.
-
-        The first time this is seen the beginning is in the ring already; from then on pieces are joined before.
-        """
-        groups = self.ring.groups()
-        if groups and self.ring.open_group() is groups[-1]:
-            whole = joined(groups[-1].frames[-1].packet, rest)
-            self.ring.complete_last(whole, whole.size)
 
     def _lay(
         self, packet: Any, pts: int, came: Arrival, codec: str, described: bytes, time_base: Any
@@ -370,8 +368,6 @@ class Session:
             leading=leading,
             prompt=came.prompt,
         )
-        if packet.has_sidedata("rtcp_sr") and packet.has_sidedata("prft"):
-            self._compare_clocks(packet, pts)
 
     def _compare_clocks(self, packet: Any, pts: int) -> None:
         """The camera's own time of this frame, from its RTCP sender reports, against ours. What follows the ring knows."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from gateway.domain.errors import Malformed
 
 SLICE, IDR, SPS, PPS = 1, 5, 7, 8
-_WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
+WITH_CHROMA = frozenset({100, 110, 122, 244, 44, 83, 86, 118, 128, 138, 139, 134, 135})
 
 
 LARGEST_PICTURE = 35_651_584
@@ -144,33 +144,35 @@ def picture_of(parameters: bytes) -> Picture:
 
 
 class Bits:
-    """Reads the fields of a NAL unit bit by bit. Raises ``IndexError`` at its end, ``Malformed`` for impossible numbers."""
+    """Reads the fields of a NAL unit, of whose first 4 KiB. Raises ``IndexError`` at its end, ``Malformed`` for impossible
+    numbers."""
 
     def __init__(self, data: bytes) -> None:
-        self._data = data.replace(b"\0\0\3", b"\0\0")
-        self._at = 0
+        data = data[:4096].replace(b"\0\0\3", b"\0\0")
+        self._value = int.from_bytes(data, "big")
+        self._left = 8 * len(data)
 
     def bit(self) -> int:
         """The next bit."""
-        value = self._data[self._at >> 3] >> (7 - (self._at & 7)) & 1
-        self._at += 1
-        return value
+        return self.bits(1)
 
     def bits(self, count: int) -> int:
         """The next ``count`` bits, ``u(n)`` in the standards."""
-        value = 0
-        for _ in range(count):
-            value = value << 1 | self.bit()
+        left = self._left - count
+        if left < 0:
+            raise IndexError("the unit ends")
+        self._left = left
+        value = self._value >> left
+        self._value ^= value << left
         return value
 
     def unsigned(self) -> int:
         """An Exp-Golomb number, ``ue(v)``."""
-        zeros = 0
-        while not self.bit():
-            zeros += 1
-            if zeros > 32:
-                raise Malformed("an SPS with a number of more than 32 bits")
-        return (1 << zeros) - 1 + self.bits(zeros)
+        zeros = self._left - self._value.bit_length()
+        if zeros > 32:
+            raise Malformed("a parameter set with a number of more than 32 bits")
+        self.bits(zeros)
+        return self.bits(zeros + 1) - 1
 
     def signed(self) -> int:
         """An Exp-Golomb number with sign, ``se(v)``."""
@@ -183,8 +185,8 @@ def _read_sps(unit: bytes) -> Picture:
     bits = Bits(unit[4:])
     bits.unsigned()  # seq_parameter_set_id
     chroma, depth = 1, 8
-    if unit[1] in _WITH_CHROMA:
-        chroma, depth = _skip_high_profile(bits)
+    if unit[1] in WITH_CHROMA:
+        chroma, depth, _ = skip_high_profile(bits)
     bits.unsigned()  # log2_max_frame_num_minus4
     order = bits.unsigned()
     if order == 0:
@@ -215,11 +217,11 @@ def _read_sps(unit: bytes) -> Picture:
     )
 
 
-def _skip_high_profile(bits: Bits) -> tuple[int, int]:
-    """Read past the fields only the high profiles have; ``chroma_format_idc``, and the bits of a sample."""
+def skip_high_profile(bits: Bits) -> tuple[int, int, bool]:
+    """Read past the fields only the high profiles have; ``chroma_format_idc``, the bits of a sample, and
+    ``separate_colour_plane_flag``."""
     chroma = bits.unsigned()
-    if chroma == 3:
-        bits.bit()
+    planes = bool(bits.bit()) if chroma == 3 else False
     depth = 8 + max(bits.unsigned(), bits.unsigned())
     bits.bit()
     if bits.bit():  # seq_scaling_matrix_present_flag
@@ -230,4 +232,4 @@ def _skip_high_profile(bits: Bits) -> tuple[int, int]:
                     if following:
                         following = (last + bits.signed()) % 256
                     last = following or last
-    return chroma, depth
+    return chroma, depth, planes

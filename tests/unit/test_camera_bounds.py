@@ -8,7 +8,7 @@ import pytest
 from av.packet import Packet
 
 from drivers.cameras import hevc, sps
-from drivers.cameras.bounds import DECODING_BYTES, Rate, Room, decoding_bytes, most_samples, together
+from drivers.cameras.bounds import DECODING_BYTES, Rate, Room, Volume, decoding_bytes, most_samples, together
 from drivers.cameras.decoding import decode
 from drivers.cameras.group import Group
 from drivers.cameras.ring import Ring
@@ -195,3 +195,12 @@ def test_a_larger_picture_within_a_group_is_not_decoded() -> None:
     group.frames[-1] = type(frame)(packet, frame.pts, frame.arrival_s, False, len(large))
     shown = decode(group, {group.frames[-1]}, every_core=False)
     assert all(each.picture.width == 64 for each in shown.values())
+
+
+def test_a_volume_is_counted_by_spans() -> None:
+    """A burst may come once in a span, and what came before it does not count."""
+    volume = Volume(100, 5.0, 10.0)
+    assert not any(volume.exceeded(20, 10.0 + n) for n in range(5))
+    assert volume.exceeded(1, 14.9)
+    assert not volume.exceeded(100, 15.0)
+    assert volume.exceeded(1, 15.1)

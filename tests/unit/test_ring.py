@@ -139,25 +139,6 @@ def test_another_stream_and_a_jump_of_time_open_a_new_epoch() -> None:
     assert ring.groups()[-1].epoch_pts == 10_000_000
 
 
-@pytest.mark.parametrize("frames", [30, 26, 1])
-def test_what_a_session_broke_off_in_is_left_out(frames: int) -> None:
-    """The newest frame, and its group where it was alone; the bytes are those of what is left."""
-    ring = Ring(RingLimits(seconds=60, bytes=1 << 30))
-    filled(ring, seconds=frames / 25, stream=Stream())
-    reading = ring.groups()[-1]
-    ring.end_epoch(newest_whole=False)
-    left = [frame.packet for group in ring.groups() for frame in group.frames]
-    assert left == [f"packet {i}" for i in range(frames - 1)]
-    assert all(group.frames for group in ring.groups())
-    assert ring.held()[1] == (frames - 1) * (1000 + PACKET_OVERHEAD)
-    if left:
-        assert ring.newest_s() == pytest.approx((frames - 2) * 0.04 + 0.01)
-    ring.end_epoch(newest_whole=False)
-    assert sum(len(group.frames) for group in ring.groups()) == frames - 1
-    filled(ring, seconds=1, first=1000, stream=Stream(), at_s=60)
-    assert reading.after is ring.groups()[-1]
-
-
 def test_how_a_stream_comes_is_told_of_what_came_since_it_was_broken_off() -> None:
     """What the ring holds of before an outage makes no stream slow: a thread that believed so would rest too long."""
     stream = Stream()
