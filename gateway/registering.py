@@ -1,15 +1,20 @@
 """Registering: no viewing without a line in the register, and a signed head of it for the centre.
 
 A line is written before the bytes are given out. If the database refuses, the picture is given all the same, since a life may
-hang on it: the line waits in memory, is written as soon as that is possible, and a fault says that it waits.
+hang on it: the line waits in memory, is written as soon as that is possible, and a fault says that it waits. Memory is bounded:
+where it is full, whoever looks waits for room for a while; a line that then finds none is counted, and the register itself says
+how many are missing.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 import structlog
@@ -24,6 +29,10 @@ log = structlog.get_logger(__name__)
 IDLE_S = {Act.VIEWED: 600.0, Act.WATCHED: 60.0, Act.NAMED: 600.0}
 RETRY_S = 1.0
 MOST_WAITING = 10_000
+AT_ONCE = 100  # lines in one commit: a press waits for no more than that
+ROOM_WITHIN_S = (
+    10.0  # for a line while memory is full: longer than a lock or a slow disk holds the database up
+)
 
 
 class Registering:
@@ -40,6 +49,12 @@ class Registering:
         self._tell = tell
         self._seen_s: dict[tuple[object, ...], float] = {}
         self._waiting: list[RegisterLine] = []
+        self._room = asyncio.Event()
+        self._room.set()
+        self._dropped: list[datetime] = []  # first and last
+        self._dropped_count = 0
+        self._missing = ""  # what stays to be told of them
+        self._writing: set[asyncio.Task[None]] = set()
 
     async def opened(
         self, act: Act, who: Who, content: str, *, alarm: str | None = None, reason: str = ""
@@ -57,19 +72,37 @@ class Registering:
         )
 
     async def write(self, line: RegisterLine) -> None:
-        """Append a line; kept in memory, with a fault, while the database refuses."""
+        """Append a line; kept in memory, with a fault, while the database refuses. Whoever asked may go: it is written."""
+        writing = asyncio.create_task(self._write(line), name="register")
+        self._writing.add(writing)
+        writing.add_done_callback(self._writing.discard)
+        await asyncio.shield(writing)
+
+    async def _write(self, line: RegisterLine) -> None:
         try:
             if self._waiting:
                 raise Unavailable("earlier lines wait")
             await self._store.write(lambda tx: tx.register.append(line))
         except Unavailable as exc:
+            await self._wait_in_memory(line, exc.reason)
+
+    async def _wait_in_memory(self, line: RegisterLine, cause: str) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ROOM_WITHIN_S):
+                while len(self._waiting) >= MOST_WAITING:
+                    self._room.clear()
+                    await self._room.wait()
+        if len(self._waiting) < MOST_WAITING:
             self._waiting.append(line)
-            if len(self._waiting) > MOST_WAITING:
-                del self._waiting[0]
-            self._tell(
-                f"{len(self._waiting)} line(s) of the access register wait in memory and would be lost by a restart: {exc.reason}"
-            )
-            log.error("register.waits", lines=len(self._waiting), cause=exc.reason)
+        else:
+            self._dropped_count += 1
+            self._dropped = [*self._dropped[:1], line.at]
+            log.error("register.dropped", lines=self._dropped_count, act=line.act.value, content=line.content)
+        dropped = f"; {self._dropped_count} more found no room and are lost" if self._dropped_count else ""
+        self._tell(
+            f"{len(self._waiting)} line(s) of the access register wait in memory and would be lost by a restart{dropped}: {cause}"
+        )
+        log.error("register.waits", lines=len(self._waiting), cause=cause)
 
     async def configured(self, sha256: str) -> str:
         """Register the site file the gateway starts with, and the key it signs with, if either is another one than the last time.
@@ -108,22 +141,48 @@ class Registering:
 
     async def run(self) -> None:
         while True:
-            await self._clock.sleep(RETRY_S)
-            if not self._waiting:
-                continue
-            lines = list(self._waiting)
+            if len(self._waiting) <= AT_ONCE:
+                await self._clock.sleep(RETRY_S)
+            else:
+                await self._clock.sleep(RETRY_S / 10)  # presses go in between
+            with suppress(Unavailable):
+                await self._write_waiting()
 
-            def work(tx: Transaction, lines: list[RegisterLine] = lines) -> None:
+    async def _write_waiting(self) -> None:
+        """The next of those that wait; after the last of them, how many are missing. Raises ``Unavailable``."""
+        if self._waiting:
+            lines = self._waiting[:AT_ONCE]
+
+            def work(tx: Transaction) -> None:
                 for line in lines:
                     tx.register.append(line)
 
-            try:
-                await self._store.write(work)
-            except Unavailable:
-                continue
+            await self._store.write(work)
             del self._waiting[: len(lines)]
-            if not self._waiting:
-                self._tell("")
+            self._room.set()
+            if not self._waiting and not self._dropped_count:
+                self._tell(self._missing)
+        elif self._dropped_count:
+            await self._write_of_dropped()
+
+    async def _write_of_dropped(self) -> None:
+        """All that waited is written: well again, but for what is lost, and the register says that itself."""
+        count, span = self._dropped_count, [at.isoformat() for at in self._dropped]
+        line = RegisterLine(
+            at=self._clock.now(),
+            act=Act.DROPPED,
+            who=GATEWAY,
+            content=f"{count} line(s)",
+            reason="the database took none and memory was full",
+            detail={"lines": count, "from": span[0], "to": span[-1]},
+        )
+        await self._store.write(lambda tx: tx.register.append(line))
+        self._dropped_count, self._dropped = self._dropped_count - count, []
+        self._missing = (
+            f"{count} line(s) of the access register are lost ({span[0]} to {span[-1]}): the database took none and memory was "
+            "full; the register says so itself, and this stays until the next start"
+        )
+        self._tell(self._missing)
 
     def signed(self, head: Head) -> dict[str, Any]:
         """The head as it goes to the centre and to the inspector: whoever kept an older one can ask for a proof that nothing of

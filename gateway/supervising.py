@@ -378,6 +378,7 @@ class Heartbeat:
             "unreadable": list(hearing.get(Hearing.UNREADABLE, ()))[:MOST_POINTS],
             "undelivered": self._undelivered(),
             "path": self._path.name,
+            "durable": self._store.durable,
             "register": self._signed(now_is.head),
             "answered": [
                 {"id": i.id, "ok": i.ok, "reason": i.reason, "state": i.state, "request": i.request}

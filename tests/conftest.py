@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from storage.sql.ground import OWNER
 from tests.support.ceph_rgw import running_ceph
 from tests.support.s3_stores import S3Store
 from tests.support.small_disk import mounted_small_disk
@@ -24,6 +27,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """60 MB of memory mounted as a disk."""
     with mounted_small_disk(tmp_path) as place:
         yield place
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """What stands in memory for databases of this run's own folders (storage/DESIGN.md) is of no use any more."""
+    factory: pytest.TempPathFactory = session.config._tmp_path_factory  # type: ignore[attr-defined]
+    base = str(factory.getbasetemp())
+    for owner in Path("/dev/shm").glob(f"campus-gateway-{os.getuid()}-*/{OWNER}"):
+        if owner.read_text("utf-8").startswith(base):
+            shutil.rmtree(owner.parent, ignore_errors=True)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

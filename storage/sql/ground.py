@@ -26,21 +26,22 @@ from storage.sql.aside import PARTS, losses_file, read_losses, set_aside, sync_f
 from storage.sql.engines import engine_for
 from storage.sql.harm import Harm, Harmed, harm_of
 from storage.sql.schema import bring_up_to_date
-from storage.sql.transfer import give_back, salvage
+from storage.sql.transfer import Salvaged, give_back, salvage
 
 log = structlog.get_logger(__name__)
 
 #: For reading what can be read of a damaged file, out of the 10 s within which presses have to be taken again.
 SALVAGE_S = 4.0
 SEED_S = 2.0  # for copying into memory what presses depend on
+OWNER = "database"  # in the folder in memory: the path of the file that it stands in for
 LOCKED_S = 3.0  # so long another process's lock is waited for at a start
 #: Read at a start: one look at each index and table that a press needs.
 _LOOKS = (
     "SELECT count(*) FROM sqlite_master",
     "SELECT count(*) FROM alarm WHERE state != 'closed' AND drill IS NULL",
-    "SELECT n FROM message WHERE received_at IS NULL AND superseded = 0 ORDER BY n LIMIT 100",
+    "SELECT n FROM message WHERE received_at IS NULL AND superseded IS 0 ORDER BY n LIMIT 100",
     "SELECT n FROM message ORDER BY n DESC LIMIT 1",
-    "SELECT mid FROM inbox WHERE settled = 0",
+    "SELECT mid FROM inbox WHERE settled IS 0",
     "SELECT n FROM inbox ORDER BY n DESC LIMIT 1",
     "SELECT identity FROM inbox ORDER BY identity DESC LIMIT 1",
     "SELECT source FROM contact_memory",
@@ -60,6 +61,7 @@ class Ground:
         self._clock = clock
         self._known_by = known_by
         self.losses: list[Loss] = []
+        self._empty: bytes | None = None
         #: Why the database is in memory; empty while it is in its file.
         self.in_memory_since = ""
 
@@ -91,13 +93,7 @@ class Ground:
         try:
             folder = set_aside(self.path, self._clock.now())
             bring_up_to_date(self.path)
-            taken = salvage(
-                folder / self.path.name,
-                self.path,
-                until_s=began_s + SALVAGE_S,
-                now_s=self._clock.monotonic,
-                whole=True,
-            )
+            taken = self._take_over(folder / self.path.name, began_s + SALVAGE_S)
             self._look()
             self._give_back()
         except (Unavailable, OSError, sqlite3.Error, SQLAlchemyError) as exc:
@@ -110,6 +106,14 @@ class Ground:
             "database.begun_again", took_s=round(self._clock.monotonic() - began_s, 3), taken=taken.text
         )
         return self.path
+
+    def _take_over(self, former: Path, until_s: float) -> Salvaged:
+        """What can be read of the former file, and of what presses need the rest from the standby, a few seconds old."""
+        taken = salvage(former, self.path, until_s=until_s, now_s=self._clock.monotonic, whole=True)
+        if (standby := self.standby()).exists():
+            more = salvage(standby, self.path, until_s=until_s, now_s=self._clock.monotonic, whole=True)
+            taken.kept = sum(more.rows.values())
+        return taken
 
     def write_back(self, live: sqlite3.Connection) -> Path:
         """The file was taken away while ``live`` has it open: write all of it to a new file in its place."""
@@ -135,7 +139,10 @@ class Ground:
         fresh = place.with_name(
             f"{place.name}.new-{secrets.token_hex(4)}"
         )  # an earlier one may hang in its reading
-        bring_up_to_date(fresh)
+        if self._empty is None:  # made once: a schema takes longer than what is put into it
+            bring_up_to_date(fresh)
+            self._empty = fresh.read_bytes()
+        fresh.write_bytes(self._empty)
         until_s = self._clock.monotonic() + SEED_S
         with suppress(sqlite3.Error):
             salvage(self.path, fresh, until_s=until_s, now_s=self._clock.monotonic, whole=False)
@@ -143,13 +150,13 @@ class Ground:
 
     def keep_standby(self) -> None:
         """Keep beside the place in memory what it would be seeded with: a disk that hangs may not be read any more either."""
-        self.seed(self._standby())
+        self.seed(self.standby())
 
     def to_memory(self, cause: str) -> Path:
         """A database in memory, with what presses depend on as it was last known. Raises ``Unavailable`` without any memory."""
         log.critical("database.in_memory", cause=cause)
         self.in_memory_since = cause
-        path, standby = self.memory(), self._standby()
+        path, standby = self.memory(), self.standby()
         if not path.exists() and standby.exists():
             shutil.copyfile(standby, path)
         bring_up_to_date(path)
@@ -216,7 +223,9 @@ class Ground:
         bring_up_to_date(self.path)
         self._look()
         if lost:
-            self.add_loss(Loss(at=self._clock.now(), kind=LossKind.MISSING, cause=lost, aside=aside))
+            taken = self._take_over(self.path, self._clock.monotonic() + SALVAGE_S)
+            cause = f"{lost}; {taken.text}"
+            self.add_loss(Loss(at=self._clock.now(), kind=LossKind.MISSING, cause=cause, aside=aside))
         self._give_back()
         self.in_memory_since = ""
 
@@ -260,7 +269,8 @@ class Ground:
             Path(f"{memory}{part}").unlink(missing_ok=True)
         log.warning("database.given_back", path=str(self.path))
 
-    def _standby(self) -> Path:
+    def standby(self) -> Path:
+        """What is kept ready, while the file is in use, for when it cannot be."""
         memory = self.memory()
         return memory.with_name(f"{memory.name}.standby")
 
@@ -274,6 +284,9 @@ class Ground:
                 if folder.is_symlink() or folder.stat().st_uid != os.getuid():
                     continue
                 if os.access(folder, os.W_OK):
+                    note = folder / OWNER
+                    if not note.exists():
+                        note.write_text(str(self.path.absolute()), "utf-8")
                     return folder / self.path.name
             except OSError:
                 continue

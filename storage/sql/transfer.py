@@ -23,8 +23,8 @@ _OPEN = "(SELECT id FROM alarm WHERE state != 'closed')"
 #: What the way of an alarm and what is kept depend on, in the order in which it is wanted.
 HOT: tuple[tuple[str, str], ...] = (
     ("alarm", "state != 'closed'"),
-    ("message", "received_at IS NULL AND superseded = 0"),
-    ("inbox", "settled = 0"),
+    ("message", "received_at IS NULL AND superseded IS 0"),
+    ("inbox", "settled IS 0"),
     ("contact_memory", ""),
     ("inbox", "n > (SELECT max(n) FROM inbox) - 2000"),
     ("drill_window", ""),
@@ -59,6 +59,12 @@ COLD = (
     "attempt",
     "quarantine",
 )
+#: By their indexes: a month of recordings is not sorted for this.
+_NEWEST = (
+    ("segment", "ORDER BY start DESC"),
+    ("gap", 'AND "end" IS NULL'),
+    ("gap", 'ORDER BY "end" DESC'),
+)
 SEEDED = "seeded"  # a table of the one in memory: up to which row each other table was copied into it
 #: Tables whose rows are known by these columns; the others' only by being new.
 _KEYS = {
@@ -84,13 +90,15 @@ class Salvaged:
 
     rows: dict[str, int]
     short: set[str]
+    kept: int = 0  # rows that were kept ready in memory
 
     @property
     def text(self) -> str:
         """For a person."""
         came = ", ".join(f"{name} {count}" for name, count in self.rows.items() if count)
         short = f"; not all of {', '.join(sorted(self.short))}" if self.short else ""
-        return f"rows taken over from it: {came or 'none'}{short}"
+        kept = f"; {self.kept} row(s) from what is kept in memory" if self.kept else ""
+        return f"rows taken over from it: {came or 'none'}{short}{kept}"
 
 
 def salvage(
@@ -112,7 +120,7 @@ def salvage(
         with closing(read):
             parts = (*HOT, *((name, "") for name in COLD)) if whole else HOT
             for name, where in parts:
-                _copy(read, to, name, where, done, lambda: now_s() < until_s)
+                _copy(read, to, name, where, done, lambda: now_s() < until_s, indexed=not whole)
             if not whole:
                 _newest_of_cameras(read, to, done)
         if whole:
@@ -166,6 +174,8 @@ def _copy(
     where: str,
     done: Salvaged,
     going: Callable[[], bool],
+    *,
+    indexed: bool,
 ) -> None:
     """The newest rows first; where a page cannot be read, from the other end as well."""
     table = metadata.tables[name]
@@ -174,8 +184,9 @@ def _copy(
     put = f"INSERT OR IGNORE INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     count = 0
     for way in ("DESC", "ASC"):
-        # Not by an index, which may be what is damaged.
-        asked = f"SELECT {', '.join(columns)} FROM {name} NOT INDEXED {f'WHERE {where}' if where else ''}"
+        # Of a damaged file not by an index, which may be what is damaged.
+        by = "" if indexed else "NOT INDEXED"
+        asked = f"SELECT {', '.join(columns)} FROM {name} {by} {f'WHERE {where}' if where else ''}"
         try:
             rows = read.execute(f"{asked} ORDER BY {', '.join(f'{o} {way}' for o in order.split(', '))}")
             while page := rows.fetchmany(AT_ONCE):
@@ -196,9 +207,9 @@ def _copy(
 def _newest_of_cameras(read: sqlite3.Connection, to: sqlite3.Connection, done: Salvaged) -> None:
     """Up to where the ledger of each camera reaches, or the next recording would begin with a gap since its first day."""
     for (camera,) in to.execute("SELECT camera FROM recorded").fetchall():
-        for name in ("segment", "gap"):
+        for name, newest in _NEWEST:
             columns = ", ".join(f'"{column.name}"' for column in metadata.tables[name].c)
-            asked = f"SELECT {columns} FROM {name} WHERE camera = ? ORDER BY n DESC LIMIT 1"
+            asked = f"SELECT {columns} FROM {name} WHERE camera = ? {newest} LIMIT 1"
             try:
                 rows = read.execute(asked, (camera,)).fetchall()
             except sqlite3.Error:

@@ -6,6 +6,7 @@ One file, though long: what is asked of the database is to be read as a whole.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import sqlite3
@@ -32,6 +33,7 @@ from gateway.domain.fault import Fault, FaultKind
 from gateway.domain.message import MessageType, Outcome
 from gateway.ports import Attempt, InboxEntry, Request
 from storage.sql import store as store_module
+from storage.sql.harm import Harm, harm_of, refusal
 from storage.sql.schema import MIGRATIONS, bring_up_to_date, head
 from storage.sql.store import SqlStore
 from storage.sql.tables import metadata
@@ -114,6 +116,88 @@ def test_deferred_work_is_done_within_its_second_and_at_the_end(tmp_path: Path) 
             assert await store.read(known("last")) == [True]
 
     run(story())
+
+
+def test_a_trickle_of_deferred_work_does_not_put_it_off(tmp_path: Path) -> None:
+    """More of the kind comes twice a second for ever: the first is on disk after its second all the same."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            for number in range(8):
+                store.write_later(remember(f"later-{number}"))
+                await asyncio.sleep(0.4)
+            assert await store.read(known("later-0")) == [True]
+
+    run(story())
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "with another that is sound"])
+def test_a_deferred_work_that_is_wrong_stops_the_process(tmp_path: Path, beside: bool) -> None:
+    """Nobody waits for it, so whoever can end the process is called; what shares its commit is kept."""
+    broken: list[Exception] = []
+
+    def wrong(tx: SqlTransaction) -> None:
+        raise ValueError("the program contradicts itself")
+
+    async def story() -> None:
+        store = SqlStore(tmp_path / "gateway.db", broken=broken.append)
+        await store.start()
+        store.write_later(wrong)
+        if beside:
+            store.write_later(remember("sound"))
+        await store.write(remember("urgent"))
+        await store.stop()
+        await asyncio.sleep(0)
+        assert [type(error) for error in broken] == [InvariantBroken]
+        assert "contradicts itself" in str(broken[0])
+        async with opened(tmp_path) as again:
+            assert await again.read(known("urgent")) == [True]
+            assert await again.read(known("sound")) == [True if beside else None]
+
+    run(story())
+
+
+def _sqlite(code: int, text: str) -> sqlite3.OperationalError:
+    error = sqlite3.OperationalError(text)
+    error.sqlite_errorcode = code
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "harm"),
+    [
+        (_sqlite(sqlite3.SQLITE_FULL, "database or disk is full"), Harm.FULL),
+        (_sqlite(sqlite3.SQLITE_IOERR_WRITE, "disk I/O error"), Harm.DISK),
+        (_sqlite(sqlite3.SQLITE_IOERR_FSYNC, "disk I/O error"), Harm.DISK),
+        (_sqlite(sqlite3.SQLITE_IOERR_READ, "disk I/O error"), Harm.DISK),
+        (_sqlite(sqlite3.SQLITE_IOERR_SHORT_READ, "disk I/O error"), Harm.DAMAGED),
+        (_sqlite(sqlite3.SQLITE_READONLY, "attempt to write a readonly database"), Harm.DISK),
+        (_sqlite(sqlite3.SQLITE_READONLY_DBMOVED, "attempt to write a readonly database"), Harm.GONE),
+        (_sqlite(sqlite3.SQLITE_CANTOPEN, "unable to open database file"), Harm.DISK),
+        (_sqlite(sqlite3.SQLITE_BUSY, "database is locked"), Harm.LOCKED),
+        (_sqlite(sqlite3.SQLITE_LOCKED, "database table is locked"), Harm.LOCKED),
+        (_sqlite(sqlite3.SQLITE_CORRUPT, "database disk image is malformed"), Harm.DAMAGED),
+        (_sqlite(sqlite3.SQLITE_NOTADB, "file is not a database"), Harm.DAMAGED),
+        (_sqlite(sqlite3.SQLITE_ERROR, "no such table: inbox"), Harm.DAMAGED),
+        (_sqlite(sqlite3.SQLITE_CONSTRAINT, "UNIQUE constraint failed"), None),
+        (OSError(errno.ENOSPC, "No space left on device"), Harm.FULL),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), Harm.FULL),
+        (OSError(errno.EIO, "Input/output error"), Harm.DISK),
+        (OSError(errno.EROFS, "Read-only file system"), Harm.DISK),
+        (ValueError("the work's own"), None),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_an_error_says_what_is_wrong_with_the_database(
+    tmp_path: Path, error: Exception, harm: Harm | None
+) -> None:
+    """An I/O error is no full disk; what is wrong with the work alone is none of the file's."""
+    assert harm_of(error, tmp_path) is harm
+    if harm is not None:
+        wrapped = Unavailable("refused")
+        wrapped.__cause__ = error
+        assert harm_of(wrapped, tmp_path) is harm
+        assert harm.value in refusal(error, harm).reason
 
 
 def test_stopping_twice_is_harmless_and_a_closed_store_says_so(tmp_path: Path) -> None:

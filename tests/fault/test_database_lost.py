@@ -16,7 +16,9 @@ from typing import Any
 
 import pytest
 
+from gateway.clock import SystemClock
 from simulators.button import SimulatedButton, gateway_payload
+from storage.sql.ground import Ground
 from tests.support import damage
 from tests.support.processes import (
     TECHNICIAN_TOKEN,
@@ -50,11 +52,8 @@ class School:
         self.gateway = gateway
         self.campus = campus
         self._button = button
+        self.database = gateway.data / "gateway.db"
         self.pressed = 0
-
-    @property
-    def database(self) -> Path:
-        return self.gateway.data / "gateway.db"
 
     def press(self) -> int:
         """Press the next point; its number."""
@@ -282,3 +281,32 @@ def test_a_process_that_stands_still_in_the_disk_is_not_needed_for_this(tmp_path
         one.press()
         one.nothing_lost_or_doubled()
         assert len(list(one.gateway.data.glob("damaged-*"))) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+def test_alerts_that_wait_for_the_centre_outlive_their_database(tmp_path: Path, running: bool) -> None:
+    """Nothing of the file can be read any more: they come from what is kept ready in memory."""
+    with school(tmp_path) as one:
+        one.campus.misbehave(refuse=True)
+        waiting = [one.press() for _ in range(3)]
+        standby = Ground(one.database, SystemClock(), lambda: "").standby()
+
+        def kept() -> bool:
+            with closing(sqlite3.connect(f"file:{standby}?mode=ro", uri=True)) as database:
+                (count,) = database.execute(
+                    "SELECT count(*) FROM message WHERE type = 'alarm.raised'"
+                ).fetchone()
+            return bool(count == len(waiting))
+
+        wait_for(lambda: standby.exists() and kept(), within_s=30, what="the alerts are kept ready")
+        if not running:
+            one.gateway.stop()
+        damage.header_zeroed(one.database)
+        if not running:
+            one.gateway.start()
+        after = one.press()
+        wait_for(lambda: len(one.gateway.alarms()) == len(waiting) + 1, within_s=20, what="all on record")
+        one.campus.misbehave(refuse=False)
+        wait_for(lambda: one.alerted(after), within_s=40, what="an alert")
+        one.nothing_lost_or_doubled()
