@@ -121,6 +121,7 @@ def camera_tls() -> ssl.SSLContext:
     """Cameras make their own certificates, and old ones speak old versions: this hides what is said, and proves nobody."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     context.options |= getattr(ssl, "OP_LEGACY_SERVER_CONNECT", 0)
     return context

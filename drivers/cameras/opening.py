@@ -11,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import av
 
-from drivers.cameras.beforehand import MOST_CREDENTIALS, asked_beforehand
+from drivers.cameras.beforehand import MOST_CREDENTIALS, Beforehand, asked_beforehand
 from drivers.cameras.door import STREAMS
 from drivers.cameras.mp4 import CODECS
 from drivers.cameras.sps import LARGEST_PICTURE
@@ -48,6 +48,10 @@ message is that message's."""
 
 _digest_agreed: set[tuple[str, str]] = set()
 """Places and user names where Digest was asked for since this process began."""
+
+_not_again: dict[Address, Address] = {}
+"""What was found beforehand and could then not be opened: the next opening goes without asking, for there are cameras that serve
+one connection, and need a moment between two."""
 
 UNREACHED = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})
 
@@ -92,8 +96,9 @@ class Address:
 
 def opened(address: Address, *, audio: bool) -> Any:
     """The container of the stream, its first packets looked at. Raises :class:`Fallen`."""
-    began_s = time.monotonic()
-    address = _looked_at(address)
+    began_s, asked_for = time.monotonic(), address
+    known = _not_again.pop(address, None)
+    address, before = (known, None) if known is not None else _looked_at(address)
     kinds = {"allowed_media_types": "video+audio" if audio else "video"}
     try:
         try:
@@ -101,6 +106,9 @@ def opened(address: Address, *, audio: bool) -> Any:
         except av.error.InvalidDataError:
             return _open(address, PARSED | kinds, began_s)
     except av.FFmpegError as exc:
+        refused = isinstance(exc, av.error.HTTPUnauthorizedError)
+        if before is not None and before.asked is not None and not refused:
+            _not_again[asked_for] = address
         raise _fallen(exc, address) from None  # the original names the URL with its password
 
 
@@ -109,7 +117,7 @@ def _open(address: Address, options: dict[str, str], began_s: float) -> Any:
     return av.open(address.with_credentials(), options=options, timeout=(left_s, SILENCE_S))
 
 
-def _looked_at(address: Address) -> Address:
+def _looked_at(address: Address) -> tuple[Address, Beforehand]:
     """Where the stream really is, and what log-in is asked for there. Raises :class:`Fallen` where no password is to be tried."""
     if urlsplit(address.url).scheme not in STREAMS:
         raise Fallen(
@@ -147,7 +155,7 @@ def _looked_at(address: Address) -> Address:
             )
         if not before.only_basic:
             _digest_agreed.add(account)
-    return replace(address, url=before.url)
+    return replace(address, url=before.url), before
 
 
 def chosen(container: Any) -> Any:

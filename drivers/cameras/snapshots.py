@@ -44,17 +44,17 @@ class _Failure:
 
 
 class Snapshots:
-    """Fetches snapshots. Of each address is remembered where it answered and what log-in it asked for, so that the next one takes
+    """Fetches snapshots. Of each camera is remembered where it answered and what log-in it asked for, so that the next one takes
     one exchange."""
 
     def __init__(self) -> None:
-        self._conversations: dict[tuple[str, OnvifAddress], Conversation] = {}
-        self._answered: dict[str, Place] = {}
+        self._conversations: dict[OnvifAddress, Conversation] = {}
+        self._answered: dict[OnvifAddress, tuple[str, int]] = {}
 
     async def fetch(self, url: str, address: OnvifAddress) -> Snapshot:
         """Fetch one picture. Raises ``Unavailable`` with the reason."""
         conversation = self._conversations.setdefault(
-            (url, address), Conversation(address.username, address.password)
+            address, Conversation(address.username, address.password)
         )
         try:
             async with asyncio.timeout(DEADLINE_S):
@@ -64,8 +64,8 @@ class Snapshots:
 
     async def _fetch(self, conversation: Conversation, url: str, address: OnvifAddress) -> Snapshot:
         places = web_places(url, address.host, address.port, "snapshot")
-        if (known := self._answered.get(url)) in places:
-            places = [known, *(place for place in places if place != known)]
+        known = self._answered.get(address)
+        places.sort(key=lambda place: (place.scheme, place.port) != known)
         outcomes: dict[Place, Snapshot | _Failure] = {}
         async with asyncio.TaskGroup() as group:
             running: dict[asyncio.Task[Snapshot | _Failure], Place] = {}
@@ -83,7 +83,7 @@ class Snapshots:
                 each.cancel()
         for place, outcome in outcomes.items():
             if isinstance(outcome, Snapshot):
-                self._answered[url] = place
+                self._answered[address] = (place.scheme, place.port)
                 return outcome
         failures = [outcomes[place] for place in places if place in outcomes]
         raise Unavailable("; ".join(failure.reason for failure in failures if isinstance(failure, _Failure)))

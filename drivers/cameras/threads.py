@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from drivers.cameras.unforeseen import in_words
+
 FIRST_PAUSE_S = 0.2
 LONGEST_PAUSE_S = 5.0
 LASTING_S = 60.0
@@ -65,7 +67,7 @@ class Threads:
         with self._lock:
             known = self._deaths.get(name)
             count = known.count + 1 if known is not None and now_s - known.at_s < LASTING_S else 1
-            self._deaths[name] = Death(camera, f"{type(exc).__name__}: {exc}"[:200], now_s, count)
+            self._deaths[name] = Death(camera, in_words(exc), now_s, count)
         return count
 
 

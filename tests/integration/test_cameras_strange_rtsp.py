@@ -120,6 +120,17 @@ def test_a_redirect_to_another_place_takes_no_password_there(status: str, locati
         assert (door.passwords, other.requests) == ([], [])
 
 
+def test_a_camera_that_serves_one_connection_is_not_asked_beforehand_each_time() -> None:
+    """What was found and could not be opened is opened the next time without asking."""
+    with rtsp_door("200 OK") as door:  # a description of nothing: the library cannot open it
+        firsts = []
+        for _ in range(3):
+            before = len(door.requests)
+            failed(door.port)
+            firsts.append(door.requests[before].partition(" ")[0])
+    assert firsts == ["DESCRIBE", "OPTIONS", "DESCRIBE"]
+
+
 def test_a_redirect_in_a_circle_ends() -> None:
     """After a few."""
     with rtsp_door("302 Found") as door:
