@@ -62,7 +62,10 @@ class Starts:
         return None if source.bridge_topic is None else self._at.get(source.bridge_topic)
 
     def device_at(self, source: ContactSource) -> datetime | None:
-        """When the contact's own device last came online or announced itself."""
+        """When the contact's own device last came online or announced itself. Never of one that a bridge speaks for: the bridge
+        calls it online because it said something, which may be that it was pressed."""
+        if source.bridge_topic is not None:
+            return None
         keys = (source.liveness_topic or "", f"device {source.device}")
         return max((self._at[key] for key in keys if key in self._at), default=None)
 

@@ -138,6 +138,24 @@ def test_what_waits_is_not_acknowledged_before_it_is_kept(tmp_path: Path) -> Non
     run(tale())
 
 
+def test_what_a_bridge_says_of_a_contact_is_no_start_of_it(tmp_path: Path) -> None:
+    """Zigbee2MQTT calls it available again because it was pressed: the shortest edge counts."""
+    zigbee = wired("zigbee2mqtt/door", "zigbee2mqtt", normally_open=True)
+    starts = Starts([zigbee], liveness.decode)
+
+    async def tale() -> None:
+        async with door(tmp_path, zigbee, starts=starts) as d:
+            await d.send(b'{"contact":false}', topic="zigbee2mqtt/door")
+            for start in (
+                ("zigbee2mqtt/door/availability", b"online"),
+                ("zigbee2mqtt/bridge/state", b"online"),
+            ):
+                story = [(0.1, b'{"contact":true}'), (0.2, b'{"contact":false}')]
+                assert await heard_after(d, starts, start, story) == 1
+
+    run(tale())
+
+
 def test_a_contact_that_sleeps_is_heard_at_once() -> None:
     """It says that it is online because somebody opened it."""
     for name in ("shellydw2-A1", "shellybutton1-A1"):
