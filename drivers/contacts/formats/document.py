@@ -39,7 +39,10 @@ _NO_NUMBER = re.compile(
 
 
 def cleaned(payload: bytes) -> bytes:
-    """The payload without the NULs, line ends and blanks around it, and without what lies behind the end of a C text."""
+    """The payload without the NULs, line ends and blanks around it, and without what lies behind the end of a C text;
+    :class:`Malformed` where it is far longer than any contact's."""
+    if len(payload) > MAX_PAYLOAD_BYTES:
+        raise Malformed(f"payload of {len(payload)} bytes; a contact sends at most {MAX_PAYLOAD_BYTES}")
     wide = _wide(payload)
     if wide is not None:
         payload = payload.decode(wide, "replace").encode("utf-8", "replace")
@@ -58,8 +61,6 @@ def _wide(payload: bytes) -> str | None:
 def read_object(payload: bytes) -> dict[str, Any]:
     """The payload as a JSON object; :class:`Malformed` if it is anything else."""
     payload = cleaned(payload)
-    if len(payload) > MAX_PAYLOAD_BYTES:
-        raise Malformed(f"payload of {len(payload)} bytes; a contact sends at most {MAX_PAYLOAD_BYTES}")
     try:
         document = json.loads(payload, parse_constant=_no_value)
     except (ValueError, RecursionError) as exc:
@@ -78,11 +79,11 @@ def _read_again(payload: bytes, refused: Exception) -> object:
     if payload.removeprefix(b"\xef\xbb\xbf")[:1] != b"{" or not payload.endswith(b"}"):
         raise Malformed(f"not JSON: {refused or type(refused).__name__}") from refused
     try:
-        text = payload.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        # A name in the school's own letters, as an editor under Windows stores it.
-        text = payload.decode("gb18030", "replace")
-    try:
+        try:
+            text = payload.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            # A name in the school's own letters, as an editor under Windows stores it.
+            text = payload.decode("gb18030")
         text = _NO_NUMBER.sub(_filled, text)
         return json.loads(text, strict=False, parse_constant=_no_value)
     except (ValueError, RecursionError) as exc:
