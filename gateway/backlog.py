@@ -70,10 +70,10 @@ class Waiting:
     answered: bool = False
     may_be_there: bool = False
     closed: set[str] = field(default_factory=set)
+    class_: MessageClass = field(init=False)
 
-    @property
-    def class_(self) -> MessageClass:
-        return CLASS_OF[self.message.type]
+    def __post_init__(self) -> None:
+        self.class_ = CLASS_OF[self.message.type]
 
     def answering(self, status: int) -> None:
         """A status line has come: after a 2xx nothing goes out again, however long the rest of the answer takes."""
@@ -89,6 +89,7 @@ class Backlog:
         self._waiting: dict[str, Waiting] = {}
         #: The newest received, so that a reading begun before does not revive them.
         self._done: dict[str, None] = {}
+        self._failed: set[str] = set()  # of those that wait, the ones that failed before
         self._received_s: dict[MessageClass, float] = {}
         self._failed_s: dict[MessageClass, float] = {}
         self._back_s = 0.0
@@ -120,6 +121,7 @@ class Backlog:
         if message.type is MessageType.SITE_PLAN:
             for old in [i for i, w in self._waiting.items() if w.message.type is MessageType.SITE_PLAN]:
                 del self._waiting[old]
+                self._failed.discard(old)
         waiting = self._waiting[message.id] = Waiting(
             replace(message, body=b""),
             now_s,
@@ -132,6 +134,7 @@ class Backlog:
     def received(self, message: str) -> None:
         """The centre has it."""
         waiting = self._waiting.pop(message, None)
+        self._failed.discard(message)
         if waiting is not None:
             self._received_s[waiting.class_] = self._clock.monotonic()
         self._done[message] = None
@@ -152,6 +155,8 @@ class Backlog:
         all the same, since a higher one has failed after that."""
         held: dict[MessageClass, float] = {}
         in_order = now_s < self._in_order_until_s
+        if not in_order and not self._failed:
+            return held
         untried = failing = False
         failed_s = float("-inf")
         by_class: dict[MessageClass, list[Waiting]] = {}
@@ -198,6 +203,8 @@ class Backlog:
         waiting.ended_s = now_s
         if failed:
             waiting.failed = True
+            if waiting.message.id in self._waiting:
+                self._failed.add(waiting.message.id)
             if not waiting.refused:
                 self._failed_s[waiting.class_] = now_s
                 self._put_back(waiting.class_)
@@ -243,20 +250,19 @@ class Backlog:
 
     # Time.
 
-    def soonest_s(self, now_s: float) -> float | None:
-        """When something may be due of itself; ``None`` if nothing is."""
-        turns = [w.due_s for w in self._waiting.values() if not w.answered]
-        if not turns:
+    def soonest_s(self, now_s: float, *, further: bool) -> float | None:
+        """When something may be due of itself; ``None`` if nothing is. ``further``: there are further paths."""
+        if not self._waiting:
             return None
-        turns.append(self._in_order_until_s)
+        turns = [w.due_s for w in self._waiting.values() if w.due_s > now_s and not w.answered]
+        if self._in_order_until_s > now_s:
+            turns.append(self._in_order_until_s)
         if self._tokens < 1:
             turns.append(now_s + PACED_S)
-        turns += [
-            w.first_s + SECOND_PATH_AFTER_S
-            for w in self._waiting.values()
-            if w.started_s is not None and not w.further
-        ]
-        return min((turn for turn in turns if turn > now_s), default=None)
+        if further:
+            second = (w.first_s + SECOND_PATH_AFTER_S for w in self._waiting.values() if not w.further)
+            turns += [turn for turn in second if turn > now_s]
+        return min(turns, default=None)
 
     def _token(self) -> bool:
         now_s = self._clock.monotonic()

@@ -167,8 +167,15 @@ class Delivering:
     def _start_due(self, attempts: asyncio.TaskGroup, now_s: float) -> None:
         self._count_in_further_paths(now_s, self._backlog)
         held = self._backlog.held_below(now_s)
+        full: set[bool] = set()
         for waiting in self._backlog.due(now_s):
-            self._start(attempts, waiting, now_s, held)
+            press = waiting.class_ is MessageClass.PRESS
+            if press in full:
+                continue
+            if self._has_slot(waiting.class_):
+                self._start(attempts, waiting, now_s, held)
+            else:
+                full.add(press)
 
     def _start(
         self,
@@ -222,7 +229,7 @@ class Delivering:
         self._changed.clear()
         if self._new:
             return
-        soonest_s = self._backlog.soonest_s(now_s)
+        soonest_s = self._backlog.soonest_s(now_s, further=len(self._paths) > 1)
         if soonest_s is None:
             await self._changed.wait()
             return

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -60,3 +63,43 @@ async def raw_centre(
         yield centre
     finally:
         server.close()
+
+
+class RawCentreThread:
+    """A raw centre on a thread of its own, for tests that run the gateway as a process. ``says`` may be changed at any time;
+    ``came`` has the time (``time.time``), the head and the body of every request."""
+
+    def __init__(self, says: Callable[[bytes, bytes], bytes | None]) -> None:
+        self.says = says
+        self.came: list[tuple[float, bytes, bytes]] = []
+        self.url = ""
+        self._loop = asyncio.new_event_loop()
+        self._ended = asyncio.Event()
+        self._up = threading.Event()
+        self._thread = threading.Thread(
+            target=lambda: self._loop.run_until_complete(self._serve()), daemon=True
+        )
+
+    def __enter__(self) -> RawCentreThread:
+        self._thread.start()
+        assert self._up.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._ended.set)
+        self._thread.join(10)
+
+    async def _serve(self) -> None:
+        async with raw_centre(self._says) as centre:
+            self.url = centre.url
+            self._up.set()
+            await self._ended.wait()
+
+    def _says(self, head: bytes, body: bytes) -> bytes | None:
+        self.came.append((time.time(), head, body))
+        return self.says(head, body)
+
+    def of_type(self, kind: str) -> list[tuple[float, str]]:
+        """When messages of a type came, and their ids."""
+        read = [(at, json.loads(body)) for at, _, body in list(self.came)]
+        return [(at, event["id"]) for at, event in read if event["type"] == kind]
