@@ -7,6 +7,7 @@ nowhere on the way of a press.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 
 import structlog
 
@@ -37,6 +38,7 @@ class Doubting:
         self._stamp = stamp
         self._causes: dict[str, list[tuple[str, str]]] = {}
         self._words: dict[str, list[str]] = {}
+        self._copied: dict[str, datetime] = {}
 
     def found(self) -> Iterator[Found]:
         """Every doubt there is now, as a fault of its contact."""
@@ -51,6 +53,10 @@ class Doubting:
     def words(self, point: str) -> list[str]:
         """The words that were heard of the point and are no press, newest first."""
         return self._words.get(point, [])
+
+    def copied_at(self, point: str) -> datetime | None:
+        """When a press of the point was last taken for a copy."""
+        return self._copied.get(point)
 
     async def run(self) -> None:
         while True:
@@ -68,6 +74,7 @@ class Doubting:
         now = self._clock.now()
         causes: dict[str, list[tuple[str, str]]] = {}
         words: dict[str, list[str]] = {}
+        copied: dict[str, datetime] = {}
         for point in self._points:
             assert point.source is not None
             mine = remembered_of(point.source, memories)
@@ -77,7 +84,10 @@ class Doubting:
                 for doubt in doubts(point, memory, now=now, alarm_open=point.id in opened, stamp=self._stamp)
             ]
             words[point.id] = words_of(mine)
-        self._causes, self._words = causes, words
+            dropped = [memory.dropped[1] for memory in mine if memory.dropped is not None]
+            if dropped:
+                copied[point.id] = max(dropped)
+        self._causes, self._words, self._copied = causes, words, copied
 
 
 def remembered_of(source: ContactSource, memories: Mapping[str, Memory]) -> list[Memory]:

@@ -775,6 +775,7 @@ class Gateway:
                     *([flood[id_]] if id_ in flood else []),
                 ],
                 "other_words": self.doubting.words(id_),
+                "copied_at": self.doubting.copied_at(id_),
             }
             for id_, known in self.watching.health().items()
         }

@@ -118,7 +118,8 @@ class ContactHealthOut(BaseModel):
     ``unheard`` before, ``unreadable`` while its last could not be understood. ``online`` is its own or its bridge's word,
     ``None`` where there is none; ``qos`` is that of its last publish: at 0 nobody sends a lost press again.
     ``other_words`` were heard of it and are no press, newest first: those by which a keypad arms, and those that the site
-    file's ``mqtt.press`` leaves out."""
+    file's ``mqtt.press`` leaves out. ``copied_at`` is when a press was last taken for a copy of an earlier one by its number or
+    id, and raised nothing."""
 
     healthy: bool
     state: Literal["heard", "unheard", "unreadable"]
@@ -128,6 +129,7 @@ class ContactHealthOut(BaseModel):
     online_since: At | None
     qos: int | None
     other_words: list[str]
+    copied_at: At | None
 
 
 class PointOut(BaseModel):

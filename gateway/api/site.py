@@ -122,6 +122,7 @@ async def points(request: Request) -> dict[str, Any]:
                 "online_since": stamped(now.get("online_since")),
                 "qos": now.get("qos"),
                 "other_words": now.get("other_words", ()),
+                "copied_at": stamped(now.get("copied_at")),
             },
             "open_alarm": open_alarms.get(point),
         }

@@ -93,3 +93,25 @@ def test_the_buttons_of_one_device_are_told_to_its_point(tmp_path: Path) -> None
             assert await d.presses() == []
 
     run(story())
+
+
+def test_a_press_taken_for_a_copy_is_told_with_its_time(tmp_path: Path) -> None:
+    """Also one that came so soon that it is no fault."""
+    own = point()
+
+    async def story() -> None:
+        async with door(tmp_path, own) as d, doubting(d) as stage:
+            await d.send({"event": "pressed", "id": "7"})
+            await looked(d)
+            assert stage.copied_at("p-301") is None
+            await d.send({"event": "pressed", "id": "7", "battery": 90})
+            copied_at = d.clock.now()
+            await looked(d)
+            assert (stage.copied_at("p-301"), stage.causes("p-301")) == (copied_at, [])
+            await d.clock.advance(120)
+            await d.send({"event": "pressed", "id": "7", "battery": 91})
+            await looked(d)
+            (cause,) = stage.causes("p-301")
+            assert "number or id 7" in cause
+
+    run(story())
