@@ -17,11 +17,12 @@ from functools import partial
 from itertools import groupby
 from typing import Generic, TypeVar
 
-from gateway.domain.errors import Refused, Unavailable
-from gateway.domain.evidence import Evidence, EvidenceState
+from gateway.domain.errors import Malformed, Refused, Unavailable
+from gateway.domain.evidence import Evidence, EvidenceState, Kind
 from gateway.domain.finding import Finding, Grade, Relock, Unhide
 from gateway.domain.locking import lock_until
-from gateway.domain.recording import Segment
+from gateway.domain.recording import Quality, Segment
+from gateway.film import Film, Reel
 from gateway.ports import EvidenceRows, ObjectStore, ObjectVersion, Recordings, Store, Transaction
 
 PAGE = 1000
@@ -245,16 +246,51 @@ async def hashes(
                 told(done, whole)
 
 
+NOT_AS_LONG = "a recording is not as long as is told of it"
+#: What a file and its row may differ by: the last picture's duration, and rounding.
+LONG_WITHIN_S = 2.0
+#: Of key frames alone the last one stands for its group, however long that is.
+KEYS_LONG_WITHIN_S = 30.0
+
+
+def disagreement(start: datetime, end: datetime, quality: Quality, film: Film) -> str:
+    """What the file's own tables say against the times told of it; empty where they agree."""
+    told_s = (end - start).total_seconds()
+    within_s = KEYS_LONG_WITHIN_S if quality is Quality.KEYFRAMES else LONG_WITHIN_S
+    if abs(film.lasts_s - told_s) <= within_s:
+        return ""
+    return f"{start.isoformat()} to {end.isoformat()} are {told_s:.1f} s, and the file holds {film.lasts_s:.1f} s"
+
+
+def _length(row: Row, reel: Reel) -> Finding | None:
+    """Whether what a film holds is as long as its row tells: bytes that are as they were leave only the row to be wrong. What has
+    no tables tells nothing of it."""
+    if isinstance(row, Evidence) and row.kind is not Kind.CLIP:
+        return None
+    try:
+        film = reel.film()
+    except Malformed:
+        return None
+    quality = row.quality if isinstance(row, Segment) else Quality.FULL
+    detail = disagreement(row.start, row.end, quality, film)
+    return (
+        Finding(grade=Grade.SUSPICIOUS, what=NOT_AS_LONG, about=row.key or "", detail=detail)
+        if detail
+        else None
+    )
+
+
 async def _hashed(row: Row, kept_in: ObjectStore) -> Finding | None:
-    digest, key = hashlib.sha256(), row.key or ""
+    digest, key, reel = hashlib.sha256(), row.key or "", Reel()
     try:
         async with kept_in.read(key, version=row.version) as piece:
             while data := await piece(PIECE_BYTES):
                 digest.update(data)
+                reel.feed(data)
     except (Unavailable, Refused) as exc:
         return Finding(grade=Grade.LOST, what="the object cannot be read", about=key, detail=exc.reason)
     if digest.hexdigest() == row.sha256:
-        return None
+        return _length(row, reel)
     detail = f"SHA-256 {digest.hexdigest()}, {row.sha256} on record"
     return Finding(grade=Grade.LOST, what="the object is altered", about=key, detail=detail)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import MappingProxyType
@@ -23,6 +24,11 @@ from gateway.ports import Store, Transaction
 
 PAGE = 1000
 AT_ONCE = timedelta(days=5)  # of one camera: some 7,000 minutes
+TWICE, MISDATED = "recordings bear one time twice", "recordings are dated by a wrong clock"
+#: Ours: at a change of stream a group of pictures, ten seconds at the most, may be in two files.
+OVERLAP = timedelta(seconds=15)
+#: Ours: a finished file is found within 10 s, and a clock without NTP may drift by some seconds a day.
+OFF = timedelta(minutes=2)
 #: Ours: a camera's newest footage may still be in the segment being written, or on its way to the store.
 ON_ITS_WAY = timedelta(seconds=2 * SEGMENT_S)
 
@@ -86,6 +92,60 @@ async def ceiling(store: Store, now: datetime, retention_days: int) -> AsyncIter
             for one in page:
                 if not held(holds, camera, one.start, one.end):
                     yield Finding(grade=Grade.SUSPICIOUS, what="kept beyond its ceiling", about=one.key)
+
+
+async def clocks(store: Store) -> AsyncIterator[Finding]:
+    """Recordings that bear times of a clock that was wrong, or was set: those two of which bear one time, and those dated by
+    another time than the one reckoned, which no wrong clock moves. One finding for all that follow one another."""
+    for camera in await store.read(lambda tx: tx.recordings.cameras()):
+        reaches: Segment | None = None
+        runs: dict[str, _Run] = {}
+        async for page in _segments(store, camera):
+            for one in page:
+                over = (
+                    reaches.end - one.start if reaches is not None and reaches.id != one.id else timedelta()
+                )
+                off = one.end - one.reckoned_end if one.reckoned_end is not None else timedelta()
+                for what, by in (
+                    (TWICE, over if over > OVERLAP else None),
+                    (MISDATED, off if abs(off) > OFF else None),
+                ):
+                    run = runs.get(what)
+                    ends = by is None or (run is not None and what == MISDATED and abs(by - run.by) > OFF)
+                    if ends and run is not None:
+                        yield runs.pop(what).finding(what, camera)
+                    if by is not None:
+                        runs.setdefault(what, _Run(one.start, by)).take(one, by)
+                if reaches is None or one.end > reaches.end:
+                    reaches = one
+        for what, run in runs.items():
+            yield run.finding(what, camera)
+
+
+@dataclass(slots=True)
+class _Run:
+    """Recordings that follow one another and have the same wrong with them."""
+
+    start: datetime
+    by: timedelta
+    end: datetime | None = None
+    count: int = 0
+
+    def take(self, one: Segment, by: timedelta) -> None:
+        self.end = one.end if self.end is None else max(self.end, one.end)
+        self.by = by if abs(by) > abs(self.by) else self.by
+        self.count += 1
+
+    def finding(self, what: str, camera: str) -> Finding:
+        assert self.end is not None
+        by = abs(self.by).total_seconds()
+        how = (
+            f"the clock stood some {by:.0f} s {'ahead' if self.by > timedelta() else 'behind'}"
+            if what == MISDATED
+            else f"up to {by:.0f} s are told of twice: the clock was set back"
+        )
+        detail = f"{self.start.isoformat()} to {self.end.isoformat()}, {self.count} recording(s): {how}"
+        return Finding(grade=Grade.SUSPICIOUS, what=what, about=camera, detail=detail)
 
 
 async def deletions(store: Store, retention_days: int, after: int = 0) -> AsyncIterator[Finding]:

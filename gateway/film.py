@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,60 @@ def film_of(path: Path) -> Film:
         return _film(file, file.seek(0, os.SEEK_END))
 
 
+class Reel:
+    """The same of bytes that come in pieces, in their order; no more than the tables are kept."""
+
+    def __init__(self) -> None:
+        self._moov: bytes | None = None
+        self._fragments: list[bytes] = []
+        self._held = bytearray()
+        self._skips = 0
+        self._size = 0
+        self._wrong = ""
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes."""
+        at = 0
+        while at < len(data) and not self._wrong:
+            if self._skips:
+                step = min(self._skips, len(data) - at)
+                self._skips, at = self._skips - step, at + step
+                continue
+            wanted = 16 if len(self._held) < 16 else self._size
+            piece = data[at : at + wanted - len(self._held)]
+            self._held += piece
+            at += len(piece)
+            if len(self._held) == wanted:
+                self._taken()
+
+    def _taken(self) -> None:
+        held = self._held
+        kind, size, lead = bytes(held[4:8]), int.from_bytes(held[:4], "big"), 8
+        if size == 1:
+            size, lead = int.from_bytes(held[8:16], "big"), 16
+        if (size < lead and size) or (kind in (b"moov", b"moof") and size > LARGEST_TABLES):
+            self._wrong = f"a box of {size} bytes"
+        elif len(held) == 16 and kind in (b"moov", b"moof") and size > 16:
+            self._size = size
+        elif 0 < size < 16:  # the next box has begun within what is held
+            del held[:size]
+        else:
+            if kind == b"moov":
+                self._moov = self._moov or bytes(held[lead:])
+            elif kind == b"moof":
+                self._fragments.append(bytes(held[lead:]))
+                if sum(map(len, self._fragments)) > LARGEST_TABLES:
+                    self._wrong = "more tables than any recording has"
+            self._skips = size - len(held) if size else sys.maxsize
+            held.clear()
+
+    def film(self) -> Film:
+        """What it was. Raises ``Malformed`` where it was no MP4 with pictures."""
+        if self._wrong:
+            raise Malformed(self._wrong)
+        return _summed(_video(self._moov) if self._moov is not None else None, self._fragments)
+
+
 def _film(file: BinaryIO, end: int) -> Film:
     track: _Track | None = None
     fragments: list[bytes] = []
@@ -58,6 +113,10 @@ def _film(file: BinaryIO, end: int) -> Film:
             fragments.append(body)
             if sum(map(len, fragments)) > LARGEST_TABLES:
                 raise Malformed("more tables than any recording has")
+    return _summed(track, fragments)
+
+
+def _summed(track: _Track | None, fragments: list[bytes]) -> Film:
     if track is None:
         raise Malformed("no description of pictures (moov)")
     try:

@@ -25,10 +25,11 @@ from gateway.auditing import OnRecord
 from gateway.claiming import is_claimed
 from gateway.clock import SystemClock
 from gateway.connecting import object_store
-from gateway.domain.errors import Refused, Unavailable
+from gateway.domain.errors import Malformed, Refused, Unavailable
 from gateway.domain.finding import Discard, Finding, Grade
 from gateway.domain.recording import segment_key
 from gateway.durable import write_durably
+from gateway.film import film_of
 from gateway.remembering import known_by, witnesses
 from gateway.repairing import Repairing
 from gateway.witnessing import older
@@ -215,6 +216,8 @@ class _Check:
             "locks": self._locks(days),
             "ceiling": checking.ceiling(store, now, days),
             "sums": checking.sums(store),
+            "clocks": checking.clocks(store),
+            "spool": self._spooled(),
             "leftovers": self._leftovers(),
             **({"hashes": self._hashes()} if self._args.hashes else {}),
         }
@@ -304,6 +307,19 @@ class _Check:
                 about=leftover,
                 repair=Discard(leftover=leftover),
             )
+
+    async def _spooled(self) -> AsyncIterator[Finding]:
+        """Finished recordings that wait, whose facts are not what their files hold."""
+        for file in await SpooledRecordings(self._settings.data_dir / "recording", set_aside=False).closed():
+            try:
+                film = await asyncio.to_thread(film_of, file.path)
+            except (Malformed, OSError):
+                continue  # taken meanwhile, lost or unreadable: whoever takes it will tell
+            detail = auditing.disagreement(file.start, file.end, file.quality, film)
+            if detail:
+                yield Finding(
+                    grade=Grade.SUSPICIOUS, what=auditing.NOT_AS_LONG, about=str(file.path), detail=detail
+                )
 
     async def _waiting(self) -> _Waiting:
         found = _Waiting()

@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,14 @@ from gateway.ports import (
     Store,
     Transaction,
 )
+from gateway.steps import Step, Steps
 
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 1.0
 AGAIN_S = 10.0  # the spool is looked through although nobody said that there is more
 RETRY_S = 2.0
+MOMENT = timedelta(milliseconds=1)
 MEASURED_WITHIN_S = 2.0  # a disk that hangs must not stop the watch for gaps
 #: Frames are written every half second, fragments are of 0.8 s and a camera's word comes every second; what is built is 10 s.
 GAP_AFTER = timedelta(seconds=5)
@@ -98,6 +101,11 @@ class Recording:
         )
         self._changed = asyncio.Event()
         self._began_at = clock.now()
+        self._steps = Steps(clock)
+        self._seen: dict[str, datetime] = {}  # up to when each was recorded at the last look
+        self._stale: dict[
+            str, datetime
+        ] = {}  # up to when each was recorded as the clock was set, by the clock before
         self._why: dict[str, Why] = {}  # the last one known
         self._why_now: dict[str, Why] = {}
         self._measuring: asyncio.Future[bool] | None = None
@@ -334,9 +342,20 @@ class Recording:
         """The holes between the recording before this one and it, as far as no gap tells of them."""
         known = tx.recordings.gaps(file.camera, reaches - SEAM, file.start + SEAM)
         found = []
-        for start, end in holes([(gap.start, gap.end or file.start) for gap in known], reaches, file.start):
+        # A note that the clock was set has no length, and parts no hole.
+        told = [(gap.start, gap.end or file.start) for gap in known if gap.end != gap.start]
+        for start, end in holes(told, reaches, file.start):
             why = self._why.get(file.camera)
-            if start < self._began_at or why is None:
+            step = self._steps.within(start, end)
+            if step is not None:
+                more_s = (end - start - step.by).total_seconds()
+                missing = (
+                    f"; {more_s:.0f} s of this are missing all the same"
+                    if more_s > SEAM.total_seconds()
+                    else ""
+                )
+                why = Why(GapCause.GATEWAY, f"{step.text()}: no time went by between{missing}")
+            elif start < self._began_at or why is None:
                 why = Why(GapCause.GATEWAY, "the gateway or its camera process was not running, or only just")
             found.append(self._gap(file.camera, start, end, why))
         return found
@@ -379,16 +398,17 @@ class Recording:
         for camera in self._recorded:
             known = health.get(camera)
             until = known.recorded_until if known is not None else None
-            if until is not None and until - now >= GAP_AFTER:
+            since = known.recorded_since if known is not None else None
+            if until is not None and (until - now >= GAP_AFTER or until == self._stale.get(camera)):
                 until = None  # of before the clock was set back
-            reaches = max(until or self._ends[camera], self._ends[camera])
+            reaches = max(until or self._seen.get(camera, self._ends[camera]), self._ends[camera])
+            self._seen[camera] = reaches
             why = why_not_recorded(known, gave_way=camera in self._gave_way)
             self._why_now.pop(camera, None)
             if why is not None:
                 self._why[camera] = self._why_now[camera] = why
             lasting = self._open.get(camera)
             if lasting is not None:
-                since = known.recorded_since if known is not None else None
                 if (
                     since is not None
                     and since > lasting.start
@@ -401,14 +421,37 @@ class Recording:
                 await self._open_gap(camera, reaches, why)
 
     async def _follow_clock(self, now: datetime) -> None:
-        """Where the clock was set back, what the ledger reaches lies in the future, and would hide every gap until then."""
+        """Note a step of the clock in the ledger of each camera. Where it was set back, what the ledger reaches lies in the
+        future, and would hide every gap until then."""
+        step = self._steps.look()
+        if step is not None:
+            await self._note_step(step)
         for camera, lasting in list(self._open.items()):
             if lasting.start - now >= GAP_AFTER:
                 await self._end_gap(camera, lasting.start)
         for camera, reaches in self._ends.items():
             if reaches - now >= GAP_AFTER:
                 self._ends[camera] = now
+                self._seen.pop(camera, None)
         self._began_at = min(self._began_at, now)
+
+    async def _note_step(self, step: Step) -> None:
+        """A row without length where the clock was set; a gap that lasts is parted there, so that no row spans what never was."""
+        log.warning("recording.clock_set", by_s=step.by.total_seconds())
+        self._ends = {camera: reaches + step.by for camera, reaches in self._ends.items()}
+        self._seen = {camera: reaches + step.by for camera, reaches in self._seen.items()}
+        self._began_at += step.by
+        told = {camera: known.recorded_until for camera, known in self._cameras.health().items()}
+        self._stale = {camera: until for camera, until in told.items() if until is not None}
+        for camera in self._recorded:
+            why = Why(GapCause.GATEWAY, f"{step.text()}: what follows is dated by the clock as it was set")
+            await self._store.write(partial(_note, note=self._gap(camera, step.after, step.after, why)))
+            lasting = self._open.get(camera)
+            if lasting is not None:
+                await self._store.write(partial(_close_gap, camera=camera, end=step.before))
+                del self._open[camera]
+                detail = f"{lasting.detail} (goes on after {step.text()})"
+                await self._open_gap(camera, step.after + MOMENT, Why(lasting.cause, detail))
 
     async def _measured(self) -> bool:
         """:meth:`_spool_is_full`, or what it last was where the disk does not answer: gaps are watched for all the same."""
@@ -460,3 +503,11 @@ class Recording:
             return camera
         place = " ".join(str(part) for part in (zone.building, zone.name) if part)
         return f"{found.name} ({camera}, {place})"
+
+
+def _note(tx: Transaction, *, note: Gap) -> None:
+    tx.recordings.open_gap(note)
+
+
+def _close_gap(tx: Transaction, *, camera: str, end: datetime) -> None:
+    tx.recordings.close_gap(camera, end)

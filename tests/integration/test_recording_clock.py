@@ -17,8 +17,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import pytest
+
 from drivers.cameras.recorded import SpooledRecordings
-from gateway.checking import unexplained
+from gateway.auditing import NOT_AS_LONG, hashes
+from gateway.checking import MISDATED, TWICE, clocks, unexplained
 from gateway.domain.errors import Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.finding import Finding
@@ -28,6 +31,7 @@ from gateway.ports import CameraHealth, Kept
 from gateway.recording import Recording
 from tests.support import builders
 from tests.support.clock import MORNING, ManualClock, run
+from tests.support.films import film
 from tests.support.recorder import MovableObjects
 from tests.support.stores import WatchedStore, opened
 
@@ -109,12 +113,19 @@ class Ledger:
         self.cameras.silent[camera] = self.clock.now()
         return self.clock.now()
 
-    def file(self, start: datetime, length: timedelta = timedelta(minutes=1), camera: str = "cam") -> Path:
-        """A finished file in the spool."""
+    def file(
+        self,
+        start: datetime,
+        length: timedelta = timedelta(minutes=1),
+        camera: str = "cam",
+        holds: timedelta | None = None,
+    ) -> Path:
+        """A finished file in the spool, told to be so long; of bytes without form, or one that ``holds`` that much."""
         stem = round(start.timestamp() * 1000)
         path = self.folder / "recording" / camera / f"{stem}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(f"{camera} {stem}".encode())
+        note = f"{camera} {stem}"
+        path.write_bytes(note.encode() if holds is None else film(holds.total_seconds(), note=note))
         facts = {
             "camera": camera,
             "start": start.timestamp(),
@@ -416,5 +427,147 @@ def test_a_gap_that_lasts_as_a_camera_leaves_the_plan_ends_with_its_ledger(tmp_p
         async with ledger(tmp_path, clock, plan=WITHOUT) as at:
             (gap,) = (await at.ledger())[1]
             assert (gap.end, await at.until_of(), await at.unexplained()) == (clock.now(), clock.now(), [])
+
+    run(story())
+
+
+BYS = [sign * s for s in (40.0, 90.0, 3600.0, 86_400.0) for sign in (1, -1)]
+
+
+@pytest.mark.parametrize("by_s", BYS)
+def test_a_step_of_the_clock_is_in_the_ledger_and_no_fault_of_a_camera(by_s: float, tmp_path: Path) -> None:
+    """Set while a file is being written, which keeps its own time; the next one has the new. Both directions are noted, what was
+    jumped over is a gap that says so, nobody is accused, and a check days later names what does not agree."""
+
+    async def story() -> None:
+        clock = ManualClock()
+        async with ledger(tmp_path, clock) as at:
+            begun = clock.now()
+            await clock.advance(61)
+            at.file(begun)
+            await at.until(lambda segments, _: len(segments) == 1)
+            await clock.advance(20)
+            before = clock.now()
+            clock.step_wall(by_s)
+            after = clock.now()
+            # Until the next file begins, the camera process tells of the beginning of the one before.
+            for _ in range(41):
+                await clock.advance(1)
+                assert at.stage.causes == {}
+            at.file(begun + MINUTE)
+            second = begun + 2 * MINUTE + timedelta(seconds=by_s)
+            at.recorded()
+            await clock.advance(60)
+            at.file(second)
+            await at.until(lambda segments, _: len(segments) == 3)
+            segments, gaps = await at.ledger()
+            assert at.stage.causes == {}
+            said = f"set {'ahead' if by_s > 0 else 'back'} by {abs(by_s):.0f} s, from {before:%Y-%m-%d %H:%M}"
+            (note,) = [gap for gap in gaps if gap.start == gap.end]
+            assert abs(note.start - after) <= timedelta(seconds=1.5)
+            assert said in note.detail
+            spans = [gap for gap in gaps if gap.end != gap.start]
+            if by_s > 0:
+                (jumped,) = spans
+                assert (jumped.start, jumped.end) == (begun + 2 * MINUTE, second)
+                assert jumped.cause is GapCause.GATEWAY
+                assert said in jumped.detail
+                assert "missing all the same" not in jumped.detail
+            else:
+                assert spans == []
+            assert [f async for f in unexplained(at.store, clock.now(), 30) if f.about == "cam"] == []
+            found = [finding async for finding in clocks(at.store)]
+            expected = {MISDATED} if abs(by_s) > 120 else {TWICE} if by_s < 0 else set()
+            assert {f.what for f in found} == expected
+            assert {f.about for f in found} <= {"cam"}
+            assert len(segments) == 3
+
+    run(story())
+
+
+@pytest.mark.parametrize("by_s", BYS)
+def test_a_gap_that_lasts_over_a_step_is_as_long_as_it_was(by_s: float, tmp_path: Path) -> None:
+    """A camera is away for two minutes, within which the clock is set: the rows of it span no more than that."""
+
+    async def story() -> None:
+        clock = ManualClock()
+        async with ledger(tmp_path, clock) as at:
+            await clock.advance(10)
+            at.silent()
+            await at.until(lambda _, gaps: bool(lasting(gaps)))
+            await clock.advance(50)
+            clock.step_wall(by_s)
+            await clock.advance(60)
+            assert (FaultKind.CAMERA, "cam recording") in at.stage.causes
+            at.recorded()
+            await at.until(lambda _, gaps: not lasting(gaps))
+            _, gaps = await at.ledger()
+            spans = [gap.end - gap.start for gap in gaps if gap.end is not None and gap.end > gap.start]
+            assert len(spans) == 2
+            assert timedelta(seconds=105) < sum(spans, timedelta()) < timedelta(seconds=130)
+            assert {gap.cause for gap in gaps if gap.end != gap.start} == {GapCause.CAMERA}
+            await clock.advance(2)
+            assert at.stage.causes == {}
+
+    run(story())
+
+
+def test_recordings_dated_by_a_wrong_clock_are_named(tmp_path: Path) -> None:
+    """Two hours ahead of what is reckoned, from the third minute to the fifth: one finding for the three, none for the others."""
+
+    async def story() -> None:
+        clock = ManualClock()
+        async with ledger(tmp_path, clock) as at:
+            begun = clock.now()
+            for n in range(6):
+                ahead = timedelta(hours=2) if 2 <= n < 5 else timedelta()
+                start = begun + n * MINUTE
+                one = Segment(
+                    id=f"seg_{n}",
+                    camera="cam",
+                    start=start + ahead,
+                    end=start + ahead + MINUTE,
+                    frames=600,
+                    bytes=1,
+                    key=f"k{n}",
+                    sha256="0",
+                    stored_at=start,
+                    reckoned_end=start + MINUTE + timedelta(seconds=20),
+                )
+                await at.store.write(lambda tx, one=one: tx.recordings.add(one))
+            found = [finding async for finding in clocks(at.store)]
+            assert [(f.what, f.about) for f in found] == [(MISDATED, "cam")]
+            assert "3 recording(s): the clock stood some 7180 s ahead" in found[0].detail
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("told_s", "holds_s", "wrong"),
+    [
+        (60, 60, False),
+        (60, 61, False),
+        (86_460, 60, True),
+        (60, 20, True),
+        (3, 60, True),
+        (1.5, 86_400, True),
+    ],
+)
+def test_a_recording_that_is_not_as_long_as_is_told_of_it_is_named(
+    told_s: float, holds_s: float, wrong: bool, tmp_path: Path
+) -> None:
+    """By the file's own tables, when all bytes are read."""
+
+    async def story() -> None:
+        clock = ManualClock()
+        async with ledger(tmp_path, clock) as at:
+            begun = clock.now()
+            await clock.advance(61)
+            at.file(begun, timedelta(seconds=told_s), holds=timedelta(seconds=holds_s))
+            await at.until(lambda segments, _: len(segments) == 1)
+            found = [finding async for finding in hashes(at.store, at.objects, lambda _done, _whole: None)]
+            assert [f.what for f in found] == ([NOT_AS_LONG] if wrong else [])
+            if wrong:
+                assert f"are {told_s:.1f} s, and the file holds {holds_s:.1f} s" in found[0].detail
 
     run(story())

@@ -12,7 +12,7 @@ from drivers.cameras.ring import Ring
 from drivers.cameras.spec import RingLimits
 from drivers.cameras.writing import Writing
 from gateway.domain.errors import Malformed
-from gateway.film import film_of
+from gateway.film import Reel, film_of
 from tests.support.films import box, film, fragmented
 from tests.support.h264_packets import FPS, lay, packets_of
 
@@ -36,6 +36,26 @@ def test_a_file_lasts_as_long_as_its_pictures(
     path.write_bytes(data)
     found = film_of(path)
     assert (found.lasts_s, found.pictures) == (pytest.approx(lasts_s, abs=0.01), pictures)
+
+
+@pytest.mark.parametrize("piece", [1, 7, 100, 1 << 20])
+@pytest.mark.parametrize(
+    "data",
+    [film(30.0), fragmented(6.0), fragmented(6.0, each=False), box(b"free") + film(3.0), film(3.0)[:-100]],
+)
+def test_in_pieces_it_is_the_same(data: bytes, piece: int, tmp_path: Path) -> None:
+    """However the bytes come."""
+    path, reel = tmp_path / "film.mp4", Reel()
+    path.write_bytes(data)
+    for at in range(0, len(data), piece):
+        reel.feed(data[at : at + piece])
+    try:
+        found = film_of(path)
+    except Malformed:
+        with pytest.raises(Malformed):
+            reel.film()
+    else:
+        assert reel.film() == found
 
 
 @pytest.mark.parametrize(
