@@ -312,7 +312,8 @@ class MqttFeed:
             self._lost(words.no_answer(where))
         elif answer and not (self._topics and len(self._refused_presses) == len(self._topics)):
             self._lost(words.ended(where, reason))
-            self._losses.count()
+            if not self._proof.own_doing:
+                self._losses.count()
         self._armed.clear()
 
     def _lost(self, cause: str) -> None:

@@ -31,6 +31,7 @@ from storage.sql.contacts import seen_of_file
 CONNECT_S = 5.0
 ANSWER_S = 8.0
 LISTEN_S = 3.0  # after the last grant: what is retained comes right behind it, what is published now as well
+ONE_BY_ONE_S, SINGLE_S, MOST_ENDED = 10.0, 1.0, 3
 DELIVER_S = (
     5.0  # within so long after the last grant what was published on the topics of presses has to be back
 )
@@ -138,18 +139,46 @@ class _Subscriber:
         granted_at: float | None = None
         while not self._wrong and clock.monotonic() < until:
             if client.loop(0.1) != paho.MQTT_ERR_SUCCESS:
-                break
+                if len(self.granted) < len(self._topics):
+                    break
+                # It ends the connection of who publishes where he must not; which topics those are shows one at a time.
+                self._one_by_one(client)
+                self._forget_session()
+                return ""
             if len(self.granted) == len(self._topics):
                 granted_at = granted_at or clock.monotonic()
                 until = max(until, granted_at + DELIVER_S)
                 listened_s = clock.monotonic() - granted_at
-                complete = self.delivered >= {t for t in self.presses if self.granted[t] is not None}
-                if listened_s > (LISTEN_S if complete else DELIVER_S):
+                if listened_s > (DELIVER_S if self._missing() else LISTEN_S):
                     client.disconnect()
                     self._forget_session()
                     return ""
         client.disconnect()
         return self._wrong or self._certificates_wrong() or words.no_answer(where)
+
+    def _missing(self) -> list[str]:
+        """Topics that may be read, as the broker says, and of which nothing came."""
+        return sorted(t for t in self.presses - self.delivered if self.granted[t] is not None)
+
+    def _one_by_one(self, client: paho.Client) -> None:
+        clock, ended = SystemClock(), 0
+        until = clock.monotonic() + ONE_BY_ONE_S
+        for topic in self._missing():
+            if ended == MOST_ENDED or clock.monotonic() > until:
+                return
+            with suppress(OSError):
+                if not client.is_connected():
+                    client.reconnect()
+                published = False
+                single_until = clock.monotonic() + SINGLE_S
+                while topic not in self.delivered and clock.monotonic() < single_until:
+                    if client.loop(0.05) != paho.MQTT_ERR_SUCCESS:
+                        ended += 1
+                        break
+                    if client.is_connected() and not published:
+                        published = True
+                        client.publish(topic, b"", 0)
+        client.disconnect()
 
     def _client(self, *, clean: bool) -> paho.Client:
         client = self._address.client(self._client_id, clean=clean)
@@ -184,6 +213,8 @@ class _Subscriber:
         if reason.is_failure:
             self._wrong = words.refused(self._address.where, reason)
             return
+        if self._asked:
+            return  # once more, one by one: its session is our own
         if flags.session_present:
             # The client id is new, so the session is that of the user: the gateway's, with what waits in it.
             self._wrong = words.bound(self._address.where)

@@ -63,7 +63,10 @@ def running_mosquitto(
 class GuardedBroker:
     """mosquitto that lets in users with passwords and by an access list; both can be changed while it runs."""
 
-    def __init__(self, folder: Path, passwords: dict[str, str], acl: str, extra: str = "") -> None:
+    def __init__(
+        self, folder: Path, passwords: dict[str, str], acl: str, extra: str = "", head: str = ""
+    ) -> None:
+        """``head`` is put before the listener, ``extra`` behind it."""
         self._binary = mosquitto_binary()
         self._folder = folder / "guarded"
         self._folder.mkdir()
@@ -78,7 +81,7 @@ class GuardedBroker:
         self.acl_file.write_text(acl, "utf-8")
         self._config = self._folder / "mosquitto.conf"
         # As root it would become a user of its own, who may not read here.
-        own = "user root\n" if os.geteuid() == 0 else ""
+        own = ("user root\n" if os.geteuid() == 0 else "") + head
         self._config.write_text(
             f"{own}listener {self.port} 127.0.0.1\nallow_anonymous false\npassword_file {self.password_file}\n"
             f"acl_file {self.acl_file}\n{extra}",
@@ -121,14 +124,22 @@ class GuardedBroker:
             self._process = None
 
     def reload(self, *, acl: str | None = None, passwords: dict[str, str] | None = None) -> None:
-        """Change its files and have it read them, as `systemctl reload mosquitto` does."""
+        """Change its files and have it read them, as `systemctl reload mosquitto` does; returns once it does."""
         if acl is not None:
             self.acl_file.write_text(acl, "utf-8")
         if passwords is not None:
             self._passwords = passwords
             self._write_passwords()
         assert self._process is not None
+        before = self._reloads()
         self._process.send_signal(signal.SIGHUP)
+        deadline_s = time.monotonic() + _READY_WITHIN_S
+        while self._reloads() == before:
+            assert time.monotonic() < deadline_s, "mosquitto does not read its files again"
+            time.sleep(0.02)
+
+    def _reloads(self) -> int:
+        return self._log.read_text("utf-8", "replace").count("Reloading config")
 
     def _write_passwords(self) -> None:
         tool = shutil.which("mosquitto_passwd")
