@@ -98,7 +98,7 @@ class Pushing:
         self._stills_through = asyncio.Event()
         self._failing_since_s: float | None = None
         self._courtesy_s = float("-inf")
-        self._gone = ""
+        self._gone = self._page = ""
         self.health = PathHealth(PATH)
 
     def wake(self) -> None:
@@ -120,6 +120,8 @@ class Pushing:
                 found[FaultKind.EVIDENCE, f"{waiting.alarm} refused"] = waiting.refused
         if self._gone:
             found[FaultKind.CENTRE, f"gone-{PATH}"] = self._gone
+        if self._page:
+            found[FaultKind.CENTRE, f"page-{PATH}"] = self._page
         return found
 
     async def run(self) -> None:
@@ -356,6 +358,14 @@ class Pushing:
             self._all_due()
 
     def _answered(self, answer: Answer) -> None:
+        # Servers of WebDAV say "created" (201) by a page; a login page says "OK".
+        page = answer.status == 200 and "html" in answer.content_type.lower()
+        self._page = (
+            f"a web page (HTML) answers in place of the centre at {MEDIA.address}: a proxy, or a login page of the network, may "
+            "have swallowed evidence; ask the centre whether it has it, and check the address and the network"
+            if page
+            else ""
+        )
         if answer.status is not None and 200 <= answer.status < 300:
             self.health.received_total += 1
         self.health.last_answer_at = self._clock.now()

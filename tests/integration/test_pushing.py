@@ -26,7 +26,7 @@ from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment, press
 from gateway.domain.fault import FaultKind
 from gateway.domain.ids import is_drill
 from gateway.domain.message import Answer
-from gateway.domain.upload import item_place
+from gateway.domain.upload import Put, item_place
 from gateway.gathering import Gathering
 from gateway.ports import Kept
 from gateway.pushing import SLOTS, Pushing
@@ -34,7 +34,7 @@ from storage.objects.memory import MemoryObjects
 from tests.support.builders import alarm, envelopes
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import ManualClock, run
-from tests.support.scripted_media import SILENT, TAKEN, ScriptedMedia, answered
+from tests.support.scripted_media import SILENT, TAKEN, ScriptedMedia, TriedPut, answered
 from tests.support.stores import WatchedSpool, WatchedStore, opened
 
 MEDIA_URL = "https://centre.example/media"
@@ -376,6 +376,78 @@ def test_what_the_path_suffers_from_is_said(tmp_path: Path, status: int, says: s
             y.media.answer = lambda _: TAKEN
             await y.clock.advance(5)
             assert (y.pushing.health.failing_since, y.pushing.health.cause) == (None, "")
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("status", "content_type", "told"),
+    [
+        (200, "text/html; charset=utf-8", True),
+        (200, "application/xhtml+xml", True),
+        (201, "text/html", False),
+        (200, "", False),
+        (204, "text/html", False),
+    ],
+)
+def test_a_login_page_in_place_of_the_media_place_is_a_fault(
+    tmp_path: Path, status: int, content_type: str, told: bool
+) -> None:
+    """It is a 2xx, so nothing is put again; a person is told to ask the centre. WebDAV's page of a 201 is none."""
+
+    async def story() -> None:
+        async with yard(tmp_path) as y:
+            y.media.answer = lambda _: Put(
+                answer=Answer(status=status, content_type=content_type), whole=True
+            )
+            (place,) = await y.stored()
+            await y.clock.advance(60)
+            assert y.media.places() == [place]
+            assert ((FaultKind.CENTRE, "page-media") in y.pushing.causes) == told
+            y.media.answer = lambda _: TAKEN
+            await y.stored("alm_2", point="p-2")
+            assert y.pushing.causes == {}
+
+    run(story())
+
+
+def test_live_pictures_that_are_taken_make_no_storm_of_items(tmp_path: Path) -> None:
+    """Parts of a live picture are taken every second, items are refused: their schedule holds, and the fault stays."""
+
+    async def story() -> None:
+        async with yard(tmp_path) as y:
+            y.media.answer = lambda _: answered(503, "no")
+            (place,) = await y.stored()
+            for _ in range(90):
+                await y.clock.advance(1)
+                y.pushing.heard(Answer(status=201))
+            assert len(y.media.times_s(place)) <= 12
+            assert y.pushing.health.failing_since is not None
+            y.media.answer = lambda _: TAKEN
+            await y.clock.advance(33)
+            assert y.pushing.health.failing_since is None
+
+    run(story())
+
+
+@pytest.mark.parametrize("failure", [OverflowError("no"), RecursionError(), KeyError("x")], ids=repr)
+def test_an_exception_in_a_put_is_a_failed_attempt(tmp_path: Path, failure: Exception) -> None:
+    """Of that item: the others get through, it is tried again, and the cause is on record."""
+
+    async def story() -> None:
+        async with yard(tmp_path) as y:
+
+            def fails(tried: TriedPut) -> Put:
+                raise failure
+
+            y.media.answer = fails
+            (place,) = await y.stored("alm_3", point="p-3")
+            await y.clock.advance(4)
+            assert [round(at) for at in y.media.times_s(place)][:3] == [0, 1, 2]
+            assert type(failure).__name__ in y.pushing.health.cause
+            y.media.answer = lambda _: TAKEN
+            await y.clock.advance(8)
+            assert place in y.media.kept
 
     run(story())
 

@@ -148,3 +148,71 @@ def test_no_bytes_raise_anything(
 def _flipped(text: bytes, bit: int) -> bytes:
     place, which = divmod(bit % (len(text) * 8), 8)
     return text[:place] + bytes([text[place] ^ (1 << which)]) + text[place + 1 :]
+
+
+#: JSON that is legal and hard to keep or to reckon with, as it stands in a body.
+HARD = [
+    '"\\ud800"',
+    '"a\\udfffb"',
+    '"\\u0000"',
+    '"' + "9" * 250 + '"',
+    "9" * 30,
+    "-" + "9" * 400,
+    "1e999",
+    "-1e999",
+    "1e-999",
+    "[" * 900 + "]" * 900,
+    '{"a":' * 400 + "1" + "}" * 400,
+    '"9999-12-31T23:59:59-23:59"',
+    '"0001-01-01T00:00:00+23:59"',
+    '"2026-03-02T10:15:07+99:99"',
+    '"2026-03-02T10:15:07.123456789123456789+08:00"',
+    '"\\u202e"',
+    "true",
+    "null",
+]
+CLIP = still_item("q-3", request="clip") | {
+    "from": "2026-03-02T10:15:00+08:00",
+    "to": "2026-03-02T10:15:07+08:00",
+}
+MOVE = still_item("q-4", request="ptz", move={"pan": 0.1, "tilt": 0.1, "zoom": 0.1, "for_s": 1})
+
+
+def _fields(item: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for name, value in item.items():
+        yield (*place, name)
+        if isinstance(value, dict):
+            yield from _fields(value, (*place, name))
+
+
+def _with(item: dict[str, Any], place: tuple[str, ...], value: Any) -> dict[str, Any]:
+    head, *rest = place
+    return item | {head: _with(item[head], tuple(rest), value) if rest else value}
+
+
+EVERY_FIELD = [
+    pytest.param(item, place, id=f"{item.get('request', 'reply')}-{'.'.join(place)}")
+    for item in (reply_item(reason="x"), still_item(), CLIP, MOVE)
+    for place in _fields(item)
+]
+
+
+@pytest.mark.parametrize(("item", "place"), EVERY_FIELD)
+def test_no_value_of_any_field_raises_or_cannot_be_told(
+    heard: tuple[asyncio.Runner, Ear], item: dict[str, Any], place: tuple[str, ...]
+) -> None:
+    """What is complained of can be kept as a fault; what is kept can be told in a heartbeat; nothing raises."""
+    runner, e = heard
+    for number, value in enumerate(HARD):
+        fresh = item if place == ("id",) else item | {"id": f"i-{number}"}
+        text = json.dumps({"replies" if "reply" in item else "requests": [_with(fresh, place, "HARD")]})
+        body = text.replace('"HARD"', value).encode()
+        answer = Answer(status=200, body=body, content_type="application/json", doubt="")
+        given = e.hearing.hear(message(), answer)
+        runner.run(e.store.write(given.apply))
+        given.committed()
+        runner.run(e.hearing.take(message(), answer))
+    for subject, cause in e.refused.items():
+        assert (subject + cause).encode()
+    untold = runner.run(e.store.read(lambda tx: tx.answer_items.untold(1000)))
+    assert json.dumps([(i.id, i.reason, i.state, i.request) for i in untold], ensure_ascii=False).encode()
