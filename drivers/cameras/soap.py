@@ -28,6 +28,9 @@ _SECURITY, _UTILITY = f"{_WSS}-wssecurity-secext-1.0.xsd", f"{_WSS}-wssecurity-u
 _DIGEST = f"{_WSS}-username-token-profile-1.0#PasswordDigest"
 _BASE64 = f"{_WSS}-soap-message-security-1.0#Base64Binary"
 
+MOST_TAGS = 50_000
+"""Beginnings and ends of elements in an answer that is parsed; a camera with thirty-two profiles has some ten thousand."""
+
 _END = re.compile(rb"</(?:[\w.-]+:)?Envelope\s*>\s*\Z")
 _LAST = re.compile(rb".*</(?:[\w.-]+:)?Envelope\s*>", re.DOTALL)
 _REFUSALS = re.compile(
@@ -112,6 +115,8 @@ def is_whole(body: bytearray) -> bool:
 def answer(body: bytes | bytearray) -> Any:
     """What stands in the body of the answer. Raises :class:`Fault`, :class:`Unreadable`."""
     text = bytes(body).strip(b"\0 \t\r\n")
+    if text.count(b"<") > MOST_TAGS:
+        raise Unreadable
     last = _LAST.match(text)
     for recovering in (False, True):  # a name that was not escaped must not cost the rest
         parser = etree.XMLParser(

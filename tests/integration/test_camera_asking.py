@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gzip
+import json
+import os
+import subprocess
+import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -145,3 +152,71 @@ def test_a_password_corrected_in_its_file_is_tried_at_once(tmp_path: Path) -> No
                 assert (await bank.fetch_snapshot("cam")).source == "onvif"
 
     asyncio.run(run())
+
+
+def test_what_hostile_cameras_cost_the_process_that_asks(capsys: pytest.CaptureFixture[str]) -> None:
+    """Eight at once, each with another evil: the good one is answered all the same, and the memory is that of a small process."""
+    envelope = b"<e:Envelope xmlns:e='x'><e:Body>"
+    ok = b"HTTP/1.1 200 OK\r\n"
+    bomb = gzip.compress(envelope + b"<a/>" * (64 << 20), 9)
+    evils: list[Sequence[bytes]] = [
+        [ok + b"Content-Encoding: gzip\r\n\r\n" + bomb],
+        [ok + b"Content-Encoding: deflate\r\n\r\n" + zlib.compress(bytes(256 << 20), 9)],
+        [ok + b"\r\n" + envelope + b"<a/>" * 250_000],
+        [ok + b"\r\n" + envelope + b"<a>" * 300_000],
+        [ok + b"\r\n" + envelope] + [b"<a b='c'/>" * 8192] * 1000,
+        [ok + b"Transfer-Encoding: chunked\r\n\r\n"] + [b"1\r\n<\r\n" * 4096] * 1000,
+        [b"HTTP/1.1 200 OK\r\nX: "] + [b"y" * 65536] * 1000,
+        [ok + b"\r\n" + envelope + b"<" + b"n" * 900_000 + b"/>"],
+    ]
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            camera = await stack.enter_async_context(SimulatedCamera(name="good"))
+            servers = [await stack.enter_async_context(raw_http(lambda _, evil=evil: evil)) for evil in evils]
+            login = {"username": camera.username, "password": camera.password}
+            cameras = [
+                {"id": f"bad-{n}", "host": "127.0.0.1", "port": s.port, **login}
+                for n, s in enumerate(servers)
+            ]
+            cameras.append({"id": "good", "host": "127.0.0.1", "port": camera.onvif_port, **login})
+            began = time.monotonic()
+            answers, peak = await asyncio.to_thread(_asked_in_a_process, json.dumps(cameras), began)
+        good_s, good = answers["good"]
+        with capsys.disabled():
+            print(
+                f"\nthe good camera after {good_s:.1f} s beside {len(evils)} evil ones; {peak >> 20} MiB at most"
+            )
+        assert "resolved" in good, good
+        assert len(answers) == len(cameras)
+        assert all("error" in answer for id_, (_, answer) in answers.items() if id_ != "good")
+        assert good_s < 8
+        assert 0 < peak < 200 << 20
+
+    asyncio.run(run())
+
+
+def _asked_in_a_process(question: str, began: float) -> tuple[dict[str, tuple[float, dict[str, Any]]], int]:
+    """When each answer came, and what it was; and the most memory that the process ever had, in bytes."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(addresses.__file__).parents[2])}
+    process = subprocess.Popen(
+        [sys.executable, "-P", "-m", "drivers.cameras.onvif_resolve"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process.stdin, process.stdout, contextlib.ExitStack() as stack:
+        stack.callback(process.kill)  # harmless where it has ended
+        process.stdin.write(question.encode() + b"\n")
+        process.stdin.flush()
+        answers, peak = {}, 0
+        for line in process.stdout:
+            answer = json.loads(line)
+            answers[str(answer["id"])] = (time.monotonic() - began, answer)
+            with contextlib.suppress(OSError, IndexError):  # it may be gone by now
+                status = Path(f"/proc/{process.pid}/status").read_text("ascii")
+                peak = max(peak, int(status.split("VmHWM:")[1].split()[0]) * 1024)
+        assert process.wait(10) == 0
+    return answers, peak

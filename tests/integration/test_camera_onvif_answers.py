@@ -638,13 +638,46 @@ def test_a_hostile_camera_does_not_delay_a_good_one(answer: Rewriting) -> None:
             )
             bad = OnvifAddress(host="127.0.0.1", port=proxy.port, username="admin", password=camera.password)
             began = time.monotonic()
+            await resolve(good)
+            quiet_s = time.monotonic() - began
+            began = time.monotonic()
             hostile = asyncio.create_task(resolve(bad))
             assert (await resolve(good)).profile == "H264 640x360"
             took_s = time.monotonic() - began
             with pytest.raises(Unavailable) as failed:
                 await hostile
             assert "root:" not in failed.value.reason
-            assert took_s < 4
+            print(f"{took_s:.2f} s beside it, {quiet_s:.2f} s without")
+            assert took_s < 3 * quiet_s + 1.5  # it takes a share of the loop, and the cores are shared
             assert time.monotonic() - began < DEADLINE_S + 3
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("status", ["302 Found", "307 Temporary", "308 Permanent"])
+@pytest.mark.parametrize("question", ["*", "GetProfiles", "GetStreamUri"])
+def test_nobody_else_is_asked_for_a_redirect(status: str, question: str) -> None:
+    """The security token goes to the host of the site file, or nowhere."""
+
+    async def run() -> None:
+        async with raw_http(lambda _: b"", host="127.0.0.2") as other:
+            elsewhere = instead(b"", status, head=f"Location: http://127.0.0.2:{other.port}/onvif\r\n")
+            with pytest.raises(Unavailable, match="another place than the site file names"):
+                await asked({question: elsewhere})
+            assert other.connections == 0
+
+    asyncio.run(run())
+
+
+def test_services_and_pictures_named_elsewhere_are_asked_at_our_host() -> None:
+    """An address of another host in an answer is only a path and a port."""
+
+    async def run() -> None:
+        async with raw_http(lambda _: b"", host="127.0.0.2") as other:
+            there = edited((r"http://127\.0\.0\.1:\d+", f"http://127.0.0.2:{other.port}"))
+            streams = edited((r"rtsp://127\.0\.0\.1:\d+", f"rtsp://127.0.0.2:{other.port}"))
+            found = await asked({"GetServices": there, "GetCapabilities": there, "GetStreamUri": streams})
+            assert found.stream_url.startswith(f"rtsp://127.0.0.1:{other.port}/")
+            assert other.connections == 0
 
     asyncio.run(run())

@@ -21,6 +21,7 @@ class RawHttp:
 
     port: int
     requests: list[bytes] = field(default_factory=list)
+    connections: int = 0
     hold: bool = False
     """Keep the connection open behind the answer."""
 
@@ -40,7 +41,7 @@ def header_of(request: bytes, name: str) -> str:
 
 @asynccontextmanager
 async def raw_http(
-    answering: Answering, *, hold: bool = False, tls: ssl.SSLContext | None = None
+    answering: Answering, *, hold: bool = False, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1"
 ) -> AsyncIterator[RawHttp]:
     """Serve for a while; every connection is answered once and closed (or held open)."""
     tasks: set[asyncio.Task[None]] = set()
@@ -49,6 +50,7 @@ async def raw_http(
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
+        server.connections += 1
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 head = await reader.readuntil(b"\r\n\r\n")
@@ -66,7 +68,7 @@ async def raw_http(
             tasks.discard(task)
             writer.close()
 
-    listener = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
+    listener = await asyncio.start_server(serve, host, 0, ssl=tls)
     server = RawHttp(listener.sockets[0].getsockname()[1], hold=hold)
     try:
         yield server
