@@ -19,7 +19,19 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 _SAID = {"description", "summary", "title"}
 _KNOWN = _SAID | {
-    *("$ref", "allOf", "type", "enum", "pattern", "format", "minimum", "required", "properties", "items"),
+    *(
+        "$ref",
+        "allOf",
+        "type",
+        "enum",
+        "pattern",
+        "format",
+        "minimum",
+        "required",
+        "properties",
+        "items",
+        "maxItems",
+    ),
 }
 
 
@@ -68,6 +80,8 @@ def _broken(value: Any, schema: Mapping[str, Any], document: Mapping[str, Any], 
         for name, part in schema.get("properties", {}).items():
             if name in value:
                 yield from _broken(value[name], part, document, f"{where}.{name}")
+    if isinstance(value, list) and len(value) > schema.get("maxItems", len(value)):
+        yield f"{where} has {len(value)} items, more than {schema['maxItems']}"
     if isinstance(value, list) and "items" in schema:
         for n, item in enumerate(value):
             yield from _broken(item, schema["items"], document, f"{where}[{n}]")
