@@ -12,7 +12,7 @@ import secrets
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from storage.sql.aside import PARTS, losses_file, read_losses, set_aside, sync_f
 from storage.sql.engines import engine_for
 from storage.sql.harm import Harm, Harmed, harm_of
 from storage.sql.schema import bring_up_to_date
-from storage.sql.transfer import Salvaged, give_back, salvage
+from storage.sql.transfer import Page, Salvaged, give_back, rest_of, salvage
 
 log = structlog.get_logger(__name__)
 
@@ -188,6 +188,12 @@ class Ground:
                 self.in_memory_since = before
                 return None
         return self.path
+
+    def rest(self) -> Iterator[Page]:
+        """What the files that were set aside have besides, and there was no time for. Blocks."""
+        for loss in self.losses:
+            if loss.aside and loss.forgets:
+                yield from rest_of(Path(loss.aside) / self.path.name)
 
     def acknowledge(self) -> list[Loss]:
         """A person knows of the losses: they are told no more. Returns them. Raises ``OSError``."""

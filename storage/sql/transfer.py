@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -164,6 +164,40 @@ def give_back(source: Path, connection: Connection) -> None:
             _append(SqlRegister(connection), json.loads(row["body"]))
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows of a former file to be put into the present one, where they are not there yet."""
+
+    table: str
+    rows: Sequence[Sequence[Any]]
+
+    def put(self, driver: sqlite3.Connection) -> int:
+        """How many were not there."""
+        return driver.executemany(_put(self.table), self.rows).rowcount
+
+
+def rest_of(source: Path) -> Iterator[Page]:
+    """All that can be read of the long tables of a file that was set aside, the newest rows first, a page at a time: what there
+    was no time for when it was. The register is not among them. Blocks; ends where the file cannot be read."""
+    with (
+        suppress(sqlite3.Error),
+        closing(
+            sqlite3.connect(f"file:{source}?mode=ro", uri=True, timeout=1, check_same_thread=False)
+        ) as read,
+    ):
+        for name in COLD:
+            if name == "register":
+                continue
+            for way in ("DESC", "ASC"):
+                try:
+                    rows = read.execute(_asked(name, "", way, indexed=False))
+                    while page := rows.fetchmany(AT_ONCE):
+                        yield Page(name, page)
+                    break
+                except sqlite3.Error:
+                    continue
+
+
 # Reading what may be damaged.
 
 
@@ -178,19 +212,12 @@ def _copy(
     indexed: bool,
 ) -> None:
     """The newest rows first; where a page cannot be read, from the other end as well."""
-    table = metadata.tables[name]
-    order = "n" if "n" in table.c else ", ".join(column.name for column in table.primary_key)
-    columns = [f'"{column.name}"' for column in table.c]
-    put = f"INSERT OR IGNORE INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     count = 0
     for way in ("DESC", "ASC"):
-        # Of a damaged file not by an index, which may be what is damaged.
-        by = "" if indexed else "NOT INDEXED"
-        asked = f"SELECT {', '.join(columns)} FROM {name} {by} {f'WHERE {where}' if where else ''}"
         try:
-            rows = read.execute(f"{asked} ORDER BY {', '.join(f'{o} {way}' for o in order.split(', '))}")
+            rows = read.execute(_asked(name, where, way, indexed=indexed))
             while page := rows.fetchmany(AT_ONCE):
-                count += to.executemany(put, page).rowcount
+                count += to.executemany(_put(name), page).rowcount
                 if not going():
                     done.short.add(name)
                     break
@@ -202,6 +229,25 @@ def _copy(
             break
     to.commit()
     done.rows[name] = done.rows.get(name, 0) + count
+
+
+def _asked(name: str, where: str, way: str, *, indexed: bool) -> str:
+    """Of a damaged file not by an index, which may be what is damaged."""
+    table = metadata.tables[name]
+    order = ["n"] if "n" in table.c else [column.name for column in table.primary_key]
+    return (
+        f"SELECT {', '.join(_columns(name))} FROM {name} {'' if indexed else 'NOT INDEXED'} "
+        f"{f'WHERE {where}' if where else ''} ORDER BY {', '.join(f'{column} {way}' for column in order)}"
+    )
+
+
+def _put(name: str) -> str:
+    columns = _columns(name)
+    return f"INSERT OR IGNORE INTO {name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+
+def _columns(name: str) -> list[str]:
+    return [f'"{column.name}"' for column in metadata.tables[name].c]
 
 
 def _newest_of_cameras(read: sqlite3.Connection, to: sqlite3.Connection, done: Salvaged) -> None:

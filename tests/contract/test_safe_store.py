@@ -16,8 +16,10 @@ from gateway.clock import SystemClock
 from gateway.domain.contact import Memory
 from gateway.domain.fault import FaultKind
 from gateway.domain.loss import LossKind
+from storage.sql import ground
 from storage.sql.safe_store import SafeStore
 from storage.sql.transaction import SqlTransaction
+from storage.sql.transfer import AT_ONCE
 from tests.support import damage
 
 ARMED_WITHIN_S = 10.0
@@ -196,5 +198,42 @@ def test_a_place_that_takes_no_file_is_memory_until_it_does(tmp_path: Path) -> N
         async with opened(path) as store:
             assert store.durable
             assert await store.read(known("first"))
+
+    run(story())
+
+
+@pytest.mark.parametrize("kind", ["index_of_open_alarms_random", "a_newer_schema"])
+def test_what_there_was_no_time_for_comes_over_later(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long table of a file that can be read is taken over page by page beside the presses, over a restart too."""
+    path = tmp_path / "gateway.db"
+    monkeypatch.setattr(ground, "SALVAGE_S", 0.0)
+    rows = 3 * AT_ONCE
+
+    def count(tx: SqlTransaction) -> int:
+        found: int = tx.driver.execute("SELECT count(*) FROM timeline").fetchone()[0]
+        return found
+
+    def fill(tx: SqlTransaction) -> None:
+        tx.driver.executemany(
+            "INSERT INTO timeline (alarm, at, what, detail) VALUES (?, 0, 'raised', '{}')",
+            [(f"alm_{number}",) for number in range(rows)],
+        )
+
+    async def story() -> None:
+        async with opened(path, known="") as store:
+            await store.write(fill)
+        damage.AT_A_START[kind](path)
+        async with opened(path) as store:
+            assert await store.read(count) < rows
+        async with opened(path) as store:
+            deadline_s = time.monotonic() + 60
+            while True:
+                if await store.read(count) == rows:
+                    break
+                assert time.monotonic() < deadline_s
+                await asyncio.sleep(0.05)
+            await store.write(remember("after"))
 
     run(story())
