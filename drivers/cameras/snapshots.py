@@ -12,8 +12,10 @@ from typing import ClassVar
 
 from drivers.cameras.conversation import Conversation
 from drivers.cameras.door import Place, web_places
+from drivers.cameras.jpeg import size_of
 from drivers.cameras.picture import PictureEnd
 from drivers.cameras.spec import OnvifAddress
+from drivers.cameras.sps import LARGEST_PICTURE
 from gateway.domain.errors import Refused, Unavailable
 
 DEADLINE_S = 3.0
@@ -116,4 +118,11 @@ async def _get(conversation: Conversation, place: Place) -> Snapshot:
         raise Unavailable(
             f"its snapshot is no whole JPEG: {len(reply.body)} bytes beginning {reply.body[:4].hex()}"
         )
-    return Snapshot(bytes(reply.body[end.begins : end.ends]), (reply.asked_s + reply.began_s) / 2)
+    jpeg = bytes(reply.body[end.begins : end.ends])
+    size = size_of(jpeg)
+    if size is not None and size[0] * size[1] > LARGEST_PICTURE:
+        raise Unavailable(
+            f"its snapshot says it is {size[0]}x{size[1]}; at most {LARGEST_PICTURE} pixels are taken, or who opens it has no "
+            "memory left"
+        )
+    return Snapshot(jpeg, (reply.asked_s + reply.began_s) / 2)

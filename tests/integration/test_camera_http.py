@@ -53,6 +53,14 @@ FILLED = PICTURE[:2] + b"\xff\xff" + PICTURE[2:-2] + b"\xff\xff" + PICTURE[-2:]
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n"
 
 
+def saying(width: int, height: int) -> bytes:
+    """A picture whose frame header names another size."""
+    data = bytearray(_picture())
+    at = data.index(b"\xff\xc0")
+    data[at + 5 : at + 9] = height.to_bytes(2, "big") + width.to_bytes(2, "big")
+    return bytes(data)
+
+
 def sized(body: bytes, length: int | None = None, head: bytes = OK) -> bytes:
     return head + b"Content-Length: %d\r\n\r\n" % (len(body) if length is None else length) + body
 
@@ -159,6 +167,8 @@ def test_a_picture_is_had_however_loosely_it_is_sent(name: str, kept_open: bool)
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 10_000 + b"\r\n", "exceeds 32 KiB"),
         (b"HTTP/1.1 102 Wait\r\n\r\n" * 9, "interim answers only"),
         (sized(PICTURE[:-700]), "no whole JPEG"),
+        (sized(saying(65535, 65535)), "says it is 65535x65535; at most"),
+        (sized(saying(16384, 4096)), "says it is 16384x4096; at most"),
         (sized(WITH_THUMBNAIL[: len(APP1) + 2]), "no whole JPEG"),
         (sized(b"<html>\xff\xd8 log in</html>"), "no whole JPEG: 22 bytes beginning 3c68746d"),
         (sized(b""), "no whole JPEG: 0 bytes"),
