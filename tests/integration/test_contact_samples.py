@@ -39,9 +39,7 @@ def _raw(data: str) -> dict[str, object]:
     return {"Time": "2024-08-17T19:35:09", "RfRaw": {"Data": data}}
 
 
-def _blu(
-    event: str, data: dict[str, object], ts: float = 1772417707.1, script: str = "script:1"
-) -> dict[str, object]:
+def _blu(event: str, data: object, ts: float = 1772417707.1, script: str = "script:1") -> dict[str, object]:
     events = [{"component": script, "id": 1, "event": event, "data": data, "ts": ts}]
     return {
         "src": "shellyplus1-aa",
@@ -217,6 +215,9 @@ SAMPLES = [
         [],
         2,
     ),
+    Sample("a flag as a text", "zigbee2mqtt", [(0, {"sos": "true", "battery": 9})], [], 1),
+    Sample("a flag as a number", "zigbee2mqtt", [(0, {"emergency": 1})], [], 1),
+    Sample("a contact as a word", "zigbee2mqtt", [(0, {"contact": "open"}), (9, {"contact": None})], [], 1),
     # Shelly, generation 1
     Sample("SHBTN info", "shelly-gen1", [(0, _shbtn(2820)), (30, _shbtn(2821))], [1]),
     Sample(
@@ -340,6 +341,10 @@ SAMPLES = [
         [(0, _blu("shelly-blu", {"address": ADDR, "temperature": 21.5, "humidity": 40}))],
         [],
         1,
+    ),
+    Sample("a script that tells a bare value", "shelly-gen2", [(0, _blu("BLU_BUTTON", "pushed"))], [], 1),
+    Sample(
+        "a script with another button", "shelly-gen2", [(0, _blu("BLU_BUTTON", {"button": {"0": 1}}))], [], 1
     ),
     Sample("a script of the school's own", "shelly-gen2", [(0, _blu("my_alarm", {"what": "pushed"}))], [], 1),
     Sample("another device by mistake", "shelly-gen2", [(0, {"temperature": 21.5, "hum": 40})], [], 1),

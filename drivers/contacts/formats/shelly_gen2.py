@@ -123,14 +123,23 @@ def _event(event: dict[str, Any], sent_at: object) -> Iterator[Signal]:
         # Advertisements of Bluetooth devices, passed on by a script of the vendor's or one like it.
         which = text(str(_any(data, "address", "addr", "mac") or component))[:64]
         state = _opened(data)
-        if not _pushed(_any(data, "button")):
-            if state is not None:
+        button = _any(data, "button")
+        if not _pushed(button):
+            if button is not None and not isinstance(button, int | list):
+                yield Signal(
+                    kind=SignalKind.UNREAD, word=f"the event {word} of {component} with another button"
+                )
+            elif not isinstance(event.get("data"), dict | None):
+                yield Signal(
+                    kind=SignalKind.UNREAD, word=f"the event {word} of {component} with a bare value"
+                )
+            elif state is not None:
                 yield Signal(kind=state, input=which, battery=battery, word=f"{word} {state}")
-            elif data and _any(data, "button") is None:
+            elif data and button is None:
                 named = ", ".join(text(key)[:30] for key in list(data)[:5])
                 yield Signal(kind=SignalKind.UNREAD, word=f"the event {word} of {component} with {named}")
             return
-        word = f"{word} {_any(data, 'button')}"[:40]
+        word = f"{word} {button}"[:40]
     elif not _PUSHED.fullmatch(component):
         return
     elif word == "btn_down":

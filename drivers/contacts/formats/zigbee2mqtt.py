@@ -97,6 +97,12 @@ def _read(document: dict[str, Any]) -> list[Signal]:
         signals.append(Signal(kind=SignalKind.TAMPER, battery=battery, word="tamper"))
     if signals:
         return signals
+    odd = next((key for key in (*_FLAGS, "contact") if document.get(key) not in (None, "")), None)
+    if odd is not None:
+        said = text(str(document[odd]))[:40]
+        return [
+            Signal(kind=SignalKind.UNREAD, word=f"{odd} is {said!r}; expected true or false", values=values)
+        ]
     known = _TELEMETRY | {*_FLAGS, "action", "click", "contact"}
     if document and not known & document.keys():
         named = ", ".join(text(key)[:30] for key in list(document)[:5])
