@@ -750,6 +750,8 @@ class Gateway:
             descriptors=self._descriptors,
             opened=self._http_up.set,
         )
+        if self._api_tls is not None:
+            self._api_tls.refused = self._front.tls_refused
         async with asyncio.TaskGroup() as group:
             group.create_task(self._front.run(), name="http front")
             await opening.load()

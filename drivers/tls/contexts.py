@@ -42,6 +42,9 @@ class TlsContext(ssl.SSLContext):
     against being changed by one thread while another makes a connection of it."""
 
     files: TlsFiles = TlsFiles()
+    refused: Callable[
+        [str], None
+    ]  # told why a caller is refused; where it is not set, that is a line of the log
     _lock: threading.Lock
 
     def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:
@@ -63,6 +66,10 @@ class TlsContext(ssl.SSLContext):
             _load(self, self.files)
 
 
+def _log_refused(cause: str) -> None:
+    log.warning("tls.caller_refused", cause=cause)
+
+
 class _SaysWhy(ssl.SSLObject):
     """A connection to us, whose caller is told why it is refused.
 
@@ -81,13 +88,11 @@ class _SaysWhy(ssl.SSLObject):
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise
         except ssl.SSLError as exc:
+            refused = getattr(self.context, "refused", _log_refused)
             if isinstance(exc, ssl.SSLCertVerificationError):
-                log.warning("tls.caller_refused", cause=f"its certificate: {exc.verify_message}")
+                refused(f"its certificate: {exc.verify_message}")
             elif exc.reason == "PEER_DID_NOT_RETURN_A_CERTIFICATE":
-                log.warning(
-                    "tls.caller_refused",
-                    cause="it showed no certificate, and http.tls.client_ca asks for one",
-                )
+                refused("it showed no certificate, and http.tls.client_ca asks for one")
             self._failed = exc
             raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "the alert goes first") from None
 

@@ -105,6 +105,13 @@ class Brake:
             known.left, known.held_until_s = AFTER_A_HOLD, now_s + hold_s
             log.warning("access.braked", source=source, seconds=hold_s, refused=_told(known.counts))
 
+    def note(self, event: str, cause: str, now_s: float) -> None:
+        """A line of the log, one of the few a minute."""
+        self.sum_up(now_s)
+        if self._lines < LINES_A_MINUTE:
+            self._lines += 1
+            log.warning(event, cause=cause)
+
     def held_s(self, source: str, now_s: float) -> float:
         """Seconds for which requests of the source without a right of their own are refused; 0 if they are not."""
         known = self._sources.get(source)
@@ -163,17 +170,27 @@ def _cause(who: str, counts: Counter[Refusal]) -> str:
 class Pace:
     """Turns, so many a second for one source and in all: when the next one of a source is due."""
 
-    def __init__(self, one_a_second: float, all_a_second: float, *, burst_s: float = 1.0) -> None:
-        """What was not used of the last ``burst_s`` may be used at once."""
+    def __init__(
+        self,
+        one_a_second: float,
+        all_a_second: float,
+        *,
+        burst_s: float = 1.0,
+        shares: tuple[float, float] = (1.0, 1.0),
+    ) -> None:
+        """What was not used of the last ``burst_s`` may be used at once. ``shares`` are of the loop's time, for one source and in
+        all: where a turn's cost is more than its number, the next one is due later."""
         self._each_s, self._all_s = 1 / one_a_second, 1 / all_a_second
+        self._shares = shares
         self._burst_s = burst_s
         self._due: OrderedDict[str, float] = OrderedDict()
         self._due_all = 0.0
 
-    def wait_s(self, source: str, now_s: float) -> float:
-        """Take the source's next turn; seconds until then."""
-        due = max(self._due.get(source, 0.0), now_s - self._burst_s) + self._each_s
-        self._due_all = max(self._due_all, now_s - self._burst_s) + self._all_s
+    def wait_s(self, source: str, now_s: float, cost_s: float = 0.0) -> float:
+        """Take the source's next turn, which is expected to hold the loop for ``cost_s``; seconds until then."""
+        due = max(self._due.get(source, 0.0), now_s - self._burst_s)
+        due += max(self._each_s, cost_s / self._shares[0])
+        self._due_all = max(self._due_all, now_s - self._burst_s) + max(self._all_s, cost_s / self._shares[1])
         self._due[source] = due
         self._due.move_to_end(source)
         while len(self._due) > MOST_SOURCES:

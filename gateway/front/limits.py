@@ -36,11 +36,16 @@ RAISED_TO = 65_536  # more is never of use here
 ADMITTED_A_SECOND = (
     60.0  # requests carried out, from one source; a wall of 16 live pictures asks for 40 a second
 )
-ADMITTED_IN_ALL = 150.0
+ADMITTED_IN_ALL = 150.0  # of those with a right; those without one have turns of their own
+STRANGERS_IN_ALL = 80.0
+#: Of the loop's time, for one source's requests and for all together; what a request costs is measured (`costs.py`).
+SHARE_OF_ONE, SHARE_OF_ALL = 0.15, 0.25
+STRANGERS_SHARE = 0.1
+ADMITTED_IN_A_BURST_S = 0.5  # what was not used of the last half second may be used at once
 REFUSED_A_SECOND = 50.0  # answers to a source on the brake: its next request waits for its turn
 REFUSED_IN_ALL = 150.0
-HANDSHAKES_A_SECOND = 20.0  # TLS handshakes begun for one source: a millisecond of the processor each
-HANDSHAKES_IN_ALL = 60.0
+HANDSHAKES_A_SECOND = 40.0  # TLS handshakes begun for one source: a millisecond of the processor each
+HANDSHAKES_IN_ALL = 80.0
 TURN_WITHIN_S = 5.0  # a request whose turn is later than this is told to come again
 
 

@@ -24,6 +24,7 @@ from uvicorn.server import ServerState
 
 from gateway.front import limits
 from gateway.front.brake import Brake, Pace, Refusal, source_of
+from gateway.front.costs import Costs, Measured
 from gateway.ports import Clock
 
 #: Nothing of uvicorn's own words: they stand in the log once for each bad byte of a stranger. The face logs what fails.
@@ -103,6 +104,8 @@ class Shared:
     judge: Judge
     brake: Brake
     admitted: Pace
+    strangers: Pace
+    costs: Costs
     refused: Pace
     closed: Callable[[Any], None]
 
@@ -342,12 +345,12 @@ class FrontProtocol(HttpToolsProtocol):
             return
         if presented:  # also where the path asks for none: nobody tries tokens on those
             shared.brake.refused(self.source, Refusal.TOKEN, what, now_s)
-        whose = f"{self.source} proven" if right is Right.PROVEN else self.source
-        if (late_s := shared.admitted.late_s(whose, now_s)) > limits.TURN_WITHIN_S:
+        turns = shared.admitted if right is Right.PROVEN else shared.strangers
+        if (late_s := turns.late_s(self.source, now_s)) > limits.TURN_WITHIN_S:
             await self._clock.sleep(1.0)
             await _answer(send, _BUSY, late_s)
             return
-        if wait_s := shared.admitted.wait_s(whose, now_s):
+        if wait_s := turns.wait_s(self.source, now_s, shared.costs.expected_s(scope["path"])):
             await self._clock.sleep(wait_s)
 
         async def noted(message: Any) -> None:
@@ -358,7 +361,11 @@ class FrontProtocol(HttpToolsProtocol):
                     shared.brake.refused(self.source, why, what, now_s)
             await send(message)
 
-        await shared.config.loaded_app(scope, receive, noted)
+        work = Measured(shared.config.loaded_app(scope, receive, noted))
+        try:
+            await work
+        finally:
+            shared.costs.note(scope["path"], work.held_s)
 
 
 def _header(scope: Any, wanted: bytes) -> bytes:

@@ -23,6 +23,7 @@ from gateway.domain.fault import FaultKind
 from gateway.front import limits
 from gateway.front.brake import Brake, Pace, Refusal, source_of
 from gateway.front.connections import Connections
+from gateway.front.costs import Costs
 from gateway.front.limits import Descriptors
 from gateway.front.protocol import FrontProtocol, Judge, Shared
 from gateway.ports import Clock
@@ -32,10 +33,12 @@ log = structlog.get_logger(__name__)
 ACCEPTED_AT_ONCE = 2  # in one turn of the loop
 ACCEPTED_A_SECOND = 200.0
 ACCEPTED_IN_A_BURST_S = 0.1
-WAITING = 512  # connections that the system keeps until they are accepted
+WAITING = 256  # connections that the system keeps until they are accepted
 SWEEP_EVERY_S = 1.0
 DESCRIPTORS_EVERY_S = 5
 NO_DESCRIPTOR_PAUSE_S = 1.0
+HANDSHAKE_RECORD, HELLO_HEAD, MOST_HELLO = 0x16, 5, 16 * 1024  # RFC 8446 §5.1
+HELLO_AGAIN_S = 0.1
 
 
 class Serving:
@@ -80,7 +83,19 @@ class Serving:
             clock=clock,
             judge=judge,
             brake=self._brake,
-            admitted=Pace(limits.ADMITTED_A_SECOND, limits.ADMITTED_IN_ALL),
+            admitted=Pace(
+                limits.ADMITTED_A_SECOND,
+                limits.ADMITTED_IN_ALL,
+                burst_s=limits.ADMITTED_IN_A_BURST_S,
+                shares=(limits.SHARE_OF_ONE, limits.SHARE_OF_ALL),
+            ),
+            strangers=Pace(
+                limits.ADMITTED_A_SECOND,
+                limits.STRANGERS_IN_ALL,
+                burst_s=limits.ADMITTED_IN_A_BURST_S,
+                shares=(limits.STRANGERS_SHARE, limits.STRANGERS_SHARE),
+            ),
+            costs=Costs(),
             refused=Pace(limits.REFUSED_A_SECOND, limits.REFUSED_IN_ALL),
             closed=self._connections.remove,
         )
@@ -114,6 +129,10 @@ class Serving:
         if self._scarce:
             yield (FaultKind.STAGE, "http descriptors used"), self._scarce
         yield from self._brake.found(self._clock.monotonic())
+
+    def tls_refused(self, cause: str) -> None:
+        """A caller's certificate was refused: why, for the log."""
+        self._brake.note("tls.caller_refused", cause, self._clock.monotonic())
 
     def _dated(self) -> None:
         date = formatdate(self._clock.now().timestamp(), usegmt=True).encode()
@@ -166,6 +185,8 @@ class Serving:
         if self._tls is not None:
             secured = {"ssl": self._tls, "ssl_handshake_timeout": limits.HANDSHAKE_WITHIN_S}
         try:
+            if secured and not await self._greeted(accepted):
+                raise ConnectionError("no TLS client hello")
             if secured and (wait_s := self._handshakes.wait_s(one.peer, self._clock.monotonic())):
                 await self._clock.sleep(wait_s)
             await self._loop.connect_accepted_socket(lambda: one, accepted, **secured)
@@ -180,6 +201,27 @@ class Serving:
             raise
         finally:
             one.entering = None
+
+    async def _greeted(self, accepted: socket.socket) -> bool:
+        """Whether a whole client hello lies in the socket, which is only looked at: who sends none, or no TLS, takes no turn
+        from others and none of OpenSSL's time."""
+        until_s = self._clock.monotonic() + limits.HANDSHAKE_WITHIN_S
+        readable = asyncio.Event()
+        self._loop.add_reader(accepted.fileno(), readable.set)
+        try:
+            async with asyncio.timeout(limits.HANDSHAKE_WITHIN_S):
+                await readable.wait()
+        finally:
+            self._loop.remove_reader(accepted.fileno())
+        while self._clock.monotonic() < until_s:
+            head = accepted.recv(HELLO_HEAD + MOST_HELLO, socket.MSG_PEEK)
+            if not head or head[0] != HANDSHAKE_RECORD:
+                return False
+            length = int.from_bytes(head[3:HELLO_HEAD], "big")
+            if len(head) >= HELLO_HEAD and (length > MOST_HELLO or len(head) >= HELLO_HEAD + length):
+                return length <= MOST_HELLO
+            await self._clock.sleep(HELLO_AGAIN_S)
+        return False
 
     def _look_at_descriptors(self) -> None:
         """Accept nothing while the reserve is touched, whoever it is that has so much open."""

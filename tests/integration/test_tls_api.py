@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -269,3 +269,37 @@ def test_an_expired_certificate_does_not_keep_it_from_starting(tmp_path: Path) -
         assert done.returncode == 1
         assert "certificate 证书 http.tls.cert" in done.stdout
         assert "expired 1 day ago; renew it" in done.stdout
+
+
+def test_handshakes_that_are_never_finished_keep_nobody_out(tmp_path: Path) -> None:
+    """As many as are let in from one address, silent, half a hello, and junk: a caller of that address is answered meanwhile, and
+    those that are no handshake are counted as a refusal."""
+    ours = OurCa(tmp_path / "tls")
+    server = ours.server("api", "127.0.0.1")
+    with Campus(tmp_path) as campus:
+        gateway = Gateway(tmp_path, https_site(campus.centre_url, server.cert, server.key))
+        gateway.tls = caller(ours.bundle)
+        with gateway:
+            parts = urlsplit(gateway.http)
+            address = (parts.hostname, parts.port or 443)
+            crowd: list[socket.socket] = []
+            try:
+                for n in range(200):
+                    one = socket.create_connection(address, 10)
+                    crowd.append(one)
+                    with suppress(OSError):
+                        one.sendall(
+                            (b"", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"GET / HTTP/1.1\r\n\r\n")[
+                                n % 3
+                            ]
+                        )
+                for _ in range(3):
+                    assert gateway.get("/api/v1/caller")["role"] == "technician"
+                wait_for(
+                    lambda: "failed TLS handshake" in gateway.log.read_text("utf-8"),
+                    within_s=30,
+                    what="it in the log",
+                )
+            finally:
+                for one in crowd:
+                    one.close()

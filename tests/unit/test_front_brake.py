@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import time
+
 import pytest
 from structlog.testing import capture_logs
 
 from gateway.domain.fault import FaultKind
 from gateway.front.brake import LONGEST_HOLD_S, MOST_FAULTS, MOST_SOURCES, Brake, Pace, Refusal, source_of
+from gateway.front.costs import MOST_PLACES, UNKNOWN_S, Costs, Measured
 
 HERE = "192.0.2.7"
 
@@ -136,3 +141,66 @@ def test_turns_are_kept_by_source_and_in_all() -> None:
     assert pace.wait_s("c", 100.0) == pytest.approx(1 / 25)  # all together
     assert pace.late_s("a", 100.0) == pytest.approx(1.0)
     assert pace.late_s("a", 102.0) <= 0
+
+
+def test_what_costs_more_is_due_later() -> None:
+    """Requests that hold the loop for 50 ms each get 0.2 of it, cheap ones go on by their number."""
+    pace = Pace(60, 150, burst_s=0.5, shares=(0.2, 0.5))
+    waits = [pace.wait_s("a", 100.0, 0.05) for _ in range(10)]
+    assert waits[-1] == pytest.approx(10 * 0.05 / 0.2 - 0.5)
+    assert pace.wait_s("b", 100.0, 0.001) < 1.0
+
+
+def test_a_cost_is_measured_and_expected_of_the_next_at_the_same_place() -> None:
+    """Only what holds the loop counts, not what is waited for; ids make no places, and places are bounded."""
+    costs = Costs()
+    assert costs.expected_s("/api/v1/alarms/alm_1") == UNKNOWN_S
+
+    async def work() -> None:
+        await asyncio.sleep(0.2)
+        until = time.perf_counter() + 0.05
+        while time.perf_counter() < until:
+            pass
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.sleep(5), 0.05)
+
+    async def inside() -> float:
+        measured = Measured(work())
+        await measured
+        return measured.held_s
+
+    held_s = asyncio.run(inside())
+    assert 0.05 <= held_s < 0.2
+    costs.note("/api/v1/alarms/alm_1/replies", held_s)
+    assert costs.expected_s("/api/v1/alarms/alm_2/replies") == held_s
+    assert costs.expected_s("/api/v1/alarms/alm_2") == UNKNOWN_S
+    for n in range(10_000):
+        costs.note(f"/{n}/x", 1.0)
+    assert len(costs._known) <= MOST_PLACES
+
+
+def test_a_failure_and_a_cancellation_pass_through_what_measures() -> None:
+    """As if it were awaited itself."""
+
+    async def failing() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("x")
+
+    async def inside() -> None:
+        with pytest.raises(ValueError, match="x"):
+            await Measured(failing())
+        task = asyncio.ensure_future(_awaited(Measured(_long())))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(inside())
+
+
+async def _long() -> None:
+    await asyncio.sleep(60)
+
+
+async def _awaited(measured: Measured) -> None:
+    await measured
