@@ -148,3 +148,22 @@ def test_a_broker_that_forgets_its_sessions(tmp_path: Path) -> None:
             gateway.stop()
             gateway.start()
             assert ("broker", "session") in gateway.faults()
+
+
+@pytest.mark.slow
+def test_a_probe_never_takes_the_session_for_good(tmp_path: Path) -> None:
+    """Where the broker makes the user its client id, the probe says why it cannot look, and the session and its presses stay."""
+    with (
+        GuardedBroker(tmp_path, PASSWORDS, ALL, "use_username_as_clientid true\n") as broker,
+        Campus(tmp_path) as campus,
+    ):
+        gateway = Gateway(tmp_path, site(broker, campus), environ=SECRETS)
+        with gateway, SimulatedButton(broker.url, username="contacts", password="theirs") as button:
+            assert "use_username_as_clientid" in probed(gateway)
+            button.press(topic(0))
+            wait_for(campus.alarms, within_s=20, what="the press beside the probe")
+            gateway.stop()
+            button.press(topic(1))
+            gateway.start()
+            wait_for(lambda: len(campus.alarms()) == 2, within_s=20, what="the press that waited")
+            assert ("broker", "session") not in gateway.faults()
