@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -235,5 +237,40 @@ def test_what_there_was_no_time_for_comes_over_later(
                 assert time.monotonic() < deadline_s
                 await asyncio.sleep(0.05)
             await store.write(remember("after"))
+
+    run(story())
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+@pytest.mark.parametrize("what", ["file", "folder", "log"])
+def test_what_may_not_be_touched_any_more_does_not_hold_up_a_start(tmp_path: Path, what: str) -> None:
+    """Somebody who looked at the database as root, or a restored backup of another user, is enough for it."""
+    folder = tmp_path / "data"
+    path = folder / "gateway.db"
+
+    async def story() -> None:
+        async with opened(path, known="") as store:
+            await store.write(remember("before"))
+            if what == "log":
+                await asyncio.to_thread(shutil.copyfile, f"{path}-wal", tmp_path / "log")
+        if what == "log":
+            await asyncio.to_thread(shutil.copyfile, tmp_path / "log", f"{path}-wal")
+        target, mode = (
+            (folder, 0o500) if what == "folder" else (Path(f"{path}{'-wal' if what == 'log' else ''}"), 0)
+        )
+        target.chmod(mode)
+        began_s = time.monotonic()
+        try:
+            async with opened(path) as store:
+                await store.write(remember("after"))
+                print(f"{what}: committed {time.monotonic() - began_s:.2f} s after the start")
+                assert time.monotonic() - began_s < ARMED_WITHIN_S
+                assert causes(store)
+                assert store.durable is (what != "folder")
+                folder.chmod(0o700)
+                await asyncio.wait_for(store.until_durable(), 30)
+                assert await store.read(known("after"))
+        finally:
+            folder.chmod(0o700)
 
     run(story())

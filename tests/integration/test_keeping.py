@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -25,11 +25,13 @@ from gateway.domain.errors import NotFound, Refused, Unavailable
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.fault import FaultKind
 from gateway.domain.finding import Finding
+from gateway.domain.loss import Loss, LossKind
 from gateway.domain.plan import Camera, Zone
 from gateway.domain.recording import Quality
 from gateway.domain.register import Act, Who
 from gateway.domain.room import Room
 from gateway.keeping import Keeping
+from gateway.ports import Losses
 from gateway.sweeping import BATCH
 from storage.objects.local import LocalObjects
 from tests.support import builders
@@ -97,7 +99,9 @@ class Kept:
 
 
 @asynccontextmanager
-async def kept(folder: Path, clock: ManualClock | None = None) -> AsyncIterator[Kept]:
+async def kept(
+    folder: Path, clock: ManualClock | None = None, losses: Losses | None = None
+) -> AsyncIterator[Kept]:
     """Keeping on the database and objects in ``folder``; opening it again is a restart."""
     clock = clock or ManualClock()
     async with opened(folder) as store:
@@ -113,6 +117,7 @@ async def kept(folder: Path, clock: ManualClock | None = None) -> AsyncIterator[
             steps=("substream", "keyframes", "stop"),
             reserve_bytes=10**9,
             room=lambda: room[0],
+            losses=losses,
         )
         await keeping.look()
         yield Kept(store, objects, clock, keeping, room)
@@ -144,6 +149,51 @@ def test_footage_goes_after_its_period_and_not_before(tmp_path: Path) -> None:
             assert max(line["detail"]["objects"] for line in lines) <= BATCH
             assert await k.findings() == []
             assert k.keeping.causes == {}
+
+    run(story())
+
+
+class Lost:
+    """Losses of a database, as the safe store tells of them."""
+
+    def __init__(self, *losses: Loss) -> None:
+        self.losses = list(losses)
+
+    @property
+    def forgetful(self) -> bool:
+        return any(loss.forgets for loss in self.losses)
+
+    def note_older(self, cause: str) -> None:
+        raise AssertionError(cause)
+
+    async def acknowledge(self) -> Sequence[Loss]:
+        known, self.losses = self.losses, []
+        return known
+
+
+@pytest.mark.parametrize("kind", list(LossKind))
+def test_nothing_goes_while_the_database_may_have_forgotten_a_hold(tmp_path: Path, kind: LossKind) -> None:
+    """However long its period is over, until a person says that the loss is known; that is a line of the register."""
+    forgets = kind is not LossKind.REMOVED
+    lost = Lost(Loss(at=MORNING, kind=kind, cause="a page that nobody can read"))
+
+    async def story() -> None:
+        async with kept(tmp_path, losses=lost) as k:
+            made = await recorded(k.store, k.objects, "cam-a", MORNING, BATCH)
+            await k.later(32 * DAY)
+            assert len(await k.keys()) == (len(made) if forgets else 0)
+            told = k.keeping.causes.get((FaultKind.STORE, "retention"), "")
+            assert ("POST /api/v1/retention/database" in told) is forgets
+            known = await k.keeping.acknowledge_losses(
+                Who(name="李工", unit="第三中学", right="technician"), "disk changed"
+            )
+            assert [loss.kind for loss in known] == [kind]
+            await k.later(HOUR)
+            assert await k.keys() == []
+            assert (FaultKind.STORE, "retention") not in k.keeping.causes
+            (line,) = await k.lines(Act.CONFIRMED)
+            assert line["detail"]["losses"][0]["kind"] == kind.value
+            assert (line["name"], line["reason"]) == ("李工", "disk changed")
 
     run(story())
 

@@ -1,0 +1,147 @@
+"""What is noted of the database outside it shows one that knows less than it did, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.clock import SystemClock
+from gateway.domain.fault import Fault, FaultKind
+from gateway.domain.loss import Loss
+from gateway.domain.register import Act, RegisterLine, Who
+from gateway.ports import Transaction
+from gateway.witnessing import Witnessing, marks_of, older
+from storage.objects.local import LocalObjects
+from storage.witness import WitnessFiles
+from tests.support.clock import MORNING
+from tests.support.footage import recorded
+from tests.support.stores import opened
+
+SOMEBODY = Who(name="李老师", unit="第三中学", right="guard")
+Change = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+
+
+class Noted:
+    """Losses that only remember what they are told."""
+
+    forgetful = False
+
+    def __init__(self) -> None:
+        self.causes: list[str] = []
+
+    def note_older(self, cause: str) -> None:
+        self.causes.append(cause)
+
+    async def acknowledge(self) -> Sequence[Loss]:
+        return ()
+
+
+def fill(tx: Transaction) -> None:
+    for number in range(3):
+        tx.register.append(RegisterLine(at=MORNING, act=Act.VIEWED, who=SOMEBODY, content=f"ev_{number}"))
+        tx.faults.add(
+            Fault(id=f"flt_{number}", kind=FaultKind.CAMERA, subject=f"c-{number}", cause="-", since=MORNING)
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda m: m, ""),
+        (lambda m: {**m, "register": 2, "register_root": None}, "not those it had"),
+        (lambda m: {**m, "register": 0, "register_root": ""}, ""),
+        (lambda m: {**m, "register": 4}, "has 3 lines and had 4"),
+        (lambda m: {**m, "register_root": "00" * 32}, "not those it had"),
+        (lambda m: {**m, "fault": m["fault"] + 1}, "knows less"),
+        (lambda m: {**m, "message": 7}, "knows less"),
+        (lambda m: {**m, "hold": 1}, "knows less"),
+        (lambda m: {**m, "fault": m["fault"] - 1}, ""),
+        (lambda m: {**m, "recorded_until": int(MORNING.timestamp())}, "knows less"),
+        (lambda m: {**m, "recorded_until": int((MORNING - timedelta(days=31)).timestamp())}, ""),
+        (lambda m: {**m, "a table of a later version": 9}, "knows less"),
+        (lambda m: {}, ""),
+    ],
+)
+def test_a_database_is_older_where_any_count_went_back(tmp_path: Path, change: Change, says: str) -> None:
+    """Counts that only grow, and the register's root; recordings only while they cannot have gone by their period."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            await store.write(fill)
+            marks = change(await store.read(marks_of))
+            noted = {"at": MORNING.isoformat(), "marks": marks}
+            cause = await store.read(lambda tx: older(tx, noted, MORNING + timedelta(hours=1)))
+            assert (says in cause) if says else cause == ""
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"marks": 7}', '{"at": null}'])
+def test_a_note_that_says_nothing_is_no_loss(tmp_path: Path, content: str) -> None:
+    """A torn or strange file beside the database must not raise an alarm that nobody can explain."""
+    files = WitnessFiles(tmp_path / "gateway.db", None)
+    (tmp_path / "gateway.db.head").write_text(content, "utf-8")
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            for noted in files.read():
+                assert await store.read(lambda tx, noted=noted: older(tx, noted, MORNING)) == ""  # type: ignore[misc]
+
+    asyncio.run(story())
+
+
+def test_it_is_noted_beside_the_database_and_among_the_objects(tmp_path: Path) -> None:
+    """Either shows a loss; the one among the objects is no object, and is not written where the store's disk is not there."""
+    objects = LocalObjects(tmp_path / "objects", known=tmp_path / "objects.mark")
+    files = WitnessFiles(tmp_path / "gateway.db", tmp_path / "objects")
+
+    async def story() -> None:
+        files.write({"at": "now", "marks": {"hold": 1}})
+        assert len(files.read()) == 1
+        assert not (tmp_path / "objects").exists()
+        await objects.start()
+        files.write({"at": "now", "marks": {"hold": 2}})
+        assert await objects.keys("") == []
+        (tmp_path / "gateway.db.head").unlink()
+        (noted,) = files.read()
+        assert json.loads(json.dumps(noted))["marks"] == {"hold": 2}
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["known", "strange"])
+def test_objects_that_an_empty_database_has_never_heard_of_are_a_loss(
+    tmp_path: Path, known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With no note left at all: the data folder is a new one, the store of objects is not."""
+    monkeypatch.setattr("gateway.witnessing.EVERY_S", 0.05)
+    objects = LocalObjects(tmp_path / "objects")
+    losses = Noted()
+
+    async def story() -> None:
+        await objects.start()
+        async with opened(tmp_path) as store:
+            await recorded(store, objects, "cam-a", MORNING, 2)
+        folder = tmp_path if known else tmp_path / "another"
+        folder.mkdir(exist_ok=True)
+        async with opened(folder) as store:
+            stage = Witnessing(
+                store=store,
+                clock=SystemClock(),
+                witnesses=WitnessFiles(folder / "gateway.db", None),
+                losses=losses,
+                objects=objects,
+                prefix="",
+            )
+            running = asyncio.ensure_future(stage.run())
+            await asyncio.sleep(1.0)
+            running.cancel()
+        assert bool(losses.causes) is not known
+
+    asyncio.run(story())
