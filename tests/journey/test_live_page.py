@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,10 +17,12 @@ import pytest
 from drivers.cameras.bank import SubprocessCameraBank
 from drivers.cameras.spec import CameraSpec, StreamAddress
 from gateway.clock import SystemClock
+from gateway.domain.boxes import boxes
 from gateway.domain.errors import NotPlayable, Unavailable
 from simulators.camera.faults import CameraFaults
 from simulators.camera.settings import StreamSettings
 from simulators.camera.simulated import SimulatedCamera
+from tests.support import odd_streams
 from tests.support.browser import chromium, opened_page
 from tests.support.http_face import CAMERA, OTHER, Face, HandClock, served
 
@@ -30,6 +32,7 @@ PLAYING = """() => {
 }"""
 LATER_THAN = "at => document.getElementById('video').currentTime > at"
 SHOWS_AFTER = "at => new Date(document.getElementById('clock').dateTime) > new Date(at)"
+CLOCK_STANDS = "() => 'stopped' in document.getElementById('clock').dataset"
 SAYS = "words => { const m = document.getElementById('message'); return !m.hidden && m.innerText.includes(words); }"
 
 
@@ -170,6 +173,119 @@ def test_a_camera_without_picture_is_said_in_words(tmp_path: Path) -> None:
     async def inside() -> None:
         async with watched_school(tmp_path) as (face, _), opened_page() as page:
             await watch(page, face)
+
+    asyncio.run(inside())
+
+
+def refused(data: bytes) -> bytes:
+    """A live part whose pictures are no H.264: lengths as they were, and nonsense in them."""
+    whole = bytearray(data)
+    mdat = next(box for box in boxes(data) if box.kind == b"mdat")
+    at = mdat.content
+    while at < mdat.end:
+        size = int.from_bytes(whole[at : at + 4], "big")
+        whole[at + 4 : at + 4 + size] = bytes(n * 37 % 251 | 4 for n in range(size))
+        at += 4 + size
+    return bytes(whole)
+
+
+def empty(data: bytes) -> bytes:
+    """A live part whose pictures are filling alone: time goes on, and there is nothing to be seen."""
+    whole = bytearray(data)
+    mdat = next(box for box in boxes(data) if box.kind == b"mdat")
+    at = mdat.content
+    while at < mdat.end:
+        size = int.from_bytes(whole[at : at + 4], "big")
+        whole[at + 4 : at + 4 + size] = b"\x0c" + b"\xff" * (size - 2) + b"\x80"
+        at += 4 + size
+    return bytes(whole)
+
+
+def as_hevc(data: bytes) -> bytes:
+    """A head that names H.265, as of a camera that calls its pictures another name than they have."""
+    return data.replace(b"avc1", b"hvc1").replace(b"avcC", b"hvcC")
+
+
+@pytest.mark.parametrize(
+    ("part", "spoiled", "words"),
+    [
+        (".m4s", refused, "无法解码"),
+        (".m4s", empty, "无法解码"),
+        ("init-", as_hevc, "不能播放"),
+    ],
+    ids=["no pictures", "nothing to be seen", "H.265"],
+)
+def test_the_page_says_that_the_browser_cannot_decode_and_its_clock_stops(
+    part: str, spoiled: Callable[[bytes], bytes], words: str, tmp_path: Path
+) -> None:
+    """Not grey with a running clock: it plays, then it is sent what no browser plays, and says so; once the pictures are good
+    again they are shown again. Of a stream that is not H.264 it says so at once."""
+    chromium()
+
+    async def watch(page: Any, face: Face) -> None:
+        spoiling = part == "init-"
+
+        async def pass_on(route: Any) -> None:
+            answer = await route.fetch()
+            body = await answer.body()
+            wanted = spoiling and answer.status == 200 and part in route.request.url
+            await route.fulfill(response=answer, body=spoiled(body) if wanted else body)
+
+        await page.route("**/*.m*", pass_on)
+        await page.goto(face.live_link(f"/live/{CAMERA}", hours=1))
+        if part == "init-":
+            await page.wait_for_function(SAYS, arg=words)
+            assert await page.locator("#clock").inner_text() == "--"
+            return
+        await page.wait_for_function(PLAYING)
+        spoiling = True
+        await page.wait_for_function(SAYS, arg=words)
+        await page.screenshot(path=tmp_path / "undecoded.png")
+        await page.wait_for_function(CLOCK_STANDS)
+        stood = await page.locator("#clock").get_attribute("datetime")
+        for _ in range(3):  # through several tries of the player
+            await page.wait_for_function(SAYS, arg=words)
+            await page.wait_for_event("request", predicate=lambda request: ".m4s" in request.url)
+        assert await page.locator("#clock").get_attribute("datetime") == stood
+        assert await page.evaluate(CLOCK_STANDS)
+        spoiling = False
+        await page.wait_for_function(PLAYING)
+        await page.wait_for_function(SHOWS_AFTER, arg=stood)
+
+    async def inside() -> None:
+        async with watched_school(tmp_path) as (face, _), opened_page(within_ms=45_000) as page:
+            await watch(page, face)
+
+    asyncio.run(inside())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a message behind each key picture",
+        "messages before and behind every picture",
+        "four slices, a message behind each",
+        "sets between slices",
+        "interlaced, two slices, messages behind",
+        "fields, messages behind each",
+    ],
+)
+def test_the_page_plays_streams_as_strangers_send_them(name: str, tmp_path: Path) -> None:
+    """With messages behind the slices, sets between them, several slices, interlaced and in fields: the browser decodes them."""
+    chromium()
+    camera = SimulatedCamera(name="corridor", source=odd_streams.served("h264", name))
+
+    async def inside() -> None:
+        async with watched_school(tmp_path, camera) as (face, _), opened_page(within_ms=45_000) as page:
+            await page.goto(face.live_link(f"/live/{CAMERA}", hours=1))
+            await page.wait_for_function(PLAYING)
+            at = await page.evaluate("document.getElementById('video').currentTime")
+            await page.wait_for_function(LATER_THAN, arg=at + 3)
+            assert await page.evaluate(PLAYING)
+            shown = await page.evaluate(
+                "document.getElementById('video').getVideoPlaybackQuality().totalVideoFrames"
+            )
+            assert shown > 2 * odd_streams.FPS
 
     asyncio.run(inside())
 

@@ -4,6 +4,7 @@
 (function () {
   const RETRY_MS = 2000;
   const STALLED_MS = 5000;
+  const CLOCK_MS = 3000;
   const video = document.getElementById("video");
   const message = document.getElementById("message");
   const clock = document.getElementById("clock");
@@ -27,13 +28,21 @@
     "This camera offers H.265 only, which browsers do not play live; stills and clips are not affected.",
   ];
   const NO_GATEWAY = ["连接不上学校网关，正在重试…", "The school's gateway cannot be reached; trying again…"];
+  const UNDECODED = [
+    "浏览器无法解码摄像机画面，正在重试；截图和录像不受影响",
+    "The browser cannot decode this camera's picture; trying again. Stills and clips are not affected.",
+  ];
   const STALLED = ["画面停顿，等待新画面…", "The picture has stalled; waiting for more…"];
   const CANNOT = ["此浏览器不能播放该画面", "This browser cannot play the picture."];
 
   let hls = null;
   let ended = false;
   let lastTime = -1;
-  let movedAt = performance.now();
+  // What counts is pictures on the screen: time also moves over what cannot be decoded, and with every new try.
+  let lastShown = 0;
+  let shownAt = performance.now();
+  let clockAt = performance.now();
+  let loaded = 0; // parts that came since a picture was shown
 
   function say(words, kind) {
     const english = document.createElement("span");
@@ -84,9 +93,17 @@
     if (!ended) setTimeout(start, RETRY_MS);
   }
 
+  function undecoded() {
+    say(UNDECODED, "undecoded");
+    shownAt = performance.now(); // once a try
+    again();
+  }
+
   function start() {
     if (ended) return;
-    movedAt = performance.now();
+    shownAt = performance.now();
+    lastShown = shown();
+    loaded = 0;
     if (window.Hls && Hls.isSupported()) startHls();
     else if (video.canPlayType("application/vnd.apple.mpegurl")) startNative();
     else say(CANNOT, "ended");
@@ -111,9 +128,10 @@
           ended = true;
           say(CANNOT, "ended");
           stop();
-        } else again();
+        } else undecoded();
       }
     });
+    hls.on(Hls.Events.FRAG_LOADED, function () { loaded += 1; });
     hls.on(Hls.Events.LEVEL_LOADED, function (_, data) { noteIn(data.details.m3u8); });
     hls.loadSource(playlist);
     hls.attachMedia(video);
@@ -124,8 +142,12 @@
     video.src = playlist;
     fetch(playlist).then(function (answer) { return answer.ok ? answer.text() : ""; }).then(noteIn, function () {});
     video.onerror = function () {
+      const refused = video.error && video.error.code !== MediaError.MEDIA_ERR_NETWORK;
       fetch(playlist).then(
-        function (answer) { if (!answer.ok) judged(answer.status); },
+        function (answer) {
+          if (!answer.ok) judged(answer.status);
+          else if (refused) say(UNDECODED, "undecoded");
+        },
         function () { judged(0); },
       ).finally(again);
     };
@@ -159,22 +181,60 @@
     return null;
   }
 
+  // Pictures that were shown since the page was opened.
+  function shown() {
+    if (!video.getVideoPlaybackQuality) return video.videoWidth > 0 ? Math.floor(video.currentTime * 1000) : 0;
+    const quality = video.getVideoPlaybackQuality();
+    return quality.totalVideoFrames - quality.droppedVideoFrames;
+  }
+
+  // Seconds that are there behind what is shown.
+  function held() {
+    const ranges = video.buffered;
+    return ranges.length ? ranges.end(ranges.length - 1) - video.currentTime : 0;
+  }
+
+  // Who looked elsewhere or paused has waited for nothing.
+  function anew() { shownAt = performance.now(); }
+  document.addEventListener("visibilitychange", anew);
+  video.addEventListener("play", anew);
+
   setInterval(function () {
     const now = performance.now();
-    if (video.currentTime !== lastTime) {
-      if (lastTime >= 0 && video.videoWidth > 0 && !ended) message.hidden = true;
-      lastTime = video.currentTime;
-      movedAt = now;
-    } else if (!ended && !video.paused && now - movedAt > STALLED_MS && message.hidden) {
-      say(STALLED, "waiting");
+    const moved = video.currentTime !== lastTime;
+    const count = shown();
+    // The count begins again with every try.
+    const fresh = (count > lastShown || (count < lastShown && count > 0)) && video.videoWidth > 0;
+    lastTime = video.currentTime;
+    lastShown = count;
+    if (fresh) shownAt = now;
+    // A page in the background is shown nothing.
+    if (!ended && !document.hidden) {
+      // After an error the player calls itself paused; who pauses it by hand has a picture.
+      const playing = !video.paused || video.error || video.readyState < 2;
+      if (fresh && moved && !video.error) {
+        message.hidden = true;
+        message.dataset.kind = "";
+        loaded = 0;
+      } else if (playing && now - shownAt > STALLED_MS && message.dataset.kind !== "waiting") {
+        // What came and is not shown cannot be decoded; what did not come is late.
+        if (video.error || held() > 1 || loaded > 2) undecoded();
+        else if (message.hidden) say(STALLED, "stalled");
+      }
     }
     const at = pictureTime();
-    if (at) {
+    const running = fresh && moved && message.hidden;
+    if (at && running) {
       clock.textContent = format.format(at);
       clock.dateTime = at.toISOString();
     } else if (ended) {
       clock.textContent = "--";
+      clock.removeAttribute("datetime");
     }
+    if (running) clockAt = now;
+    // The clock stands with the picture, and looks so.
+    if (now - clockAt > CLOCK_MS) clock.dataset.stopped = "";
+    else delete clock.dataset.stopped;
     delay.textContent = hls && hls.latency > 0 && message.hidden ? hls.latency.toFixed(1) + " s" : "--";
   }, 250);
 
