@@ -150,7 +150,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     _site_arguments(check_all)
     check_all.add_argument(
-        "--hashes", action="store_true", help="read every object and hold its SHA-256 against the record"
+        "--hashes",
+        action="store_true",
+        help="read every object, hold its SHA-256 against the record, and look through the samples of films",
     )
     check_all.add_argument(
         "--locks", action="store_true", help="ask the store for the lock of every object, one request each"

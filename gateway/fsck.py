@@ -20,6 +20,7 @@ from zoneinfo import ZoneInfo
 
 from config.settings import Settings
 from drivers.cameras.recorded import SpooledRecordings
+from drivers.cameras.soundness import complaints
 from gateway import auditing, checking
 from gateway.auditing import OnRecord
 from gateway.claiming import is_claimed
@@ -265,8 +266,8 @@ class _Check:
     async def _hashes(self) -> AsyncIterator[Finding]:
         """Every object's bytes; then when that was goes on record, for the runs that read none."""
         altered = 0
-        async for finding in auditing.hashes(self._store, self._objects, self._count_read):
-            altered += 1
+        async for finding in auditing.hashes(self._store, self._objects, self._count_read, complaints):
+            altered += finding.grade is Grade.LOST
             yield finding
         reading = _Reading(at=self._clock.now(), bytes=self._bytes_read, altered=altered)
         told = {"at": reading.at.isoformat(), "bytes": reading.bytes, "altered": reading.altered}

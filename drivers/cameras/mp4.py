@@ -32,6 +32,9 @@ TICK = Fraction(1, TICKS)
 CODECS = {"h264": sps, "hevc": hevc}
 """What can be read of each codec, under the media library's name for it."""
 
+MARK = "campus-gateway: pictures as the camera sent them"
+"""What files say of themselves since no byte of a picture is altered any more (:mod:`drivers.cameras.soundness`)."""
+
 SPOKEN = {"h264": "H.264", "hevc": "H.265"}
 
 
@@ -123,6 +126,7 @@ class Mp4:
         self, sink: Sink, video: VideoFormat, options: dict[str, str], sound: SoundFormat | None = None
     ) -> None:
         self._out = av.open(sink, "w", format="mp4", options=options, buffer_size=1 << 18)
+        self._out.metadata["comment"] = MARK
         self._stream: Any = self._out.add_mux_stream(
             video.codec, width=video.picture.width, height=video.picture.height
         )

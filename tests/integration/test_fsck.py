@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sqlite3
@@ -18,9 +19,11 @@ import pytest
 from gateway.domain.recording import Segment
 from gateway.domain.register import Act, RegisterLine, Who
 from storage.objects.local import LocalObjects
+from tests.support import odd_streams
 from tests.support.clock import run
 from tests.support.footage import recorded
 from tests.support.processes import run_gateway, site_yaml
+from tests.support.samples import film_of
 from tests.support.stores import opened, overwrite
 
 SITE = "jms-no3-middle"
@@ -237,3 +240,26 @@ def test_an_unmarked_empty_folder_is_not_taken_for_a_store_whose_objects_are_los
     assert (done.returncode, done.stdout) == (3, ""), done.stdout
     assert f"{objects} is empty and was never marked" in done.stderr
     assert "is its disk mounted" in done.stderr
+
+
+def test_films_that_earlier_versions_spoiled_are_named(kept: tuple[Path, list[Segment]]) -> None:
+    """Two pictures in one sample, as cameras with messages behind their pictures were recorded: suspicious, and only where bytes
+    are read; a film as it should be is not named."""
+    folder, segments = kept
+    pictures = odd_streams.odd("h264")["messages before and behind every picture"]
+    doubled = [[*pictures[n], *pictures[n + 1]] for n in range(0, len(pictures), 2)]
+    films = [film_of("h264", samples, marked=True) for samples in (doubled, pictures)]
+
+    for one, film in zip(segments, films, strict=False):
+        assert one.key is not None
+        overwrite(folder / "data" / "objects" / one.key, film)
+        digest = hashlib.sha256(film).hexdigest()
+        on_the_database("update segment set bytes = ?, sha256 = ? where id = ?", len(film), digest, Segment)(
+            folder, one
+        )
+    code, found, _ = fsck(folder, "--hashes")
+    named = [each for each in found if each["what"] == "its pictures are not as they should be"]
+    assert [(each["about"], each["grade"]) for each in named] == [(segments[0].key, "suspicious")]
+    assert named[0]["detail"].startswith("18 of 18 samples have two pictures or more")
+    assert code == 1
+    assert not [each for each in fsck(folder)[1] if each["what"].startswith("its pictures")]

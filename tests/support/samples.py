@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from typing import Any
 
+import av
+
+from drivers.cameras.mp4 import MARK
 from gateway.domain.boxes import tracks
 from simulators.camera.encoded import EncodedStream
 from simulators.camera.h264 import read_frame_stamp
@@ -45,3 +50,22 @@ def differs(samples: list[list[bytes]], sent: EncodedStream) -> str:
                 f"picture {first + place} was {[(u[0], len(u)) for u in expected]}"
             )
     return ""
+
+
+def film_of(codec: str, samples: list[list[bytes]], *, marked: bool) -> bytes:
+    """A fragmented MP4 with these samples, as this version or an earlier one wrote it."""
+    out = io.BytesIO()
+    options = {"movflags": "empty_moov+default_base_moof+skip_trailer", "frag_duration": "800000"}
+    with av.open(out, "w", format="mp4", options=options) as film:
+        if marked:
+            film.metadata["comment"] = MARK
+        data = b"".join(b"\0\0\0\1" + unit for unit in samples[0])
+        with av.open(io.BytesIO(data), "r", format=codec) as probe:
+            stream: Any = film.add_stream_from_template(probe.streams.video[0])
+        for n, units in enumerate(samples):
+            packet: Any = av.Packet(b"".join(b"\0\0\0\1" + unit for unit in units))
+            packet.stream, packet.pts, packet.dts = stream, n * 1000, n * 1000
+            packet.time_base, packet.duration = stream.time_base, 1000
+            packet.is_keyframe = n % 12 == 0
+            film.mux(packet)
+    return out.getvalue()
