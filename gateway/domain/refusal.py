@@ -30,8 +30,13 @@ def in_words(answer: Answer, place: Place) -> str:
     """What an answer that is no receipt means, and what to do."""
     status = answer.status
     if status is None:
-        return f"{place.address}: no answer: {answer.detail}; check the address and the network"
-    said = f"{place.address} answers {status} {answer.detail}".rstrip()
+        named = f"{place.address}: " if place is MEDIA else ""
+        return f"{named}no answer: {answer.detail}; check {place.address} and the network"
+    # The paths of messages are named by their fault; the place for evidence is named here.
+    said = (
+        f"{place.address} answers {status} {answer.detail}" if place is MEDIA else f"{status} {answer.detail}"
+    )
+    said = said.rstrip()
     if status in (401, 403) or (status == 400 and place is not MEDIA):
         clocks = "" if place is MEDIA else ", and both clocks"
         return f"{said}: it does not take {place.proves}; compare {place.proof} with the centre{clocks}"

@@ -283,7 +283,7 @@ def test_while_nothing_gets_through_few_knock(tmp_path: Path) -> None:
             await y.clock.advance(120)
             assert len(set(y.media.places())) <= 2 * SLOTS[Kind.STILL]
             assert y.pushing.health.cause == (
-                "centre.media_url: no answer: connection refused; check the address and the network"
+                "centre.media_url: no answer: connection refused; check centre.media_url and the network"
             )
             assert y.pushing.waiting == 101
 
