@@ -2,7 +2,8 @@
 
 Six questions, asked so that no single odd answer costs the camera: what is not needed may be missing or wrong, every service
 has a next place where it may be, and what is needed and missing is named. Runs in a short-lived process (``onvif_resolve``),
-since what cameras send is parsed here.
+since what cameras send is parsed here. One file of more than 400 lines, as the questions are one conversation: each is asked by
+what the ones before were answered.
 
 Verified against the simulated camera, also behind a proxy that rewrites its answers; sources: ONVIF Core, Media (ver10) and
 Media2 (ver20) specifications.
