@@ -651,9 +651,9 @@ class Messages(Protocol):
     def about(self, subject: str) -> list[tuple[Message, list[Attempt]]]:
         """All messages about one alarm with their attempts, by sequence."""
 
-    def overdue(self, type_: str, created_before: datetime) -> list[tuple[str, str]]:
-        """Subjects of messages of that type, created before then and received by nobody, each with what its last attempt
-        came to; at most 100."""
+    def unreceived(self, type_: str) -> list[tuple[str, datetime, str]]:
+        """Subjects of messages of that type that nobody has received, each with when it was created and what its last attempt
+        came to, the oldest first; at most 100."""
 
     def supersede(self, type_: str) -> None:
         """A newer plan replaces those of this type that nobody has received."""

@@ -27,6 +27,7 @@ from gateway.domain.ids import new_id
 from gateway.domain.liveness import Hearing
 from gateway.domain.message import Answer, Message, MessageType, Outcome, judge
 from gateway.domain.register import Head
+from gateway.instants import Instants
 from gateway.ports import AnsweredItem, CameraBank, Clock, ContactFeed, PathHealth, Store, Transaction, Uplink
 
 log = structlog.get_logger(__name__)
@@ -65,6 +66,34 @@ class Standing:
     and not built, a stage that had to be restarted. ``subject -> cause`` by kind."""
 
     causes: dict[Found, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What one look at the database brings.
+
+    ``opened``: open alarms and when each was raised. ``unaccepted``: those raised, neither accepted nor escalated.
+    ``unreceived``: alarms whose alert nobody received, since when, and what its last attempt came to. ``not_uploaded``: alarms
+    with evidence that was not uploaded in time.
+    """
+
+    opened: Mapping[str, datetime]
+    unaccepted: Sequence[str]
+    unreceived: Sequence[tuple[str, datetime, str]]
+    not_uploaded: Sequence[str]
+
+
+def _from_database(tx: Transaction, *, now: datetime) -> _Read:
+    opened = tx.alarms.open()
+    return _Read(
+        opened={alarm.id: alarm.raised_at for alarm in opened},
+        unaccepted=[a.id for a in opened if a.state is State.RAISED and a.escalated_at is None],
+        # All of them: how long ago a row's own time is, the clock does not tell if it was set since.
+        unreceived=tx.messages.unreceived(MessageType.ALARM_RAISED.value),
+        not_uploaded=[
+            item.alarm for item in tx.evidence.not_uploaded(now - timedelta(seconds=NOT_UPLOADED_S))
+        ],
+    )
 
 
 class Supervising:
@@ -114,6 +143,7 @@ class Supervising:
         self._jumped_at: float | None = None
         self._jump = ""
         self._forgot_s = clock.monotonic()
+        self._raised = Instants(clock)
 
     @property
     def open_faults(self) -> Mapping[Found, Fault]:
@@ -146,8 +176,8 @@ class Supervising:
     async def tick(self) -> None:
         """One look at everything."""
         now = self._clock.now()
-        overdue, unaccepted = await self._store.read(self._from_database(now))
-        found = dict(self._observed(now)) | overdue
+        read = await self._store.read(partial(_from_database, now=now))
+        found = dict(self._observed(now)) | self._of_alarms(read)
         changed = {
             fault
             for key, fault in self._open.items()
@@ -165,8 +195,8 @@ class Supervising:
         ]
         if new or gone:
             await self._tell(new, gone, now)
-        for alarm in unaccepted:
-            await self._escalate(alarm, now)
+        for alarm in self._unaccepted(read):
+            await self._escalate(alarm, now, round(self._age_s(alarm, read.opened[alarm]), 1))
         if self._clock.monotonic() - self._forgot_s >= FORGET_EVERY_S and not self._jump_lasts():
             self._forgot_s = self._clock.monotonic()
             await self._store.write(partial(_forget, before=now - REMEMBERED_FOR))
@@ -231,32 +261,29 @@ class Supervising:
         """Nothing is forgotten on the word of a clock that has just jumped."""
         return self._jumped_at is not None and self._clock.monotonic() - self._jumped_at < CLOCK_SETTLED_S
 
-    def _from_database(self, now: datetime) -> Callable[[Transaction], tuple[dict[Found, str], list[str]]]:
-        accept_within = timedelta(seconds=self._envelopes.site.accept_within_s)
+    def _age_s(self, alarm: str, since: datetime) -> float:
+        """Since an alarm was raised, on the clock that never jumps: the wall clock may have been set since."""
+        return self._clock.monotonic() - self._raised.at_s(("alarm", alarm, since), since)
 
-        def work(tx: Transaction) -> tuple[dict[Found, str], list[str]]:
-            found: dict[Found, str] = {}
-            unaccepted = []
-            for alarm in tx.alarms.open():
-                if now - alarm.raised_at >= OPEN_TOO_LONG:
-                    found[FaultKind.ALARM, alarm.id] = "open for 24 hours; the centre has to close it"
-                if (
-                    alarm.state is State.RAISED
-                    and alarm.escalated_at is None
-                    and now - alarm.raised_at >= accept_within
-                ):
-                    unaccepted.append(alarm.id)
-            raised = MessageType.ALARM_RAISED.value
-            for subject, detail in tx.messages.overdue(raised, now - timedelta(seconds=UNDELIVERED_S)):
-                found[FaultKind.ALARM, f"{subject} undelivered"] = (
+    def _unaccepted(self, read: _Read) -> list[str]:
+        """Alarms that are to be escalated now."""
+        within_s = self._envelopes.site.accept_within_s
+        return [alarm for alarm in read.unaccepted if self._age_s(alarm, read.opened[alarm]) >= within_s]
+
+    def _of_alarms(self, read: _Read) -> dict[Found, str]:
+        found: dict[Found, str] = {}
+        planned = [*read.opened.items(), *((alarm, since) for alarm, since, _ in read.unreceived)]
+        self._raised.forget_others("alarm", {("alarm", *each) for each in planned})
+        for alarm, raised_at in read.opened.items():
+            if self._age_s(alarm, raised_at) >= OPEN_TOO_LONG.total_seconds():
+                found[FaultKind.ALARM, alarm] = "open for 24 hours; the centre has to close it"
+        for alarm, since, detail in read.unreceived:
+            if self._age_s(alarm, since) >= UNDELIVERED_S:
+                found[FaultKind.ALARM, f"{alarm} undelivered"] = (
                     f"the centre has not received it for {UNDELIVERED_S} s; the last attempt: {detail}; call the centre"
                 )
-            for item in tx.evidence.not_uploaded(now - timedelta(seconds=NOT_UPLOADED_S)):
-                cause = "evidence stored and not uploaded (neither PUT nor fetched whole) for 5 minutes"
-                found.setdefault((FaultKind.EVIDENCE, item.alarm), cause)
-            return found, unaccepted
-
-        return work
+        cause = "evidence stored and not uploaded (neither PUT nor fetched whole) for 5 minutes"
+        return found | {(FaultKind.EVIDENCE, alarm): cause for alarm in read.not_uploaded}
 
     async def _tell(self, new: Mapping[Found, str], gone: list[Fault], now: datetime) -> None:
         raised = [
@@ -290,19 +317,18 @@ class Supervising:
             log.warning("fault.raised", kind=fault.kind.value, subject=fault.subject, cause=fault.cause)
         self._wake_delivering()
 
-    async def _escalate(self, id_: str, now: datetime) -> None:
+    async def _escalate(self, id_: str, now: datetime, waited_s: float) -> None:
         def work(tx: Transaction) -> None:
             alarm = tx.alarms.get(id_)
             if alarm is None or alarm.state is not State.RAISED or alarm.escalated_at is not None:
                 return
-            waited_s = (now - alarm.raised_at).total_seconds()
-            data = {"alarm": self._envelopes.alarm_summary(alarm), "waited_s": round(waited_s, 1)}
+            data = {"alarm": self._envelopes.alarm_summary(alarm), "waited_s": waited_s}
             alarm = replace(alarm, escalated_at=now)
             alarm, said = self._envelopes.about_alarm(
                 alarm, MessageType.ALARM_ESCALATED, data, at=now, now=now
             )
             tx.alarms.save(alarm)
-            tx.alarms.note(id_, now, "escalated", {"waited_s": round(waited_s, 1)})
+            tx.alarms.note(id_, now, "escalated", {"waited_s": waited_s})
             tx.messages.add(said)
 
         await self._store.write(work)

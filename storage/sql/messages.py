@@ -105,7 +105,7 @@ class SqlMessages:
             attempts[row.message].append(read_attempt(row))
         return [(m, attempts[m.id]) for m in messages]
 
-    def overdue(self, type_: str, created_before: datetime) -> list[tuple[str, str]]:
+    def unreceived(self, type_: str) -> list[tuple[str, datetime, str]]:
         last = (
             select(attempt_table.c.detail)
             .where(attempt_table.c.message == table.c.id)
@@ -114,16 +114,16 @@ class SqlMessages:
             .scalar_subquery()
         )
         query = (
-            select(table.c.subject, last)
+            select(table.c.subject, table.c.created_at, last)
             .where(
                 table.c.received_at.is_(None),
                 table.c.superseded.is_(False),
                 table.c.type == type_,
-                table.c.created_at < created_before,
             )
+            .order_by(table.c.n)
             .limit(100)
         )
-        return [(subject, detail or "not tried yet") for subject, detail in self._c.execute(query)]
+        return [(subject, at, detail or "not tried yet") for subject, at, detail in self._c.execute(query)]
 
     def supersede(self, type_: str) -> None:
         self._c.execute(

@@ -223,6 +223,43 @@ def test_an_unaccepted_alarm_is_escalated_once(tmp_path: Path) -> None:
     run(story())
 
 
+@pytest.mark.parametrize("set_by", [timedelta(hours=-2), timedelta(minutes=-1), timedelta(hours=2)], ids=str)
+def test_a_clock_that_is_set_neither_puts_off_nor_hastens_an_escalation(
+    tmp_path: Path, set_by: timedelta
+) -> None:
+    """Both the escalation and the fault of an alert that nobody received come at their time on the clock that never jumps."""
+
+    async def story() -> None:
+        async with watch(tmp_path) as w:
+            envelope = envelopes()
+            raised, said = envelope.about_alarm(
+                alarm(), MessageType.ALARM_RAISED, {}, at=MORNING, now=MORNING
+            )
+
+            def work(tx: Any) -> None:
+                tx.alarms.add(raised)
+                tx.messages.add(said)
+
+            await w.store.write(work)
+            await w.clock.advance(5)
+            w.clock.step_wall(set_by.total_seconds())
+            await w.clock.advance(12)
+            told = [t[1] for t in await w.told()]
+            assert "alarm:alm_1 undelivered" not in told
+            await w.clock.advance(6)
+            assert "alarm:alm_1 undelivered" in [t[1] for t in await w.told()]
+            await w.clock.advance(35)
+
+            def escalated(tx: Any) -> bool:
+                return "alarm.escalated" in [m.type.value for m, _ in tx.messages.about("alm_1")]
+
+            assert not await w.store.read(escalated)
+            await w.clock.advance(4)
+            assert await w.store.read(escalated)
+
+    run(story())
+
+
 def test_an_alarm_open_for_a_day_is_a_fault(tmp_path: Path) -> None:
     """Until the centre closes it."""
 
