@@ -7,6 +7,7 @@ message shows that it is a report: another value of it has changed, or it is wha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,8 +17,10 @@ from enum import StrEnum
 KEPT_WITHIN = timedelta(seconds=60)
 #: Several messages of one report.
 ONE_REPORT = timedelta(seconds=2)
-#: What is another at each message, a push or not.
-_ALWAYS_ANOTHER = frozenset({"linkquality", "last_seen", "elapsed", "rssi", "lqi"})
+#: What is another at each message, a push or not: the radio's values, times, counts and running numbers.
+_ALWAYS_ANOTHER = re.compile(
+    r"linkquality|rssi|lqi|last_seen|elapsed|(?:\w+_)?(?:count|counter|sequence|seq|transaction|time|timestamp)"
+)
 
 Values = Mapping[str, str]
 
@@ -68,8 +71,10 @@ def flag_told(
         return after, False
     if report.kept:
         return after, False
-    if before.comes_alone:
-        return replace(after, comes_alone=True), True
+    if before.comes_alone and not (before.again and report.changed):
+        return after, True
+    # Twice in a row, and beside news: a device that left it out once reports it again.
+    after = replace(after, comes_alone=False)
     if before.was_down:
         return after, False
     return after, alarm_open or not report.changed
@@ -100,7 +105,7 @@ def reported(
 ) -> Report:
     """What the other values of a message show, against those remembered of the device and when it was heard last."""
     known = values.keys() & before.keys()
-    changed = any(before[key] != values[key] for key in known if key not in _ALWAYS_ANOTHER)
+    changed = any(before[key] != values[key] for key in known if not _ALWAYS_ANOTHER.fullmatch(key))
     kept = False
     if bridge_online_at is not None and timedelta(0) <= now - bridge_online_at <= KEPT_WITHIN:
         # The first message since then; one told in two is one.
@@ -112,7 +117,8 @@ def reported(
 def unheard_since(flags: Mapping[str, Flag], is_: FlagIs | None) -> tuple[str, datetime] | None:
     """A flag that stands and of which a further push could not be told from a report, and since when."""
     for name, flag in flags.items():
-        deaf = is_ is FlagIs.STATE or (is_ is None and flag.was_down and not flag.comes_alone)
+        is_state = flag.was_down and (flag.again or not flag.comes_alone)
+        deaf = is_ is FlagIs.STATE or (is_ is None and is_state)
         if flag.up and deaf:
             return name, flag.since
     return None

@@ -217,6 +217,28 @@ def test_a_flag_that_reports_leave_out_comes_with_a_push_only() -> None:
     assert device.says(90, sos=True, battery=96)
 
 
+@pytest.mark.parametrize("released", [True, False])
+def test_a_flag_once_left_out_that_comes_with_reports_again_is_told_in_them(released: bool) -> None:
+    """Zigbee2MQTT that keeps no state over its restart: the first report leaves the flag out, and all after the next push have it."""
+    device = Device()
+    if released:
+        device.says(sos=False, battery=100)
+    assert device.says(60, sos=True, battery=100)
+    device.online(600)
+    assert not device.says(60, battery=99)
+    assert device.says(600, sos=True, battery=99)
+    assert not any(device.says(3600, sos=True, battery=n) for n in (98, 97, 97 if released else 96, 95))
+    assert device.faults() != {}
+
+
+@pytest.mark.parametrize("key", ["trigger_count", "click_counter", "count", "sequence", "action_transaction", "time"])
+def test_a_count_of_pushes_makes_no_report_of_one(key: str) -> None:
+    """Nor does the time of the message: each push has another."""
+    device = Device()
+    assert device.says(sos=True, battery=100, **{key: 7})
+    assert device.says(90, sos=True, battery=100, **{key: 8})
+
+
 def test_the_site_file_decides_by_hand() -> None:
     """``state``: only the edge, and a fault while it stands. ``push``: each time, whatever else changed."""
     state, push = Device(FlagIs.STATE), Device(FlagIs.PUSH)
