@@ -12,9 +12,10 @@ from collections import deque
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from gateway.domain.contact import Signal, SignalKind
+from gateway.domain.contact import Signal, SignalKind, Telling
 from gateway.domain.fault import FaultKind
 from gateway.domain.plan import Point
+from gateway.domain.words import PUSHES
 from gateway.ports import ContactMessage
 
 #: More messages than this within a second are a flood. Ours: a hand makes ten pushes a second at most, of three messages each;
@@ -94,10 +95,12 @@ class Flood:
 
 
 def meaning_of(signals: Sequence[Signal], unreadable: str | None) -> Hashable:
-    """What two messages have in common that mean the same: what was said of which input, in however many words and numbers."""
+    """What two messages have in common that mean the same: what is reported of which input, whatever the numbers. Words of a push
+    are kept apart: a point may count only some of them."""
     if unreadable is not None:
         return "unreadable"
-    return frozenset(
-        (s.kind, s.input, s.word if s.kind in (SignalKind.RAISED, SignalKind.LOWERED) else "")
-        for s in signals
-    )
+    return frozenset((s.kind, s.input, s.word.lower() if _is_named(s) else "") for s in signals)
+
+
+def _is_named(signal: Signal) -> bool:
+    return signal.kind in PUSHES or signal.kind is SignalKind.LOWERED or signal.telling is Telling.EVENT

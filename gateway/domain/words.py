@@ -17,7 +17,7 @@ MOST_WORDS = 20
 #: A word that is said again is put on record again after this, so that arming costs no write each time.
 NOTED_EVERY = timedelta(days=1)
 
-_PUSHES = frozenset(
+PUSHES = frozenset(
     {SignalKind.PRESSED, SignalKind.DOWN, SignalKind.UP, SignalKind.GESTURE, SignalKind.RAISED}
 )
 _STATES = frozenset({SignalKind.CLOSED, SignalKind.OPENED, SignalKind.COUNTED})
@@ -30,7 +30,7 @@ def counted(signals: Sequence[Signal], presses: Sequence[str]) -> Sequence[Signa
         return signals
     return [
         replace(signal, kind=SignalKind.OTHER_USE)
-        if signal.kind in _PUSHES and not _named(signal, presses)
+        if signal.kind in PUSHES and not _named(signal, presses)
         else signal
         for signal in signals
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.domain.message import MessageType
@@ -100,6 +101,23 @@ def test_a_switch_that_rattles_ends_in_the_state_it_was_last_in(tmp_path: Path) 
                 await d.clock.advance(2)
                 await send(d, "p-loud", {"contact": True})
                 assert await d.presses() == [before + 1]
+
+    run(tale())
+
+
+def test_the_word_of_alarm_in_a_flood_of_a_keypads_others_is_never_lost(tmp_path: Path) -> None:
+    """The site file says which of its words are presses: a later word of no alarm does not stand for it."""
+    keypad = point("p-loud", format_="zigbee2mqtt")
+    assert keypad.source is not None
+    keypad = replace(keypad, source=replace(keypad.source, presses=("emergency",)))
+
+    async def tale() -> None:
+        async with door(tmp_path, keypad) as d:
+            await send(d, "p-loud", {"action": "single"}, MOST_IN_A_SECOND + 5)
+            await send(d, "p-loud", {"action": "emergency"})
+            await send(d, "p-loud", {"action": "single"}, 5)
+            await d.clock.advance(1)
+            assert await d.presses() == [1]
 
     run(tale())
 
