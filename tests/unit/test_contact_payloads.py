@@ -42,6 +42,20 @@ from gateway.domain.errors import Malformed
         ("flag", '{"sos":false,"tamper":false}', SignalKind.LOWERED),
         ("keypad", '{"action":"arm_day_zones","action_code":"0000"}', SignalKind.OTHER_USE),
         ("another device", '{"occupancy":true,"illuminance":7}', SignalKind.UNREAD),
+        # Telemetry beside it makes it no better understood.
+        ("movement", '{"occupancy":false,"battery":90,"linkquality":9}', SignalKind.UNREAD),
+        ("any zone", '{"alarm":true,"battery":90}', SignalKind.UNREAD),
+        ("any zone", '{"alarm_1":false,"alarm_2":false,"tamper":false,"battery_low":false}', SignalKind.UNREAD),
+        ("unknown", '{"panic_button":true,"battery":90}', SignalKind.UNREAD),
+        ("two buttons", '{"action_left":"single","battery":90}', SignalKind.UNREAD),
+        ("old", '{"button_right":"hold","battery":90}', SignalKind.UNREAD),
+        ("settings", '{"battery":90,"supervision_reports":true,"click_mode":"fast"}', SignalKind.ALIVE),
+        ("wall switch", '{"state":"ON","linkquality":9,"battery":90}', SignalKind.ALIVE),
+        # Capitals, and words for nothing.
+        ("by hand", '{"Action":"emergency","battery":90}', SignalKind.GESTURE),
+        ("by hand", '{"SOS":true,"battery":90}', SignalKind.RAISED),
+        ("any", '{"action":"none","battery":90}', SignalKind.ALIVE),
+        ("any", '{"action":"NULL","click":"single"}', SignalKind.GESTURE),
         ("tamper", '{"tamper":true}', SignalKind.TAMPER),
     ],
 )

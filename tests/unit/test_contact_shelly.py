@@ -210,7 +210,8 @@ def test_an_event_of_generation_2_means_one_thing(word: str, kind: SignalKind) -
         (status(True), [SignalKind.CLOSED]),
         (status(False, "NotifyFullStatus"), [SignalKind.OPENED]),
         (status(None), [SignalKind.ALIVE]),
-        (status("open"), [SignalKind.ALIVE]),
+        (status("open"), [SignalKind.UNREAD]),  # of an input, and not understood
+        (status(1), [SignalKind.CLOSED]),
         (status(None, counts={"total": 12}), [SignalKind.COUNTED]),
         ('{"id":0,"state":true}', [SignalKind.CLOSED]),
         ('{"id":1,"state":false}', [SignalKind.OPENED]),
@@ -224,6 +225,17 @@ def test_an_event_of_generation_2_means_one_thing(word: str, kind: SignalKind) -
         ),
         (notified({"component": "bthomesensor:201", "event": "double_push"}), [SignalKind.GESTURE]),
         (notified({"component": "script:1", "event": "single_push"}), [SignalKind.ALIVE]),
+        # Drawn buttons, radiator valves' and whatever else has one.
+        (notified({"component": "button:200", "event": "single_push", "ts": 1.0}), [SignalKind.GESTURE]),
+        (notified({"component": "blutrv:200", "event": "long_push", "ts": 1.0}), [SignalKind.GESTURE]),
+        # Said of an input or a button, and not understood.
+        (notified({"component": "input:0", "event": "toggle"}), [SignalKind.UNREAD]),
+        (notified({"component": "button:200", "event": "pressed"}), [SignalKind.UNREAD]),
+        (notified({"component": "input:0", "event": "analog_change"}), [SignalKind.ALIVE]),
+        # A Bluetooth sensor does not say of what, nor a script's boolean: on record as a word, and no press.
+        ('{"method":"NotifyStatus","params":{"bthomesensor:203":{"value":true}}}', [SignalKind.OTHER_USE]),
+        ('{"method":"NotifyStatus","params":{"boolean:200":{"value":false}}}', [SignalKind.OTHER_USE]),
+        ('{"method":"NotifyStatus","params":{"bthomesensor:204":{"value":21.5}}}', [SignalKind.ALIVE]),
         (notified({"component": "sys", "event": "scheduled_restart", "time_ms": 935}), [SignalKind.ALIVE]),
         ('{"id":1,"src":"shelly1","dst":"user","result":{"output":true}}', [SignalKind.ALIVE]),
         ('{"method":"NotifyStatus","params":{"ts":1,"switch:0":{"output":true}}}', [SignalKind.ALIVE]),
@@ -349,3 +361,10 @@ def test_an_input_of_the_topic_needs_no_name() -> None:
     """`input_event/0` has the number in its topic: the point that names it hears it."""
     signal = Signal(kind=SignalKind.COUNTED, counter=1, telling=Telling.EVENT)
     assert heard_by(["0"], signal) == [0]
+
+
+@pytest.mark.parametrize(("state", "kind"), [("opening", SignalKind.UNREAD), ("unknown", SignalKind.ALIVE)])
+def test_a_door_contact_of_generation_1_with_another_word_is_told(state: str, kind: SignalKind) -> None:
+    """All but the one that it has until it knows better."""
+    (signal,) = gen1(json.dumps({"sensor": {"state": state}, "bat": {"value": 90}}).encode())
+    assert signal.kind is kind

@@ -75,7 +75,6 @@ def test_a_documented_payload_means_one_thing(payload: str, kind: SignalKind, in
         '{"SwitchMode1":15}',
         '{"SwitchRetain":"ON"}',
         '{"SwitchText1":"Door"}',
-        '{"Switch1":"ON"}',
         '{"Button1":{"Action":""}}',
         '{"Button1":{"Action":null}}',
         '{"Time":"2021-01-01T00:00:00","POWER1":"ON","ENERGY":{"Power":1}}',
@@ -193,3 +192,37 @@ def test_an_action_in_another_language_is_a_push() -> None:
     (signal,) = decode(action("Button1", "GEHALTEN").encode())
     assert signal.kind is SignalKind.GESTURE
     assert signal.telling is Telling.STATE
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        sensor(Switch1="关"),  # StateText in the school's own letters
+        sensor(Switch2="HOLD"),
+        '{"Switch1":"ON"}',  # neither a report, which has its time, nor an action
+        '{"Button1":{"State":3}}',
+        '{"Time":"2021-01-01T00:00:00","COUNTER":{"C1":4}}',
+        '{"MCP230XX_INT":{"D0":1,"MS":3}}',
+        '{"Time":"2021-01-01T00:00:00","PN532":{"UID":"B9"}}',
+        '{"Wiegand":{"UID":"1234"}}',
+        '{"Event":{"panic":1}}',
+    ],
+)
+def test_an_input_in_a_form_that_is_not_read_is_told(payload: str) -> None:
+    """No sign of life: a contact that is wired so would be deaf without a word."""
+    assert [s.kind for s in decode(payload.encode())] == [SignalKind.UNREAD]
+
+
+@pytest.mark.parametrize(
+    ("payload", "kind"),
+    [
+        ('{"Time":"2021-01-01T00:00:00","Switch1":1}', SignalKind.CLOSED),
+        ('{"Time":"2021-01-01T00:00:00","switch1":"OFF"}', SignalKind.OPENED),
+        ('{"Switch1":{"action":"ON"}}', SignalKind.CLOSED),
+    ],
+)
+def test_capitals_and_numbers_of_a_rules_own_document_make_no_difference(
+    payload: str, kind: SignalKind
+) -> None:
+    """What a technician writes by hand."""
+    assert [s.kind for s in decode(payload.encode())] == [kind]

@@ -67,7 +67,9 @@ def decode(payload: bytes) -> list[Signal]:
     reasons = reasons if isinstance(reasons, list) else []
     signals = _inputs(document, battery, Telling.EVENT if "button" in reasons else Telling.STATE)
     state = members(document.get("sensor")).get("state")
-    if isinstance(state, str) and state.lower() in _STATES:
+    if isinstance(state, str) and state.lower() not in _STATES and state != "unknown":
+        signals.append(Signal(kind=SignalKind.UNREAD, word=f"the sensor's state is {text(state)[:40]!r}"))
+    elif isinstance(state, str) and state != "unknown":
         telling = Telling.CHANGE if "sensor" in reasons else Telling.STATE
         kind = _STATES[state.lower()]
         signals.append(Signal(kind=kind, battery=battery, word=f"state {state}", telling=telling))

@@ -12,8 +12,8 @@ any                   ``{"ts":…,"input:0":{"id":0,"state":false}}``       the 
                                                                           an envelope around it (``result``)
 ====================  ==================================================  =============================================
 
-Bluetooth buttons and door contacts come as ``bthomedevice:N`` and ``bthomesensor:N``, or in events of a script (the vendor's
-``shelly-blu`` and others by its example): whatever such an event is called, data with a ``button`` above 0 is a push, and
+Bluetooth buttons come as ``bthomedevice:N`` and ``bthomesensor:N``, drawn ones as ``button:N``, or in events of a script (the vendor's
+``shelly-blu`` and others by its example), which reports door contacts as well: whatever such an event is called, data with a ``button`` above 0 is a push, and
 ``window`` or ``door`` a state. Their packet number (``pid``) is the identity of a push.
 
 ``config_changed``, updates, sleep and all that is no input are signs of life. An input of type *count* tells its count. What a
@@ -45,8 +45,12 @@ _KNOWN = frozenset(
     {"id", "ts", "event", "result", "error", "src", "sys", "wifi", "mqtt", "cloud", "ble", "params"}
 )
 _INPUT = re.compile(r"input:[0-9]{1,4}")
-#: Buttons of its own, and Bluetooth buttons it passes on.
-_PUSHED = re.compile(r"(?:input|bthomedevice|bthomesensor):[0-9]{1,4}")
+#: What may be a contact without saying so: a Bluetooth sensor may be a door or a movement, a boolean is a script's.
+_MAYBE = re.compile(r"(?:bthomesensor|boolean):[0-9]{1,4}")
+#: What is told of an input or a button that is no push of it.
+_NO_PUSH = re.compile(r"(?:config|analog|ota|device|scheduled)_\w+|\w*measurement\w*|sleep")
+#: Buttons of its own, drawn ones, and Bluetooth buttons that it passes on. A word of push counts of any component.
+_PUSHED = ("input:", "button:", "bthomedevice:", "bthomesensor:")
 _PUSHES = ("_push", "_press", "_hold")
 #: The gestures whose release is told after them, however long it takes.
 _HELD = frozenset({"long_push", "hold_press", "long_press"})
@@ -68,8 +72,7 @@ def decode(payload: bytes) -> list[Signal]:
     elif method in ("NotifyStatus", "NotifyFullStatus"):
         telling = Telling.CHANGE if method == "NotifyStatus" else Telling.STATE
         for key, value in params.items():
-            if _INPUT.fullmatch(key):
-                signals += _state(key, members(value), telling, battery)
+            signals += _state(key, members(value), telling, battery)
     elif method is None and isinstance(document.get("event"), str):
         signals = list(_event(document, document.get("ts")))
     elif method is None:
@@ -93,10 +96,10 @@ def _status(document: dict[str, Any]) -> list[Signal]:
     signals = [
         signal
         for key, value in whole.items()
-        if _INPUT.fullmatch(key)
         for signal in _state(key, members(value), Telling.STATE, battery)
     ]
-    if not signals and counted(whole.get("id")) is not None:
+    # By its topic only it is known to be an input's: covers and others report a `state` as well.
+    if not signals and counted(whole.get("id")) is not None and whole.get("state") in (None, 0, 1):
         signals = list(_state(f"input:{whole['id']}", whole, Telling.STATE, battery))
     return signals
 
@@ -140,13 +143,15 @@ def _event(event: dict[str, Any], sent_at: object) -> Iterator[Signal]:
                 yield Signal(kind=SignalKind.UNREAD, word=f"the event {word} of {component} with {named}")
             return
         word = f"{word} {button}"[:40]
-    elif not _PUSHED.fullmatch(component):
+    elif not _COMPONENT(component):
         return
     elif word == "btn_down":
         kind = SignalKind.DOWN
     elif word == "btn_up":
         kind = SignalKind.UP
     elif not word.endswith(_PUSHES):
+        if component.startswith(_PUSHED) and not _NO_PUSH.fullmatch(word):
+            yield Signal(kind=SignalKind.UNREAD, input=which, word=f"the event {word} of {component}")
         return
     number = counted(_any(data, "pid"))
     number = counted(event.get("pid")) if number is None else number
@@ -183,7 +188,15 @@ def _pushed(button: object) -> bool:
 
 
 def _state(key: str, status: dict[str, Any], telling: Telling, battery: int | None) -> Iterator[Signal]:
+    if _MAYBE.fullmatch(key) and isinstance(status.get("value"), bool):
+        yield Signal(kind=SignalKind.OTHER_USE, input=key, word=f"{key} {status['value']}".lower())
+    if not _INPUT.fullmatch(key):
+        return
     state = status.get("state")
+    if state in (0, 1):
+        state = bool(state)
+    elif state is not None:
+        yield Signal(kind=SignalKind.UNREAD, input=key, word=f"{key} is {text(str(state))[:40]!r}")
     if isinstance(state, bool):
         kind = SignalKind.CLOSED if state else SignalKind.OPENED
         yield Signal(kind=kind, input=key, battery=battery, telling=telling, word=f"{key} {state}".lower())

@@ -18,7 +18,7 @@ topic                        payload                                     is
 ===========================  ==========================================  =====================================
 
 A radio button tells its code several times a push, and nothing that tells two pushes apart. Raw codes of other forms
-(``AAB1…``), and what infrared, serial and Zigbee receivers hear, are forms that are not read.
+(``AAB1…``), other receivers, readers, keypads, counters, expanders, and inputs in words of the school's own are forms that are not read.
 ``ON`` is taken for closed, as its documentation has it. Relays (``POWER``), settings and ``tele/T/STATE`` are signs of life.
 """
 
@@ -57,10 +57,14 @@ _NUMBERS = {
     "15": "clear",
 }
 _BARE = frozenset({"toggle", "hold", "single", "double", "triple", "quad", "penta", *_UP, *_DOWN})
-_INPUT = re.compile(r"(?:Switch|Button)[0-9]{1,2}")
+_INPUT = re.compile(r"(?:Switch|Button)[0-9]{1,2}", re.IGNORECASE)
 _OLD_KEYS = ("ACTION", "TRIG")
-#: What Tasmota calls what its receivers hear.
-_RECEIVED = re.compile(r"(?:Rf|Ir|Serial|SSerial|Zb|Tuya|NRF24|Lora)(?:Received|Raw)", re.IGNORECASE)
+#: Inputs and what comes in by receivers, readers, keypads, counters and expanders of inputs: where nothing of it is read, it is said.
+_UNREAD = re.compile(
+    r"(?:Rf|Ir|Serial|SSerial|Zb|Tuya|NRF24|Lora)(?:Received|Raw)|(?:Switch|Button)[0-9]{1,2}"
+    r"|(?-i:COUNTER)|(?:MCP23|PCF85)\w+|Wiegand|PN532|RC522|RDM6300|KeyPad\w*|Event",
+    re.IGNORECASE,
+)
 #: The chip of the Sonoff bridge: AA, what it is (A4: a code of 24 bits), three times of 16 bits, the code, 55.
 _RAW = re.compile(r"AAA4[0-9A-F]{12}([0-9A-F]{6})(?:[0-9A-F]{2})?55")
 MAX_LABEL_CHARS = 64
@@ -76,10 +80,11 @@ def decode(payload: bytes) -> list[Signal]:
     signals = [*_actions(document), *_states(document), *_radio(document)]
     if signals:
         return signals
-    unread = next((key for key in document if _RECEIVED.fullmatch(key)), None)
+    nothing = ("", None, {"Action": ""}, {"Action": None})
+    unread = next((k for k, value in document.items() if value not in nothing and _UNREAD.fullmatch(k)), None)
     if unread is not None:
-        said = text(json.dumps(document[unread]))[:60]
-        return [Signal(kind=SignalKind.UNREAD, word=f"what its receiver heard, {text(unread)[:24]}: {said}")]
+        said = text(json.dumps(document[unread], ensure_ascii=False))[:60]
+        return [Signal(kind=SignalKind.UNREAD, word=f"{text(unread)[:24]} is {said}, which is not read")]
     return [Signal(kind=SignalKind.ALIVE)]
 
 
@@ -123,8 +128,8 @@ def _actions(document: dict[str, Any]) -> list[Signal]:
     signals: list[Signal] = []
     for key, value in document.items():
         said: object = None
-        if isinstance(value, dict) and "Action" in value:
-            said = value["Action"]
+        if isinstance(value, dict):
+            said = value.get("Action", value.get("action"))
         elif key in _OLD_KEYS:
             said = value
         if said is None or said == "":
@@ -145,10 +150,13 @@ def _states(document: dict[str, Any]) -> list[Signal]:
         return []
     signals: list[Signal] = []
     for key, value in document.items():
+        is_input = _INPUT.fullmatch(key) is not None
+        if is_input and isinstance(value, int):
+            value = str(int(value))
         kind = _STATES.get(value.lower()) if isinstance(value, str) else None
         if kind is None or key.startswith("POWER"):
             continue
-        if _INPUT.fullmatch(key) or not value.isdigit():
+        if is_input or not value.isdigit():
             signals.append(
                 Signal(kind=kind, input=text(key)[:MAX_LABEL_CHARS], word=f"{text(key)[:24]} {value}")
             )

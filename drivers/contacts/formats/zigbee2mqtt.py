@@ -15,6 +15,7 @@ from gateway.domain.contact import Signal, SignalKind
 from gateway.domain.errors import Malformed
 
 _FLAGS = ("sos", "emergency", "panic")
+_NO_ACTION = frozenset({"", "null", "none"})
 _DOWN = frozenset({"press", "down", "pressed", "initial_press", "button_down"})
 #: ``off`` is how the converters name the zone status 0 of an SOS button (HS1EB, SE21, IM6001-BTP01): free again.
 _UP = frozenset({"release", "up", "released", "off", "button_up"})
@@ -52,6 +53,11 @@ _TELEMETRY = frozenset(
         "update_available",
     }
 ) | {"device", "elapsed", "device_temperature", "temperature", "power_outage_count", "trigger_count", "test"}
+_TELEMETRY |= {"supervision_reports", "restore_reports", "trouble", "ac_status", "battery_defect"}
+#: What other sensors detect, and other names of a push: seen without the known keys, whatever the value, nothing of it is read.
+_OTHER_SENSOR = re.compile(
+    r"alarm(?:_[0-9]+)?|(?:action|button|event)(?:_\w+)?|vibration|occupancy|presence|smoke|gas|carbon_monoxide|water_leak"
+)
 _NO_VALUES = frozenset({*_FLAGS, "action", "click", "contact", "update", "device"})
 MOST_VALUES = 40
 
@@ -68,18 +74,20 @@ def _bare(attribute: str, payload: bytes) -> dict[str, Any]:
     """One value of a device as if it stood in a document."""
     word = read_word(payload)
     if attribute in ("action", "click"):
-        return {attribute: None if word in ("null", "none") else word}
+        return {attribute: word}
     if word not in ("true", "false", "null"):
         raise Malformed(f"{word!r} on a topic that ends in {attribute}; expected true or false")
     return {attribute: {"true": True, "false": False}.get(word)}
 
 
 def _read(document: dict[str, Any]) -> list[Signal]:
+    document = {key.lower(): value for key, value in document.items()}
     battery = whole_number(document.get("battery"), 0, 100)
     signals: list[Signal] = []
     # Up to Zigbee2MQTT 1.x some buttons told their gesture in `click`.
-    action = document.get("action") or document.get("click")
-    if isinstance(action, str) and action.strip():
+    either = (document.get("action"), document.get("click"))
+    action = next((said for said in either if said and str(said).strip().lower() not in _NO_ACTION), None)
+    if isinstance(action, str):
         signals.append(_action(text(action.strip()), battery))
     values = _values(document)
     for flag in _FLAGS:
@@ -103,9 +111,11 @@ def _read(document: dict[str, Any]) -> list[Signal]:
         return [
             Signal(kind=SignalKind.UNREAD, word=f"{odd} is {said!r}; expected true or false", values=values)
         ]
-    known = _TELEMETRY | {*_FLAGS, "action", "click", "contact"}
-    if document and not known & document.keys():
-        named = ", ".join(text(key)[:30] for key in list(document)[:5])
+    spoken_of = {*_FLAGS, "action", "click", "contact"} & document.keys()
+    other = [key for key, value in document.items() if value is True or _OTHER_SENSOR.fullmatch(key)]
+    other = [key for key in other if key not in _TELEMETRY]
+    if document and not spoken_of and (other or not _TELEMETRY & document.keys()):
+        named = ", ".join(text(key)[:30] for key in (other or list(document))[:5])
         return [
             Signal(
                 kind=SignalKind.UNREAD, word=f"neither action, contact nor flag, only {named}", values=values
