@@ -31,7 +31,7 @@ from gateway.domain.identity import Earlier, used_anew
 from gateway.domain.message import Message, MessageType
 from gateway.domain.opening import open_alarm
 from gateway.domain.plan import ContactSource, Point
-from gateway.domain.words import counted, is_wanted, noted
+from gateway.domain.words import counted, is_wanted, noted, of_no_point
 from gateway.ports import CameraBank, Clock, ContactMessage, InboxEntry, Transaction
 from gateway.raising import raise_alarm
 from gateway.starts import Starts
@@ -99,7 +99,7 @@ class Admission:
         alarm: Alarm | None = None
         said: list[Message] = []
         moved = False
-        for point, mine in zip(points, self._heard(points, signals), strict=True):
+        for point, mine in zip(points, self.heard(points, signals), strict=True):
             presses, changed = self._judge(tx, message, point, mine)
             moved = moved or changed
             for press in () if bounce else presses:
@@ -116,13 +116,15 @@ class Admission:
         return Outcome(outcome, alarm, kept and message.mid != 0, tuple(said))
 
     @staticmethod
-    def _heard(points: Sequence[Point], signals: Sequence[Signal]) -> list[Sequence[Signal]]:
+    def heard(points: Sequence[Point], signals: Sequence[Signal]) -> list[Sequence[Signal]]:
         """What each of the points hears of one message."""
         inputs = [p.source.input if p.source else None for p in points]
         if inputs == [None]:
             return [signals]
         heard = [(heard_by(inputs, signal), signal) for signal in signals]
-        return [[signal for numbers, signal in heard if n in numbers] for n in range(len(points))]
+        # Of an input that no point names the word is left, on record at each.
+        words = [word for numbers, signal in heard if not numbers for word in of_no_point(signal)]
+        return [[*(signal for numbers, signal in heard if n in numbers), *words] for n in range(len(points))]
 
     def _judge(
         self, tx: Transaction, message: ContactMessage, point: Point, mine: Sequence[Signal]

@@ -243,7 +243,9 @@ class Intake:
             self._hold_back(message)
         if done.said:
             self._wake_gathering()
-        self._saw(points, signals, message, unreadable or _unread(signals))
+        for point, mine in zip(points, Admission.heard(points, signals), strict=True):
+            told = [signal for signal in signals if signal.input is None or signal in mine]
+            self._saw([point], signals, message, unreadable or _unread(told))
         if done.what == "press":
             self.admitted_total += len(done.said)
         elif done.what == "quarantined":

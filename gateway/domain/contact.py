@@ -127,6 +127,12 @@ class Memory:
     words: Mapping[str, datetime] = field(default_factory=dict)
     dropped: tuple[str, datetime, datetime] | None = None
 
+    @property
+    def was_heard(self) -> bool:
+        """Whether a push, a state or a count of the source itself was ever heard."""
+        traces = (self.closed, self.tail_until, self.freed_until, self.counter, self.push)
+        return self.down or bool(self.flags) or any(trace is not None for trace in traces)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beside:

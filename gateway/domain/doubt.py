@@ -11,6 +11,7 @@ from gateway.domain.plan import Point
 
 #: Somebody must have the time to see that a press was taken for a copy.
 DROPPED_HELD = timedelta(hours=1)
+MOST_NAMED = 5  # words
 
 _STANDS = (
     "its {flag} still says true since {since}, and no alarm of it is open: a further push cannot be heard until it is "
@@ -20,6 +21,10 @@ _AMBIGUOUS = (
     "its {flag} says true in report after report and never said false, so a report cannot be told from a push, and may raise a "
     "false alarm: in Zigbee2MQTT set filtered_cache: [{flag}] for this device; or say mqtt.flag: state or push for {point} "
     "in the site file"
+)
+_NEVER_NAMED = (
+    "nothing was ever heard of its input {input}, and its device reports {words}: none of that raises an alarm; let mqtt.input "
+    "name the input as the device does, then press it"
 )
 _DROPPED = (
     "a press of {at} under the number or id {identity}, which was used at {before}, was taken for a copy and raised nothing: if "
@@ -39,6 +44,9 @@ def doubts(
     flag_ = ambiguous(memory.flags, is_)
     if flag_ is not None:
         yield f"{point.id} reports", _AMBIGUOUS.format(flag=flag_, point=point.id)
+    if point.source is not None and point.source.input is not None and memory.words and not memory.was_heard:
+        words = ", ".join(sorted(memory.words)[:MOST_NAMED])
+        yield f"{point.id} input", _NEVER_NAMED.format(input=point.source.input, words=words)
     if memory.dropped is not None:
         identity, at, before = memory.dropped
         if at - before > COPIED_WITHIN and timedelta(0) <= now - at < DROPPED_HELD:

@@ -41,6 +41,14 @@ def is_wanted(signal: Signal, presses: Sequence[str]) -> bool:
     return not presses or signal.kind not in _STATES or _named(signal, presses)
 
 
+def of_no_point(signal: Signal) -> list[Signal]:
+    """What is left of a signal of an input that no point of the site file names: the word of its push, or the input's name."""
+    if signal.kind not in PUSHES | _STATES | {SignalKind.OTHER_USE}:
+        return []
+    word = signal.word if signal.kind in PUSHES else f"input {signal.input}"
+    return [Signal(kind=SignalKind.OTHER_USE, word=word[:40])]
+
+
 def noted(words: Mapping[str, datetime], signals: Sequence[Signal], now: datetime) -> Mapping[str, datetime]:
     """The words on record after a message; the same object where nothing is to be written."""
     said = {s.word.lower() for s in signals if s.kind is SignalKind.OTHER_USE and s.word}

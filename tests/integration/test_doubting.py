@@ -8,7 +8,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from gateway.domain.fault import FaultKind
+from gateway.domain.plan import Point
 from gateway.doubting import LOOK_EVERY_S, Doubting
 from tests.support.builders import envelopes, point
 from tests.support.clock import run
@@ -18,8 +21,8 @@ SOS = point(format_="zigbee2mqtt")
 
 
 @asynccontextmanager
-async def doubting(d: Door) -> AsyncIterator[Doubting]:
-    stage = Doubting(store=d.store, clock=d.clock, points=[SOS], stamp=envelopes().stamp)
+async def doubting(d: Door, wired: Point = SOS) -> AsyncIterator[Doubting]:
+    stage = Doubting(store=d.store, clock=d.clock, points=[wired], stamp=envelopes().stamp)
     task = asyncio.create_task(stage.run())
     try:
         yield stage
@@ -75,6 +78,67 @@ def test_words_that_raise_nothing_are_named_newest_first(tmp_path: Path) -> None
             await looked(d)
             assert len(stage.words("p-301")) == 20
             assert stage.words("p-301")[0] == "arm_29"
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("format_", "input_", "others", "words", "own"),
+    [
+        ("zigbee2mqtt", "left", [{"action": "single_right"}], ["single_right"], {"action": "single_left"}),
+        # Named by hand, and not as the device does.
+        ("zigbee2mqtt", "button_3", [{"action": "1_hold"}], ["1_hold"], {"action": "3_hold"}),
+        (
+            "tasmota",
+            "Switch3",
+            [{"Time": "1", "Switch1": "ON"}, {"Time": "2", "Switch1": "OFF"}],
+            ["input switch1"],
+            {"Time": "3", "Switch3": "OFF"},
+        ),
+        (
+            "shelly-gen2",
+            "bthomesensor:203",
+            [{"method": "NotifyStatus", "params": {"bthomesensor:203": {"value": True}}}],
+            ["bthomesensor:203 true"],
+            None,
+        ),
+        (
+            "shelly-gen2",
+            "7",
+            [{"ts": 1, "input:0": {"state": False, "counts": {"total": n}}} for n in (1, 2)],
+            ["input input:0"],
+            {"ts": 1, "input:7": {"state": False}},
+        ),
+    ],
+)
+def test_an_input_that_is_never_heard_while_its_device_reports_others_is_a_fault(
+    tmp_path: Path,
+    format_: str,
+    input_: str,
+    others: list[dict[str, object]],
+    words: list[str],
+    own: dict[str, object] | None,
+) -> None:
+    """A name that fits none of the device's inputs would be deaf without a word. Once it was heard, the others are other buttons."""
+    wired = point(format_=format_)
+    assert wired.source is not None
+    wired = replace(wired, source=replace(wired.source, input=input_))
+
+    async def story() -> None:
+        async with door(tmp_path, wired) as d, doubting(d, wired) as stage:
+            for other in others:
+                await d.clock.advance(5)
+                await d.send(other)
+            await looked(d)
+            ((found, cause),) = stage.found()
+            assert found == (FaultKind.CONTACT, "p-301 input")
+            assert input_ in cause
+            assert stage.words("p-301") == words
+            assert await d.presses() == []
+            if own is not None:
+                await d.send(own)
+                await looked(d)
+                assert list(stage.found()) == []
 
     run(story())
 

@@ -231,7 +231,9 @@ def test_a_flag_once_left_out_that_comes_with_reports_again_is_told_in_them(rele
     assert device.faults() != {}
 
 
-@pytest.mark.parametrize("key", ["trigger_count", "click_counter", "count", "sequence", "action_transaction", "time"])
+@pytest.mark.parametrize(
+    "key", ["trigger_count", "click_counter", "count", "sequence", "action_transaction", "time"]
+)
 def test_a_count_of_pushes_makes_no_report_of_one(key: str) -> None:
     """Nor does the time of the message: each push has another."""
     device = Device()

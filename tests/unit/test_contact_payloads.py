@@ -45,7 +45,11 @@ from gateway.domain.errors import Malformed
         # Telemetry beside it makes it no better understood.
         ("movement", '{"occupancy":false,"battery":90,"linkquality":9}', SignalKind.UNREAD),
         ("any zone", '{"alarm":true,"battery":90}', SignalKind.UNREAD),
-        ("any zone", '{"alarm_1":false,"alarm_2":false,"tamper":false,"battery_low":false}', SignalKind.UNREAD),
+        (
+            "any zone",
+            '{"alarm_1":false,"alarm_2":false,"tamper":false,"battery_low":false}',
+            SignalKind.UNREAD,
+        ),
         ("unknown", '{"panic_button":true,"battery":90}', SignalKind.UNREAD),
         ("two buttons", '{"action_left":"single","battery":90}', SignalKind.UNREAD),
         ("old", '{"button_right":"hold","battery":90}', SignalKind.UNREAD),
