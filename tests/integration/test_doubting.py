@@ -119,7 +119,7 @@ def test_an_input_that_is_never_heard_while_its_device_reports_others_is_a_fault
     words: list[str],
     own: dict[str, object] | None,
 ) -> None:
-    """A name that fits none of the device's inputs would be deaf without a word. Once it was heard, the others are other buttons."""
+    """A name that fits none of them would be deaf without a word. Once it was heard, the others are other buttons."""
     wired = point(format_=format_)
     assert wired.source is not None
     wired = replace(wired, source=replace(wired.source, input=input_))

@@ -219,7 +219,7 @@ def test_a_flag_that_reports_leave_out_comes_with_a_push_only() -> None:
 
 @pytest.mark.parametrize("released", [True, False])
 def test_a_flag_once_left_out_that_comes_with_reports_again_is_told_in_them(released: bool) -> None:
-    """Zigbee2MQTT that keeps no state over its restart: the first report leaves the flag out, and all after the next push have it."""
+    """Zigbee2MQTT that keeps no state over its restart: only the first report leaves the flag out."""
     device = Device()
     if released:
         device.says(sos=False, battery=100)

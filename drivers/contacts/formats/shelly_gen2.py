@@ -12,9 +12,9 @@ any                   ``{"ts":…,"input:0":{"id":0,"state":false}}``       the 
                                                                           an envelope around it (``result``)
 ====================  ==================================================  =============================================
 
-Bluetooth buttons come as ``bthomedevice:N`` and ``bthomesensor:N``, drawn ones as ``button:N``, or in events of a script (the vendor's
-``shelly-blu`` and others by its example), which reports door contacts as well: whatever such an event is called, data with a ``button`` above 0 is a push, and
-``window`` or ``door`` a state. Their packet number (``pid``) is the identity of a push.
+Bluetooth buttons come as ``bthomedevice:N`` and ``bthomesensor:N``, drawn ones as ``button:N``. A script (``shelly-blu``
+and others by its example) reports them and door contacts in events of its own: whatever such an event is called, data with a
+``button`` above 0 is a push, and ``window`` or ``door`` a state. Their packet number (``pid``) is the identity of a push.
 
 ``config_changed``, updates, sleep and all that is no input are signs of life. An input of type *count* tells its count. What a
 script tells besides is a form that is not read.

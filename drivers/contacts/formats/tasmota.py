@@ -18,7 +18,8 @@ topic                        payload                                     is
 ===========================  ==========================================  =====================================
 
 A radio button tells its code several times a push, and nothing that tells two pushes apart. Raw codes of other forms
-(``AAB1…``), other receivers, readers, keypads, counters, expanders, and inputs in words of the school's own are forms that are not read.
+(``AAB1…``), other receivers, readers, keypads, counters, expanders, and inputs in words of your own are forms that are not
+read.
 ``ON`` is taken for closed, as its documentation has it. Relays (``POWER``), settings and ``tele/T/STATE`` are signs of life.
 """
 
@@ -59,7 +60,7 @@ _NUMBERS = {
 _BARE = frozenset({"toggle", "hold", "single", "double", "triple", "quad", "penta", *_UP, *_DOWN})
 _INPUT = re.compile(r"(?:Switch|Button)[0-9]{1,2}", re.IGNORECASE)
 _OLD_KEYS = ("ACTION", "TRIG")
-#: Inputs and what comes in by receivers, readers, keypads, counters and expanders of inputs: where nothing of it is read, it is said.
+#: Inputs, receivers, readers, keypads, counters and expanders of inputs: where nothing of it is read, that is reported.
 _UNREAD = re.compile(
     r"(?:Rf|Ir|Serial|SSerial|Zb|Tuya|NRF24|Lora)(?:Received|Raw)|(?:Switch|Button)[0-9]{1,2}"
     r"|(?-i:COUNTER)|(?:MCP23|PCF85)\w+|Wiegand|PN532|RC522|RDM6300|KeyPad\w*|Event",
