@@ -1,4 +1,4 @@
-"""Edges that are believed only if they stand: what a device that has just started tells of its inputs, not settled yet."""
+"""Openings that are believed only if they stand: what a device that has just started tells of its inputs, not settled yet."""
 
 from __future__ import annotations
 
@@ -37,9 +37,8 @@ class Edges:
 
     @staticmethod
     def only(signals: Sequence[Signal]) -> bool:
-        """Whether a message tells of states, and of no push that would have to wait with them."""
-        kinds = {s.kind for s in signals}
-        return bool(kinds & _OPPOSITE.keys()) and kinds <= {*_OPPOSITE, SignalKind.ALIVE, SignalKind.TAMPER}
+        """Whether a message tells of states only, and of no push that would have to wait with them."""
+        return {s.kind for s in signals} <= {*_OPPOSITE, SignalKind.ALIVE, SignalKind.TAMPER}
 
     def hear(self, topic: str, signals: Sequence[Signal]) -> None:
         """Every message of a topic, in the order in which they come."""

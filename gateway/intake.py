@@ -276,9 +276,18 @@ class Intake:
     def _must_stand(
         self, points: Sequence[Point], message: ContactMessage, signals: Sequence[Signal]
     ) -> bool:
+        """An input that has not settled reads open, so only an opening that would be a press has to stand. A short closing of a
+        normally open contact is a push, also just after its device came online."""
         source = points[0].source
         assert source is not None
-        return not message.retained and Edges.only(signals) and self._starts.just(source, message.arrived_at)
+        opens = any(signal.kind is SignalKind.OPENED for signal in signals)
+        return (
+            opens
+            and any(point.source is not None and not point.source.normally_open for point in points)
+            and not message.retained
+            and Edges.only(signals)
+            and self._starts.just(source, message.arrived_at)
+        )
 
     async def _what_stands(self, message: ContactMessage, signals: list[Signal]) -> list[Signal]:
         """What of a device that has just started still stands a moment later. Not acknowledged meanwhile: should we end, it

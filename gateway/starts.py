@@ -15,7 +15,7 @@ from gateway.domain.errors import Malformed
 from gateway.domain.plan import ContactSource, Point
 from gateway.ports import ContactMessage
 
-#: A device that has just started is believed an edge only if it still stands after :data:`SETTLES_S`.
+#: A device that has just started is believed an opening only if it still stands after :data:`SETTLES_S`.
 JUST_STARTED = timedelta(seconds=10)
 SETTLES_S = 1.0
 
