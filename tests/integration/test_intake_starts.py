@@ -74,7 +74,7 @@ async def heard_after(
          [(1, b'{"Switch1":{"Action":"OFF"}}'), (0.2, b'{"Switch1":{"Action":"ON"}}')], 0),
         (GEN2_CLOSED, ("plus1/online", b"true"), b'{"id":0,"state":true}',
          [(1, b'{"id":0,"state":false}'), (0.3, b'{"id":0,"state":true}')], 0),
-        # An input that has not settled reads open. Of a normally open contact a short closing is a push, whoever has just started:
+        # An input that has not settled reads open. A short closing of a normally open contact is a push, also just after a start:
         # devices come online anew whenever the broker restarts, and those that sleep whenever they are pushed.
         (TASMOTA, ("tele/door/LWT", b"Online"), b'{"Switch1":{"Action":"OFF"}}',
          [(1, b'{"Switch1":{"Action":"ON"}}'), (0.2, b'{"Switch1":{"Action":"OFF"}}')], 1),
