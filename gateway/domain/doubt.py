@@ -17,6 +17,10 @@ _STANDS = (
     "its {flag} still says true since {since}, and no alarm of it is open: a further push cannot be heard until it is "
     "released; release or reset the button, then press its test"
 )
+_PRESSED = (
+    "it still stands {state}, which is its pressed state, and no alarm of it is open: a further push cannot be heard until it is "
+    "released; release or reset the button (or correct mqtt.contact), then press its test"
+)
 _AMBIGUOUS = (
     "its {flag} says true in report after report and never said false, so a report cannot be told from a push, and may raise a "
     "false alarm: in Zigbee2MQTT set filtered_cache: [{flag}] for this device; or say mqtt.flag: state or push for {point} "
@@ -41,6 +45,8 @@ def doubts(
     if stands is not None and not alarm_open:
         flag, since = stands
         yield f"{point.id} flag", _STANDS.format(flag=flag, since=stamp(since))
+    if memory.closed is not None and not alarm_open and _is_pressed(point, memory.closed):
+        yield f"{point.id} state", _PRESSED.format(state="closed" if memory.closed else "open")
     flag_ = ambiguous(memory.flags, is_)
     if flag_ is not None:
         yield f"{point.id} reports", _AMBIGUOUS.format(flag=flag_, point=point.id)
@@ -54,3 +60,10 @@ def doubts(
                 f"{point.id} id",
                 _DROPPED.format(at=stamp(at), identity=identity, before=stamp(before)),
             )
+
+
+def _is_pressed(point: Point, closed: bool) -> bool:
+    source = point.source
+    if source is None or closed is not source.normally_open:
+        return False
+    return not source.presses or "contact" in source.presses or source.input in source.presses

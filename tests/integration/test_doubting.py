@@ -62,6 +62,55 @@ def test_a_flag_that_stands_becomes_a_fault_when_its_alarm_is_closed_and_is_know
     run(story())
 
 
+CONTACT = {True: {"contact": True}, False: {"contact": False}}
+SWITCH = {True: b'{"Time":"1","Switch1":"ON"}', False: b'{"Time":"1","Switch1":"OFF"}'}
+
+
+@pytest.mark.parametrize("normally_open", [True, False], ids=["normally open", "normally closed"])
+@pytest.mark.parametrize(("format_", "tells"), [("zigbee2mqtt", CONTACT), ("tasmota", SWITCH)])
+def test_a_contact_that_stays_pressed_with_no_alarm_open_is_a_fault(
+    tmp_path: Path, format_: str, tells: dict[bool, object], normally_open: bool
+) -> None:
+    """A latching button that nobody reset, or one that was pressed when it was first seen: a further push makes no edge."""
+    wired = point(format_=format_)
+    assert wired.source is not None
+    wired = replace(wired, source=replace(wired.source, normally_open=normally_open))
+    pressed, free = tells[normally_open], tells[not normally_open]
+
+    async def story() -> None:
+        async with door(tmp_path, wired) as d, doubting(d, wired) as stage:
+            await d.send(pressed)
+            await looked(d)
+            ((found, cause),) = stage.found()
+            assert found == (FaultKind.CONTACT, "p-301 state")
+            assert ("closed" if normally_open else "open") in cause
+            await d.send(free)
+            await looked(d)
+            assert list(stage.found()) == []
+            await d.send(pressed)
+            await looked(d)
+            assert (list(stage.found()), await d.presses()) == ([], [1])
+            await d.close((await d.alarms())[0])
+            await looked(d)
+            assert [subject for (_, subject), _ in stage.found()] == ["p-301 state"]
+
+    run(story())
+
+
+def test_a_contact_that_is_no_press_of_its_point_may_stay_as_it_is(tmp_path: Path) -> None:
+    """Where the site file names the words that are."""
+    assert SOS.source is not None
+    keypad = replace(SOS, source=replace(SOS.source, presses=("emergency",)))
+
+    async def story() -> None:
+        async with door(tmp_path, keypad) as d, doubting(d, keypad) as stage:
+            await d.send({"contact": True})
+            await looked(d)
+            assert list(stage.found()) == []
+
+    run(story())
+
+
 def test_words_that_raise_nothing_are_named_newest_first(tmp_path: Path) -> None:
     """Each once, of the point and of each button of its device; at most twenty are kept."""
 
