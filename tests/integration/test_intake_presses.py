@@ -91,6 +91,13 @@ def rpc(component: str, word: str, ts: float, **more: object) -> dict[str, objec
         ("zigbee2mqtt", [(0, {"action": "off-press"}), (0.3, {"action": "off-press-release"})], [1]),
         ("zigbee2mqtt", [(0, {"action": "off-hold"}), (4, {"action": "off-hold-release"})], [1]),
         ("zigbee2mqtt", [(0, {"action": "up-press"}), (0.3, {"action": "up-release"})], [1]),
+        # An alarm that is reset, however late: free again, and no push.
+        (
+            "zigbee2mqtt",
+            [(0, {"action": "emergency"}), (600, {"action": "off"}), (9, {"action": "sos"})],
+            [2],
+        ),
+        ("zigbee2mqtt", [(0, {"action": "panic"}), (60, {"action": "release"})], [1]),
         # What is another push.
         ("zigbee2mqtt", [(0, {"action": "single"}), (2.5, {"action": "single", "battery": 9})], [2]),
         ("zigbee2mqtt", [(0, {"action": "single"}), (0.5, {"action": "double"})], [2]),

@@ -20,11 +20,12 @@ _DOWN = frozenset({"press", "down", "pressed", "initial_press", "button_down"})
 #: ``off`` is how the converters name the zone status 0 of an SOS button (HS1EB, SE21, IM6001-BTP01): free again.
 _UP = frozenset({"release", "up", "released", "off", "button_up"})
 _UP |= {f"{gesture}_release" for gesture in ("short", "long", "hold", "press", "double", "triple")}
-_HELD = frozenset({"hold", "long", "long_press", "hold_press"})
+#: Gestures whose end is reported: the button is let go, or the alarm is reset, however much later.
+_HELD = frozenset({"hold", "long", "long_press", "hold_press", *_FLAGS})
 _GESTURES = _HELD | {
     *("single", "double", "triple", "tripple", "quadruple", "quintuple", "many", "multiple"),
     *("click", "single_click", "double_click", "triple_click", "short", "short_press", "push", "tap"),
-    *("double_press", "triple_press", "toggle", "on", "recall", "emergency", "panic", "sos"),
+    *("double_press", "triple_press", "toggle", "on", "recall"),
 }
 _WORDS = _DOWN | _UP | _GESTURES
 
