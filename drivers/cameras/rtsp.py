@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import random
-import struct
 import threading
 import time
 from collections.abc import Callable
@@ -40,6 +39,7 @@ from drivers.cameras.opening import (
     opened,
 )
 from drivers.cameras.pacing import WAITED_S, Pace
+from drivers.cameras.reports import Reports
 from drivers.cameras.ring import Ring
 from drivers.cameras.slices import order_of
 from drivers.cameras.threads import THREADS
@@ -246,6 +246,7 @@ class Session:
         codec = video.codec_context.name
         described = bytes(video.codec_context.extradata or b"")
         assembly = Assembly(order_of(codec, described))
+        reports = Reports(self.ring, self._clock)
         paired: set[int] = set()
         # A picture is whole when the next one begins, and its time is told best by when its own first byte came. What came
         # while this thread rested is found late, up to the first byte that is waited for again.
@@ -265,8 +266,12 @@ class Session:
                 if packet.stream_index == video.index and packet.size == 0:
                     break
                 continue
-            if sound is not None and len(paired) < 2 and packet.has_sidedata("prft"):
-                paired.add(packet.stream_index)
+            if (
+                sound is not None
+                and (index := packet.stream_index) not in paired
+                and packet.has_sidedata("prft")
+            ):
+                paired.add(index)
             if packet.stream_index != video.index:
                 self._hear(packet, Arrival(emitted_s, not late), paired=len(paired) == 2)
                 if emitted_s - self._frame_s > SILENCE_S:
@@ -277,11 +282,11 @@ class Session:
             if assembly.goes_on(piece, pts):  # nine pieces of ten; no more is done for them
                 asked_s = time.monotonic()
                 continue
-            whole = assembly.take(piece, pts, Arrival(emitted_s, not late))
+            whole = assembly.take(piece, pts, Arrival(emitted_s, not late, reports.of(packet, emitted_s)))
             for picture, at, came in whole:
                 self._lay(picture, at, came, codec, described, video.time_base)
-            if packet.has_sidedata("rtcp_sr") and packet.has_sidedata("prft"):
-                self._compare_clocks(packet, pts)
+                if (off_s := reports.tell(at, came, emitted_s)) is not None:
+                    self.clock_offset_s = off_s
             if not whole:
                 if emitted_s - self._frame_s > PICTURELESS_S:
                     raise Fallen(
@@ -368,10 +373,3 @@ class Session:
             leading=leading,
             prompt=came.prompt,
         )
-
-    def _compare_clocks(self, packet: Any, pts: int) -> None:
-        """The camera's own time of this frame, from its RTCP sender reports, against ours. What follows the ring knows."""
-        (camera_us,) = struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))
-        if camera_us > 0:
-            off_s = self.ring.report(pts, self._clock.to_monotonic(camera_us / 1e6))
-            self.clock_offset_s = off_s if off_s is not None else self.clock_offset_s

@@ -59,10 +59,12 @@ DEPTH_FRAMES = 128
 
 
 class Arrival(NamedTuple):
-    """When a frame's first byte came; if not ``prompt``, when it was found, having lain there while nobody read."""
+    """When a frame's first byte came; if not ``prompt``, when it was found, having lain there while nobody read. ``camera_us`` is
+    when the frame was by the camera's own clock, in µs since 1970, if that was told and looked at."""
 
     at_s: float
     prompt: bool
+    camera_us: int | None = None
 
 
 class _Second:
