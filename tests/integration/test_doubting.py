@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,14 +63,17 @@ def test_a_flag_that_stands_becomes_a_fault_when_its_alarm_is_closed_and_is_know
     run(story())
 
 
-CONTACT = {True: {"contact": True}, False: {"contact": False}}
-SWITCH = {True: b'{"Time":"1","Switch1":"ON"}', False: b'{"Time":"1","Switch1":"OFF"}'}
+CONTACT: dict[bool, dict[str, Any] | bytes] = {True: {"contact": True}, False: {"contact": False}}
+SWITCH: dict[bool, dict[str, Any] | bytes] = {
+    True: b'{"Time":"1","Switch1":"ON"}',
+    False: b'{"Time":"1","Switch1":"OFF"}',
+}
 
 
 @pytest.mark.parametrize("normally_open", [True, False], ids=["normally open", "normally closed"])
 @pytest.mark.parametrize(("format_", "tells"), [("zigbee2mqtt", CONTACT), ("tasmota", SWITCH)])
 def test_a_contact_that_stays_pressed_with_no_alarm_open_is_a_fault(
-    tmp_path: Path, format_: str, tells: dict[bool, object], normally_open: bool
+    tmp_path: Path, format_: str, tells: dict[bool, dict[str, Any] | bytes], normally_open: bool
 ) -> None:
     """A latching button that nobody reset, or one that was pressed when it was first seen: a further push makes no edge."""
     wired = point(format_=format_)
