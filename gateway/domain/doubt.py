@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
-from gateway.domain.contact import COPIED_WITHIN, Memory
+from gateway.domain.contact import COPIED_WITHIN, Memory, Signal, SignalKind
 from gateway.domain.flag import ambiguous, unheard_since
 from gateway.domain.plan import Point
+from gateway.domain.words import is_wanted
 
 #: Somebody must have the time to see that a press was taken for a copy.
 DROPPED_HELD = timedelta(hours=1)
@@ -66,4 +67,4 @@ def _is_pressed(point: Point, closed: bool) -> bool:
     source = point.source
     if source is None or closed is not source.normally_open:
         return False
-    return not source.presses or "contact" in source.presses or source.input in source.presses
+    return is_wanted(Signal(kind=SignalKind.CLOSED, word=source.input or "contact"), source.presses)

@@ -101,16 +101,19 @@ def test_a_contact_that_stays_pressed_with_no_alarm_open_is_a_fault(
     run(story())
 
 
-def test_a_contact_that_is_no_press_of_its_point_may_stay_as_it_is(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("presses", "faults"), [(("emergency",), []), (("SOS", "Contact"), ["p-301 state"])])
+def test_a_contact_that_is_no_press_of_its_point_may_stay_as_it_is(
+    tmp_path: Path, presses: tuple[str, ...], faults: list[str]
+) -> None:
     """Where the site file names the words that are."""
     assert SOS.source is not None
-    keypad = replace(SOS, source=replace(SOS.source, presses=("emergency",)))
+    keypad = replace(SOS, source=replace(SOS.source, presses=presses))
 
     async def story() -> None:
         async with door(tmp_path, keypad) as d, doubting(d, keypad) as stage:
             await d.send({"contact": True})
             await looked(d)
-            assert list(stage.found()) == []
+            assert [subject for (_, subject), _ in stage.found()] == faults
 
     run(story())
 
