@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from gateway.domain.message import MessageType
-from gateway.flood import CROWD_IN_A_SECOND, CROWD_S, HELD_S, MOST_IN_A_SECOND, Flood
+from gateway.flood import HELD_S, MOST_IN_A_SECOND
 from tests.support.builders import point
 from tests.support.clock import run
 from tests.support.door import Door, door
@@ -44,48 +44,6 @@ def test_a_flood_is_counted_together_and_the_next_contact_is_heard_at_once(tmp_p
             assert d.store.commits - before <= MOST_IN_A_SECOND + 10
 
     run(tale())
-
-
-def test_several_contacts_each_below_the_limit_hold_up_nobody(tmp_path: Path) -> None:
-    """Twelve with ninety pushes a second each: counted together as of one alone, and a push elsewhere is heard."""
-    crowd = [point(f"p-{n}") for n in range(12)]
-
-    async def tale() -> None:
-        async with door(tmp_path, OTHER, *crowd) as d:
-            before = d.store.commits
-            for n in range(90):
-                for one in crowd:
-                    await send(d, one.id, {"event": "pressed", "id": f"{one.id} {n}"})
-            await send(d, "p-other", {"event": "pressed"})
-            assert [m.type for m in d.offered].count(MessageType.ALARM_RAISED) == 13
-            await d.clock.advance(1)
-            assert {a.point: a.presses for a in await d.alarms()} == {p.id: 90 for p in crowd} | {
-                "p-other": 1
-            }
-            assert sorted(d.acknowledged.mids) == list(range(1, 12 * 90 + 2))
-            assert d.store.commits - before <= CROWD_IN_A_SECOND + 2 * len(crowd)
-            assert faults(d) == []  # it may be what waited while nobody listened
-
-    run(tale())
-
-
-def test_a_crowd_that_lasts_is_a_fault_of_those_who_make_it() -> None:
-    """Of no other contact, and it is over with the crowd."""
-    now_s = 0.0
-    flood = Flood(lambda: now_s)
-    crowd = {f"contacts/p-{n}": [point(f"p-{n}")] for n in range(5)}
-    points = crowd | {"contacts/p-other": [OTHER]}
-    for n in range(int(CROWD_S * 80) + 160):
-        assert list(flood.found(points)) == [] or now_s >= CROWD_S
-        now_s += 1 / 80
-        over = {topic for topic in crowd if flood.over(topic)}
-        assert now_s < 1 or over == set(crowd)
-        assert n % 40 or not flood.over("contacts/p-other")
-    told = dict(flood.found(points))
-    assert [subject for _, subject in told] == [f"p-{n} flood" for n in range(5)]
-    assert all("of all contacts together" in cause for cause in told.values())
-    now_s += HELD_S
-    assert list(flood.found(points)) == []
 
 
 def test_a_flood_is_a_fault_of_its_contact_until_it_is_over(tmp_path: Path) -> None:
