@@ -56,8 +56,8 @@ from gateway.domain.errors import Malformed
         ("settings", '{"battery":90,"supervision_reports":true,"click_mode":"fast"}', SignalKind.ALIVE),
         ("wall switch", '{"state":"ON","linkquality":9,"battery":90}', SignalKind.ALIVE),
         # Capitals, and words for nothing.
-        ("by hand", '{"Action":"emergency","battery":90}', SignalKind.GESTURE),
-        ("by hand", '{"SOS":true,"battery":90}', SignalKind.RAISED),
+        ("by hand", '{"Action":"emergency","battery":90}', SignalKind.UNREAD),
+        ("by hand", '{"SOS":true,"battery":90}', SignalKind.UNREAD),
         ("any", '{"action":"none","battery":90}', SignalKind.ALIVE),
         ("any", '{"action":"NULL","click":"single"}', SignalKind.GESTURE),
         ("tamper", '{"tamper":true}', SignalKind.TAMPER),

@@ -200,6 +200,8 @@ def test_an_action_in_another_language_is_a_push() -> None:
         sensor(Switch1="关"),  # StateText in the school's own letters
         sensor(Switch2="HOLD"),
         '{"Switch1":"ON"}',  # neither a report, which has its time, nor an action
+        '{"Time":"2021-01-01T00:00:00","Switch1":1}',
+        '{"Switch1":{"action":"ON"}}',
         '{"Button1":{"State":3}}',
         '{"Time":"2021-01-01T00:00:00","COUNTER":{"C1":4}}',
         '{"MCP230XX_INT":{"D0":1,"MS":3}}',
@@ -211,18 +213,3 @@ def test_an_action_in_another_language_is_a_push() -> None:
 def test_an_input_in_a_form_that_is_not_read_is_told(payload: str) -> None:
     """No sign of life: a contact that is wired so would be deaf without a word."""
     assert [s.kind for s in decode(payload.encode())] == [SignalKind.UNREAD]
-
-
-@pytest.mark.parametrize(
-    ("payload", "kind"),
-    [
-        ('{"Time":"2021-01-01T00:00:00","Switch1":1}', SignalKind.CLOSED),
-        ('{"Time":"2021-01-01T00:00:00","switch1":"OFF"}', SignalKind.OPENED),
-        ('{"Switch1":{"action":"ON"}}', SignalKind.CLOSED),
-    ],
-)
-def test_capitals_and_numbers_of_a_rules_own_document_make_no_difference(
-    payload: str, kind: SignalKind
-) -> None:
-    """What a technician writes by hand."""
-    assert [s.kind for s in decode(payload.encode())] == [kind]

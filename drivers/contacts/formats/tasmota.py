@@ -58,7 +58,7 @@ _NUMBERS = {
     "15": "clear",
 }
 _BARE = frozenset({"toggle", "hold", "single", "double", "triple", "quad", "penta", *_UP, *_DOWN})
-_INPUT = re.compile(r"(?:Switch|Button)[0-9]{1,2}", re.IGNORECASE)
+_INPUT = re.compile(r"(?:Switch|Button)[0-9]{1,2}")
 _OLD_KEYS = ("ACTION", "TRIG")
 #: Inputs, receivers, readers, keypads, counters and expanders of inputs: where nothing of it is read, that is reported.
 _UNREAD = re.compile(
@@ -130,7 +130,7 @@ def _actions(document: dict[str, Any]) -> list[Signal]:
     for key, value in document.items():
         said: object = None
         if isinstance(value, dict):
-            said = value.get("Action", value.get("action"))
+            said = value.get("Action")
         elif key in _OLD_KEYS:
             said = value
         if said is None or said == "":
@@ -152,8 +152,6 @@ def _states(document: dict[str, Any]) -> list[Signal]:
     signals: list[Signal] = []
     for key, value in document.items():
         is_input = _INPUT.fullmatch(key) is not None
-        if is_input and isinstance(value, int):
-            value = str(int(value))
         kind = _STATES.get(value.lower()) if isinstance(value, str) else None
         if kind is None or key.startswith("POWER"):
             continue

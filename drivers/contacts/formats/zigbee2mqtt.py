@@ -82,7 +82,6 @@ def _bare(attribute: str, payload: bytes) -> dict[str, Any]:
 
 
 def _read(document: dict[str, Any]) -> list[Signal]:
-    document = {key.lower(): value for key, value in document.items()}
     battery = whole_number(document.get("battery"), 0, 100)
     signals: list[Signal] = []
     # Up to Zigbee2MQTT 1.x some buttons told their gesture in `click`.
@@ -115,6 +114,11 @@ def _read(document: dict[str, Any]) -> list[Signal]:
     spoken_of = {*_FLAGS, "action", "click", "contact"} & document.keys()
     other = [key for key, value in document.items() if value is True or _OTHER_SENSOR.fullmatch(key)]
     other = [key for key in other if key not in _TELEMETRY]
+    other += [
+        key
+        for key in document
+        if key != key.lower() and key.lower() in {*_FLAGS, "action", "click", "contact"}
+    ]
     if document and not spoken_of and (other or not _TELEMETRY & document.keys()):
         named = ", ".join(text(key)[:30] for key in (other or list(document))[:5])
         return [
