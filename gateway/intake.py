@@ -42,7 +42,7 @@ HEARD_AFTER_S = (
 )
 
 
-Saw = Callable[[Sequence[Point], Sequence[Signal], ContactMessage, str | None], None]
+Saw = Callable[[Sequence[Point], Sequence[Signal], ContactMessage, str | None, bool], None]
 
 
 class _Rehearsed(Exception):
@@ -68,8 +68,9 @@ class Intake:
         starts: Starts | None = None,
     ) -> None:
         """``armed`` says of a point whether there may be a drill window for it: no press pays a look-up otherwise. ``saw`` hears
-        of every message once it is acknowledged, last why nothing of it could be understood, or ``None``: what is watched of a
-        contact is none of a press's business. ``starts`` knows when devices and bridges started."""
+        of every message once it is acknowledged, then why nothing of it could be understood, or ``None``, and whether all of it
+        is of other inputs than the point's: what is watched of a contact is none of a press's business. ``starts`` knows when
+        devices and bridges started."""
         self._store = store
         self._clock = clock
         self._starts = starts or Starts()
@@ -245,7 +246,8 @@ class Intake:
             self._wake_gathering()
         for point, mine in zip(points, Admission.heard(points, signals), strict=True):
             told = [signal for signal in signals if signal.input is None or signal in mine]
-            self._saw([point], signals, message, unreadable or _unread(told))
+            elsewhere = bool(signals) and not told
+            self._saw([point], signals, message, unreadable or _unread(told), elsewhere)
         if done.what == "press":
             self.admitted_total += len(done.said)
         elif done.what == "quarantined":

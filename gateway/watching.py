@@ -81,16 +81,17 @@ class Watching:
         signals: Sequence[Signal],
         message: ContactMessage,
         unreadable: str | None = None,
+        elsewhere: bool = False,
     ) -> None:
         """A contact's message was admitted. Of the broker's kept copy only the QoS of its publish is of use. ``unreadable`` is
-        why nothing of the message could be understood."""
+        why nothing of the message could be understood; ``elsewhere``: all of it tells of other inputs of the device."""
         if not self._ready:
-            self._early.append(partial(self.saw, points, signals, message, unreadable))
+            self._early.append(partial(self.saw, points, signals, message, unreadable, elsewhere))
             return
         if not message.payload:
             return  # it says nothing, not even that the contact publishes as it should
         for point in points:
-            before = self._seen.get(point.id, Seen(heard_s=self._listened_s))
+            before = self._seen[point.id]
             if message.retained:
                 after = before.retained(at=message.arrived_at, qos=message.qos, unreadable=unreadable)
             else:
@@ -100,6 +101,7 @@ class Watching:
                     qos=message.qos,
                     listened_s=self._listened_s,
                     unreadable=unreadable,
+                    elsewhere=elsewhere,
                 )
             if after != before:
                 self._note(point.id, after, before)
@@ -132,7 +134,7 @@ class Watching:
         for id_ in self._at_topic[message.topic]:
             source = self._points[id_].source
             if source is not None and source.liveness_topic == message.topic:
-                before = self._seen.get(id_, Seen())
+                before = self._seen[id_]
                 self._note(id_, before.alive(message.arrived_at, self._listened_s), before)
 
     def _note(self, point: str, after: Seen, before: Seen) -> None:
@@ -275,10 +277,12 @@ class Watching:
         seen, self._listened_s, faults = await self._store.read(
             lambda tx: (tx.contacts.seen(), tx.contacts.listened_s(), tx.faults.open())
         )
-        for id_ in self._points:
-            # One never heard of is silent from the day it is first in the plan.
-            self._seen[id_] = seen.get(id_) or Seen(heard_s=self._listened_s)
-        self._changed = set(self._points) - set(seen)
+        for id_, point in self._points.items():
+            assert point.source is not None
+            # One never heard of, or not from where it is heard now, is silent from the day that is first in the plan.
+            before = seen.get(id_) or Seen(heard_s=self._listened_s)
+            self._seen[id_] = before.of(point.source, self._listened_s)
+        self._changed = {id_ for id_, told in self._seen.items() if told != seen.get(id_)}
         self._held = {(f.kind, f.subject): f.cause for f in faults if f.kind is FaultKind.CONTACT}
         self._ready = True
         early, self._early = self._early, []

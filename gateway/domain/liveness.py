@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from gateway.domain.contact import Signal, SignalKind
-from gateway.domain.plan import Point
+from gateway.domain.plan import ContactSource, Point
 
 #: A contact or bridge that is back within this was only restarting (a Tasmota device takes about 4 s).
 OFFLINE_GRACE_S = 5.0
@@ -46,7 +46,8 @@ class Seen:
     ``at`` is its last message of whatever kind. ``heard_s`` is the listening clock then: seconds during which the broker's
     connection stood, counted over restarts, so that our own absence is never taken for a contact's silence.
     ``tampered`` is whether the last message still told of it. ``qos`` is that of its last publish. ``heard_at`` is the last
-    message on its own topic that was understood, ``unread_at`` the last that was not, ``unread`` why not.
+    message on its own topic that was understood, ``unread_at`` the last that was not, ``unread`` why not. ``source`` is where and
+    how that was heard (``ContactSource.read_as``); ``None``: noted by a version that did not keep it.
     """
 
     at: datetime | None = None
@@ -60,6 +61,17 @@ class Seen:
     heard_at: datetime | None = None
     unread_at: datetime | None = None
     unread: str | None = None
+    source: str | None = None
+
+    def of(self, source: ContactSource, listened_s: float) -> Seen:
+        """What of this is told of ``source``, which the site file may have given the point since. From another topic nothing
+        is; in another format or of another input, only what the device tells of itself. One noted without its source is taken
+        for this one's, since else every contact would be unheard at once."""
+        if self.source is None or self.source == source.read_as:
+            return replace(self, source=source.read_as)
+        if self.source.partition(" ")[2].partition("#")[0] != source.topic:
+            return Seen(source=source.read_as, heard_s=listened_s)
+        return replace(self, source=source.read_as, heard_at=None, unread_at=None, unread=None)
 
     def heard(
         self,
@@ -69,8 +81,10 @@ class Seen:
         qos: int,
         listened_s: float,
         unreadable: str | None = None,
+        elsewhere: bool = False,
     ) -> Seen:
-        """After one message of its own (never the broker's kept copy). ``unreadable`` is why nothing of it was understood."""
+        """After one message of its own (never the broker's kept copy). ``unreadable`` is why nothing of it was understood;
+        ``elsewhere``: all of it tells of other inputs of the device, so that it does not show that this one is heard."""
         battery = next((s.battery for s in reversed(signals) if s.battery is not None), self.battery)
         low = battery is not None and battery < (BATTERY_WELL if self.battery_low else BATTERY_LOW)
         tampered = any(s.kind is SignalKind.TAMPER for s in signals)
@@ -84,9 +98,10 @@ class Seen:
             test_at=at if tested else self.test_at,
             qos=qos,
             heard_s=listened_s,
-            heard_at=at if unreadable is None else self.heard_at,
+            heard_at=at if unreadable is None and not elsewhere else self.heard_at,
             unread_at=self.unread_at,
             unread=self.unread,
+            source=self.source,
         )._not_understood(unreadable, at)
 
     def retained(self, *, at: datetime, qos: int, unreadable: str | None) -> Seen:

@@ -68,6 +68,11 @@ class ContactSource:
     def key(self) -> str:
         return self.topic if self.input is None else f"{self.topic}#{self.input}"
 
+    @property
+    def read_as(self) -> str:
+        """What has to be the same for a message of before to show that this source is heard: ``FORMAT TOPIC#INPUT``."""
+        return f"{self.format} {self.key}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirm:

@@ -26,6 +26,7 @@ from gateway.probing.hearing import hearing
 from gateway.probing.presence import presence
 from gateway.probing.service import service
 from gateway.probing.table import Line, Result, Tell
+from gateway.siteplan import compile_plan
 from storage.sql.contacts import seen_of_file
 
 CONNECT_S = 5.0
@@ -86,9 +87,11 @@ def _remembered(settings: Settings) -> dict[str, Hearing]:
     """What the gateway on this data knows of its contacts; nothing where there is none yet."""
     if settings.database_file is None or not settings.database_file.exists():
         return {}
+    points, now = compile_plan(settings.site, CODECS).points, SystemClock().now()
     return {
-        point: told.hearing(SystemClock().now())
-        for point, told in seen_of_file(settings.database_file).items()
+        id_: told.of(source, told.heard_s).hearing(now)
+        for id_, told in seen_of_file(settings.database_file).items()
+        if id_ in points and (source := points[id_].source) is not None
     }
 
 

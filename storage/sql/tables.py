@@ -89,6 +89,7 @@ contact_seen = Table(
     Column("heard_at", Instant),
     Column("unread_at", Instant),
     Column("unread", Text),
+    Column("source", Text),
 )
 
 # One row: for how long the broker was listened to, over all runs. Silence is counted on this clock.

@@ -235,3 +235,28 @@ def test_what_a_make_keeps_at_the_broker_raises_nothing_and_is_a_baseline(tmp_pa
             assert await d.presses() == [1, 1]
 
     run(story())
+
+
+def test_a_push_of_another_input_is_told_as_such(tmp_path: Path) -> None:
+    """Whoever asks whether a point was heard must not take another button of its device for it; what names none is of all."""
+
+    async def story() -> None:
+        left, right = (
+            point(f"p-{n}", topic="zigbee2mqtt/pad", format_="zigbee2mqtt", input_=n)
+            for n in ("left", "right")
+        )
+        async with door(tmp_path, left, right) as d:
+            for said in (
+                {"action": "left_single"},
+                {"action": "middle_single"},
+                {"battery": 90},
+                {"action": None},
+            ):
+                await d.send(said, topic="zigbee2mqtt/pad")
+                await d.clock.advance(5)
+            assert d.elsewhere == {
+                "p-left": [False, True, False, False],
+                "p-right": [True, True, False, False],
+            }
+
+    run(story())

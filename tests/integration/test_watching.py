@@ -14,7 +14,7 @@ import pytest
 from drivers.contacts.formats import CODECS, liveness
 from gateway.domain.contact import Signal
 from gateway.domain.errors import Malformed
-from gateway.domain.liveness import SETTLED_S, Hearing
+from gateway.domain.liveness import SETTLED_S, Hearing, Seen
 from gateway.domain.plan import Point
 from gateway.ports import PathHealth
 from gateway.supervising import Standing, Supervising
@@ -66,7 +66,9 @@ class Post:
         self.watching.receive(replace(message, acknowledge=self.acknowledged.for_(7)))
         await self.clock.settle()
 
-    async def hear(self, payload: bytes, *, retained: bool = False, qos: int = 1) -> None:
+    async def hear(
+        self, payload: bytes, *, retained: bool = False, qos: int = 1, elsewhere: bool = False
+    ) -> None:
         """A message of the contact, as intake passes it on."""
         signals: list[Signal] = []
         unreadable = None
@@ -75,7 +77,7 @@ class Post:
         except Malformed as exc:
             unreadable = str(exc)
         message = contact_message(payload, topic=PRESS, at=self.clock.now(), retained=retained)
-        self.watching.saw(self.points, signals, replace(message, qos=qos), unreadable)
+        self.watching.saw(self.points, signals, replace(message, qos=qos), unreadable, elsewhere)
         await self.clock.settle()
 
     async def faults(self) -> dict[str, str]:
@@ -428,5 +430,97 @@ def test_a_contact_understood_only_now_and_then_is_one_fault(tmp_path: Path) -> 
             assert len(seen - {None}) == 1
             await p.clock.advance(12)
             assert await p.every_fault() == {}
+
+    run(story())
+
+
+def former(**source: Any) -> Point:
+    """The point as it was in the site file before the change."""
+    made = watched()
+    assert made.source is not None
+    return replace(made, source=replace(made.source, **source))
+
+
+@pytest.mark.parametrize(
+    ("before", "stays", "battery"),
+    [
+        (former(), Hearing.HEARD, 50),
+        (former(normally_open=False), Hearing.HEARD, 50),
+        (former(presses=("single",)), Hearing.HEARD, 50),
+        (former(liveness_topic=None), Hearing.HEARD, 50),
+        (former(topic="zigbee2mqtt/sso"), Hearing.UNHEARD, None),
+        (former(topic=PRESS + "/action", attribute="action"), Hearing.UNHEARD, None),
+        (former(format="tasmota"), Hearing.UNHEARD, 50),
+        (former(input="left"), Hearing.UNHEARD, 50),
+        (former(format="tasmota", input="Button1", topic="stat/sos/RESULT"), Hearing.UNHEARD, None),
+    ],
+)
+def test_what_was_heard_before_the_site_file_was_changed_proves_nothing_of_the_new_source(
+    tmp_path: Path, before: Point, stays: Hearing, battery: int | None
+) -> None:
+    """A mistyped topic, format or input looks like a contact that nobody heard, not like the one heard last year."""
+
+    async def story() -> None:
+        async with post(tmp_path, before) as p:
+            await p.clock.advance(SETTLED_S + 2)
+            await p.hear(b'{"action":"single","battery":50}')
+            assert p.watching.hearing()[Hearing.HEARD] == ["p-301"]
+        async with post(tmp_path, clock=ManualClock(p.clock.now())) as p:
+            await p.clock.advance(SETTLED_S + 2)
+            assert p.watching.hearing()[stays] == ["p-301"]
+            assert p.watching.health()["p-301"]["state"] == stays.value
+            assert p.watching.last_seen()["p-301"]["battery"] == battery
+            assert (UNHEARD in await p.every_fault()) is (stays is Hearing.UNHEARD)
+        async with post(tmp_path, clock=ManualClock(p.clock.now())) as p:  # not only until the next restart
+            await p.clock.advance(SETTLED_S + 2)
+            assert p.watching.hearing()[stays] == ["p-301"]
+            await p.hear(b'{"action":"single"}')
+            assert p.watching.hearing()[Hearing.HEARD] == ["p-301"]
+
+    run(story())
+
+
+def test_what_cannot_be_understood_on_a_former_topic_is_no_fault_of_the_new_one(tmp_path: Path) -> None:
+    """And a topic mistyped and corrected is unheard once more: its messages of before are another source's by then."""
+
+    async def story() -> None:
+        async with post(tmp_path, former(topic="zigbee2mqtt/sso")) as p:
+            await p.hear(b"nonsense")
+            assert p.watching.hearing()[Hearing.UNREADABLE] == ["p-301"]
+        async with post(tmp_path, clock=ManualClock(p.clock.now())) as p:
+            await p.clock.advance(SETTLED_S + 2)
+            assert p.watching.hearing()[Hearing.UNHEARD] == ["p-301"]
+
+    run(story())
+
+
+def test_a_contact_noted_without_its_source_stays_heard(tmp_path: Path) -> None:
+    """An upgrade does not make every contact of a school unheard; the source is kept from then on."""
+
+    async def story() -> None:
+        clock = ManualClock()
+        async with opened(tmp_path) as store:
+            old = Seen(at=clock.now(), heard_at=clock.now(), qos=1)
+            await store.write(lambda tx: tx.contacts.keep({"p-301": old}, 0.0))
+        clock = ManualClock(clock.now())
+        async with post(tmp_path, clock=clock) as p:
+            await p.clock.advance(2)
+            assert p.watching.hearing()[Hearing.HEARD] == ["p-301"]
+        async with post(tmp_path, former(topic="zigbee2mqtt/sso"), clock=ManualClock(clock.now())) as p:
+            await p.clock.advance(2)
+            assert p.watching.hearing()[Hearing.UNHEARD] == ["p-301"]
+
+    run(story())
+
+
+def test_a_message_of_other_inputs_of_its_device_shows_nothing_of_a_contact(tmp_path: Path) -> None:
+    """Its input may be mistyped; the battery that the message told is its device's all the same."""
+
+    async def story() -> None:
+        async with post(tmp_path, former(input="lfet")) as p:
+            await p.clock.advance(SETTLED_S + 2)
+            await p.hear(b'{"action":"left_single","battery":50}', elsewhere=True)
+            assert p.watching.hearing()[Hearing.UNHEARD] == ["p-301"]
+            assert p.watching.last_seen()["p-301"]["battery"] == 50
 
     run(story())

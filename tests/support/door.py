@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,6 +32,7 @@ class Door:
     acknowledged: Acknowledgements
     offered: list[Message] = field(default_factory=list)
     not_understood: list[str | None] = field(default_factory=list)
+    elsewhere: dict[str, list[bool]] = field(default_factory=dict)  # by point: was all of it of other inputs?
     sent: int = 0
 
     async def send(self, payload: dict[str, Any] | bytes | None = None, **how: Any) -> None:
@@ -69,6 +70,14 @@ async def door(
         clock.busy = store.busy
         offered: list[Message] = []
         not_understood: list[str | None] = []
+        elsewhere: dict[str, list[bool]] = {point.id: [] for point in points}
+
+        def saw(
+            told: Sequence[Point], _signals: object, _message: object, why: str | None, others: bool
+        ) -> None:
+            not_understood.append(why)
+            elsewhere[told[0].id].append(others)
+
         intake = Intake(
             store=store,
             clock=clock,
@@ -79,11 +88,11 @@ async def door(
             offer=offered.append,
             wake_gathering=lambda: None,
             starts=starts,
-            saw=lambda _points, _signals, _message, why: not_understood.append(why),
+            saw=saw,
         )
         task = asyncio.create_task(intake.run())
         try:
-            yield Door(store, clock, intake, Acknowledgements(), offered, not_understood)
+            yield Door(store, clock, intake, Acknowledgements(), offered, not_understood, elsewhere)
         finally:
             task.cancel()
             await asyncio.wait([task])
