@@ -5,6 +5,8 @@ a camera gave is made safe and stored by :mod:`gateway.storing`.
 
 What is planned is kept on the clock that never jumps: the wall clock may be set while an alarm is open. An item keeps the times
 of the clock it was asked for by; what a clip claims to last is held against the file before anybody is told.
+
+One file, though long: an item's way from wanted to stored is read top to bottom.
 """
 
 from __future__ import annotations

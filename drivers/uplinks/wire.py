@@ -3,6 +3,8 @@
 An own client, because what is wanted is what libraries will not do: take the status line as the answer whatever follows it, say
 whether a request had gone out whole when its connection broke, and never send one twice by itself. It is also less work for
 an alarm than a library's (``benchmarks/press_to_alert.py``).
+
+One file, though long: a connection, its deadlines and its pool share the state of one socket.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Objects as files: temporary name, fsync, link, fsync of the directory. A crash leaves the whole object or none."""
+"""Objects as files: temporary name, fsync, link, fsync of the directory. A crash leaves the whole object or none.
+
+One file, though a little long: every call maps the same errors.
+"""
 
 from __future__ import annotations
 

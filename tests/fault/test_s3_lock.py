@@ -1,4 +1,7 @@
-"""Object lock, on a store that has it (Ceph RGW) and on stores that only say so: what is locked cannot be lost by anybody."""
+"""Object lock, on a store that has it (Ceph RGW) and on stores that only say so: what is locked cannot be lost by anybody.
+
+One file, though long: every story needs the same started Ceph.
+"""
 
 from __future__ import annotations
 

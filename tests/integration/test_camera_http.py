@@ -1,5 +1,8 @@
 """The web server of a camera as it is met: head lines that are none, lengths that are wrong, bytes behind the picture, many
-log-ins. One row each; every row was refused, or cost the picture, at some time."""
+log-ins. One row each; every row was refused, or cost the picture, at some time.
+
+One file, though long: it is a table and the server that plays it.
+"""
 
 from __future__ import annotations
 

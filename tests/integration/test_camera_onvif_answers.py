@@ -1,6 +1,8 @@
 """ONVIF answers as they are met: holes, odd values, services that are elsewhere or nowhere, log-ins of every kind. One row each.
 
 The simulated camera answers rightly; a proxy before it puts another answer in the place of one of them.
+
+One file, though long: it is a table of answers.
 """
 
 from __future__ import annotations

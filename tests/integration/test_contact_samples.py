@@ -2,6 +2,8 @@
 
 A row: whose they are, the format, what comes (seconds after the one before), the presses of each alarm, and how many of the
 messages nobody understood.
+
+One file, though long: it is a table.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The front by real sockets: every limit of bytes, time, turns and connections."""
+"""The front by real sockets: every limit of bytes, time, turns and connections.
+
+One file, though long: every limit is tried by the same raw sockets.
+"""
 
 from __future__ import annotations
 

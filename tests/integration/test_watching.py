@@ -1,4 +1,7 @@
-"""Watching on the real database, with supervising beside it: what nobody would hear becomes a fault, and outlives a restart."""
+"""Watching on the real database, with supervising beside it: what nobody would hear becomes a fault, and outlives a restart.
+
+One file, though long: every story is told on the same school.
+"""
 
 from __future__ import annotations
 
