@@ -14,6 +14,7 @@ from gateway.domain.recording import Segment
 from storage.objects.local import LocalObjects
 from tests.integration.test_exports import TEN, film, recorded, three
 from tests.support.http_face import OTHER, Answer, Face, on_face
+from tests.support.stores import overwrite
 
 PATH = f"/api/v1/cameras/{OTHER}/playback"
 BY = {"name": "李老师", "unit": "第三中学"}
@@ -150,7 +151,7 @@ async def test_what_was_altered_breaks_off_and_what_is_gone_says_so(face: Face) 
     path = face.directory / "objects" / segments[0].key
     data = bytearray(path.read_bytes())
     data[-20] ^= 1
-    path.write_bytes(data)
+    overwrite(path, bytes(data))
     with pytest.raises(Exception, match=r"payload|disconnected|closed"):
         await face.ask(f"{base}/{names[1]}")
     path.unlink()
