@@ -102,7 +102,7 @@ def test_a_thread_that_dies_is_told_and_begun_again(
                 await bank.cut_clip(
                     "cam", datetime.fromtimestamp(time.time() - 1, UTC), datetime.now(UTC), clip
                 )
-            assert what.partition(":")[2] in bank.causes[subject]
+            assert "ended by an error" in bank.causes[subject]  # which one is the log's matter
             assert "was begun again" in bank.causes[subject]
             files = len(list((tmp_path / "r" / "cam").glob("*.json")))
             await wait_until(
