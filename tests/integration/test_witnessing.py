@@ -19,8 +19,9 @@ from gateway.ports import Transaction
 from gateway.witnessing import Witnessing, marks_of, older
 from storage.objects.local import LocalObjects
 from storage.witness import WitnessFiles
+from tests.support.builders import alarm
 from tests.support.clock import MORNING
-from tests.support.footage import recorded
+from tests.support.footage import SITE, recorded
 from tests.support.stores import opened
 
 SOMEBODY = Who(name="李老师", unit="第三中学", right="guard")
@@ -137,11 +138,49 @@ def test_objects_that_an_empty_database_has_never_heard_of_are_a_loss(
                 witnesses=WitnessFiles(folder / "gateway.db", None),
                 losses=losses,
                 objects=objects,
-                prefix="",
+                prefix=f"{SITE}/",
             )
             running = asyncio.ensure_future(stage.run())
             await asyncio.sleep(1.0)
             running.cancel()
         assert bool(losses.causes) is not known
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("key", "strange"),
+    [
+        ("canary/20260302T101500Z-aa.txt", False),
+        ("canary/probe-aa.txt", False),
+        ("probe-aa", False),
+        ("alarms/2026/03/02/alm_1/cam-a/evd_1.jpg", False),
+        ("alarms/2026/03/02/alm_2/cam-a/evd_2.jpg", True),
+        ("drills/2026/03/02/drl_2/cam-a/evd_3.jpg", True),
+    ],
+)
+def test_only_objects_of_a_ledger_that_nobody_remembers_are_strange(
+    tmp_path: Path, key: str, strange: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not the trials of the store's lock, and not evidence of an alarm on record whose row a kill came before."""
+    monkeypatch.setattr("gateway.witnessing.EVERY_S", 0.05)
+    objects = LocalObjects(tmp_path / "objects")
+    losses = Noted()
+
+    async def story() -> None:
+        await objects.start()
+        await objects.put_bytes(f"{SITE}/{key}", b"data")
+        async with opened(tmp_path) as store:
+            await store.write(lambda tx: tx.alarms.add(alarm()))
+            stage = Witnessing(
+                store=store,
+                clock=SystemClock(),
+                witnesses=WitnessFiles(tmp_path / "gateway.db", None),
+                losses=losses,
+                objects=objects,
+                prefix=f"{SITE}/",
+            )
+            assert await stage._look_for_strangers()
+        assert bool(losses.causes) is strange
 
     asyncio.run(story())
