@@ -59,6 +59,8 @@ def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as exc:
+        raise EnvironmentRefused(f"{path}: {exc.strerror}; is the path of --env-file right?") from None
     except OSError as exc:
         raise EnvironmentRefused(
             f"{path}: cannot be read by this user ({exc.strerror or exc}); its owner, or root, can change that: "

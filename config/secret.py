@@ -173,7 +173,7 @@ def _from_environment(name: str, sources: SecretSources) -> Secret:
         raise SecretRefused(
             f"no environment variable {name}",
             "a secret",
-            f"set {name} in the gateway's environment, or correct the name",
+            f"set {name} in the gateway's environment (--env-file FILE, or the service's), or correct the name",
         )
     checked = _checked(value, f"an empty environment variable {name}", f"the environment variable {name}")
     return Secret(checked, given="env", name=name)

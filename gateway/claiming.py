@@ -86,9 +86,14 @@ def _opened(data_dir: Path, flags: int) -> int:
     try:
         return os.open(data_dir / FILE, flags, 0o644)
     except PermissionError as exc:
-        raise Refused(
-            f"{data_dir / FILE} is another user's: run this as the user the gateway runs as"
-        ) from exc
+        if (data_dir / FILE).exists():
+            why = f"{data_dir / FILE} is another user's: run this as the user the gateway runs as"
+        else:
+            why = (
+                f"{data_dir} may not be written by this user: give it to the gateway's user (chown), or name another folder "
+                "with --data-dir"
+            )
+        raise Refused(why) from exc
     except OSError:
         # A folder in its place, no room for it, a disk that is read-only by now: the folder itself can be locked as well.
         try:

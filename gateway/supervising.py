@@ -7,6 +7,7 @@ that what is not watched shows.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -53,9 +54,17 @@ HEARTBEAT_S = 15.0  # API.md, "Messages"; every 2 s until 10 min after the last 
 HEARTBEAT_BUSY_S = 2.0
 BUSY_FOR = timedelta(minutes=10)
 
-#: Kinds of which a fault ends and begins anew when its cause changes: one of the broker leads to another (it is down, it is up
-#: and refuses the password), and whoever reads the first would mend the wrong thing.
-RENAMED = frozenset({FaultKind.BROKER})
+#: Kinds of which a fault ends and begins anew when its cause changes, with how long it stands at least: one leads to another
+#: (it is down, it is up and refuses the password), and whoever reads the first would mend the wrong thing. A path's or a
+#: camera's cause may change with each attempt, and the centre need not hear of each.
+RENAMED_AFTER = {
+    FaultKind.BROKER: timedelta(0),
+    FaultKind.PATH: timedelta(seconds=30),
+    FaultKind.CAMERA: timedelta(minutes=5),
+}
+
+#: Of a cause that counts or measures, as this many seconds or that port; a status code is no measure.
+_NUMBER = re.compile(r"\b(?!\d{3}\b)\d+(\.\d+)?\b")
 
 Found = tuple[FaultKind, str]
 
@@ -81,6 +90,13 @@ class _Read:
     unaccepted: Sequence[str]
     unreceived: Sequence[tuple[str, datetime, str]]
     not_uploaded: Sequence[str]
+
+
+def _renamed(fault: Fault, cause: str, now: datetime) -> bool:
+    """Whether the fault has another cause by now, and not the same with another number in it."""
+    after = RENAMED_AFTER.get(fault.kind)
+    other = _NUMBER.sub("#", cause) != _NUMBER.sub("#", fault.cause)
+    return after is not None and other and abs(now - fault.since) >= after
 
 
 def _from_database(tx: Transaction, *, now: datetime) -> _Read:
@@ -179,9 +195,7 @@ class Supervising:
         read = await self._store.read(partial(_from_database, now=now))
         found = dict(self._observed(now)) | self._of_alarms(read)
         changed = {
-            fault
-            for key, fault in self._open.items()
-            if fault.kind in RENAMED and found.get(key, fault.cause) != fault.cause
+            fault for key, fault in self._open.items() if _renamed(fault, found.get(key, fault.cause), now)
         }
         new = {
             key: cause for key, cause in found.items() if key not in self._open or self._open[key] in changed

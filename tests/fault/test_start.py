@@ -222,3 +222,17 @@ def test_a_data_folder_that_cannot_be_made_is_one_line(tmp_path: Path, place: st
     assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
     (line,) = [line for line in done.stderr.splitlines() if str(data) in line]
     assert "--data-dir" in line
+
+
+def test_a_data_folder_that_may_not_be_written_says_whose_it_should_be(tmp_path: Path) -> None:
+    """It is not called locked by another user, where there is no lock."""
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere; .ci/run tests as an ordinary user")
+    site = tmp_path / "site.yaml"
+    site.write_text(site_yaml(broker="mqtt://127.0.0.1:1", centre="http://127.0.0.1:1/campus"), "utf-8")
+    data = tmp_path / "data"
+    data.mkdir(mode=0o555)
+    done = run_gateway("run", "--config", str(site), "--data-dir", str(data))
+    assert done.returncode == 2, done.stderr
+    assert f"{data} may not be written by this user" in done.stderr
+    assert "--data-dir" in done.stderr

@@ -188,6 +188,38 @@ def test_broker_and_path_are_given_their_grace(tmp_path: Path, what: str, grace_
     run(story())
 
 
+@pytest.mark.parametrize(
+    ("kind", "first", "then", "after_s", "renamed"),
+    [
+        (FaultKind.PATH, "cannot connect", "answers 401 Unauthorized", 31, True),
+        (FaultKind.PATH, "cannot connect", "answers 401 Unauthorized", 20, False),
+        (FaultKind.PATH, "answers 401 Unauthorized", "answers 404 Not Found", 31, True),
+        (FaultKind.PATH, "no answer for 12.5 s", "no answer for 1380 s", 31, False),
+        (FaultKind.CAMERA, "nothing answers", "refuses the password", 301, True),
+        (FaultKind.CAMERA, "nothing answers", "refuses the password", 120, False),
+        (FaultKind.BROKER, "nothing answers", "refuses the password", 2, True),
+        (FaultKind.STORE, "12 wait", "the store is full", 600, False),
+    ],
+)
+def test_a_fault_whose_cause_became_another_is_told_anew(
+    tmp_path: Path, kind: FaultKind, first: str, then: str, after_s: float, renamed: bool
+) -> None:
+    """So nobody mends what was wrong before: the one is cleared under its id, the other raised. Not for another number in it,
+    and of what may change with each attempt not each time."""
+
+    async def story() -> None:
+        async with watch(tmp_path) as w:
+            w.media_causes[kind, "subject"] = first
+            await w.clock.advance(1)
+            w.media_causes[kind, "subject"] = then
+            await w.clock.advance(after_s)
+            told = [t[0] for t in await w.told()]
+            assert told == ["fault.raised", *(["fault.cleared", "fault.raised"] if renamed else [])]
+            assert w.supervising.open_faults[kind, "subject"].cause == (then if renamed else first)
+
+    run(story())
+
+
 def test_what_is_wrong_from_the_start_is_a_fault_at_once(tmp_path: Path) -> None:
     """Warnings of the site file stand until the next start."""
 

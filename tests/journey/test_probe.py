@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
 from pathlib import Path
 
@@ -98,6 +100,12 @@ def test_probe_beside_a_running_gateway_disturbs_nothing(tmp_path: Path) -> None
             assert len(gateway.alarms()) == 1
 
 
+def _filling() -> float:
+    """Bytes a second that fill the disk in 30 days, and leave no room for what others keep on it."""
+    disk = shutil.disk_usage(tempfile.gettempdir())
+    return (disk.free + disk.total) / 2 / (30 * 86_400)
+
+
 @pytest.mark.parametrize(
     ("rates", "objects", "result", "words"),
     [
@@ -112,7 +120,7 @@ def test_probe_beside_a_running_gateway_disturbs_nothing(tmp_path: Path) -> None
         ({}, "file:objects", "WARN", ["0 camera(s)", "without cam-1, cam-2"]),
         ({"cam-1": 1.0, "cam-2": 1.0}, "s3", "WARN", ["is not known: compare it with the store's quota"]),
     ],
-    ids=["enough", "too small", "one unseen", "none seen", "a bucket"],
+    ids=["enough", "too small", "too little free", "one unseen", "none seen", "a bucket"],
 )
 def test_the_disk_of_the_objects_is_held_against_what_the_cameras_send(
     tmp_path: Path, rates: dict[str, float], objects: str, result: str, words: list[str]

@@ -81,9 +81,9 @@ def test_what_is_no_text_is_refused(tmp_path: Path, data: bytes, words: str) -> 
 
 
 def test_a_file_that_cannot_be_read_says_who_can_change_that(tmp_path: Path) -> None:
-    """Missing, a folder, closed."""
-    for path in (tmp_path / "none", tmp_path):
-        with pytest.raises(EnvironmentRefused, match="cannot be read by this user"):
+    """Closed; where nothing is, or a folder, its owner could change nothing: the path is asked for."""
+    for path in (tmp_path / "none", tmp_path, tmp_path / "none" / "below"):
+        with pytest.raises(EnvironmentRefused, match="is the path of --env-file right"):
             read_environment(path)
     closed = tmp_path / "closed"
     closed.write_text("A=b\n")
