@@ -14,6 +14,7 @@ from config.attributes import unread_topics
 from config.findings import Complaint, Path
 from config.kinds import KEY_TARGET_DAYS_MIN
 from config.liveness import liveness_topics
+from config.presses import unsaid_words
 from config.site import (
     Access,
     Camera,
@@ -100,6 +101,7 @@ def entry_rules(parts: Parts) -> Iterator[Complaint]:
     yield from _confirmations(parts)
     yield from _silent_topics(parts)
     yield from unread_topics(parts.points)
+    yield from unsaid_words(parts.points)
     yield from _onvif_sources(parts)
     yield from _unseen_points(parts)
     yield from _same_addresses(parts)

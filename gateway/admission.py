@@ -31,7 +31,7 @@ from gateway.domain.identity import Earlier, used_anew
 from gateway.domain.message import Message, MessageType
 from gateway.domain.opening import open_alarm
 from gateway.domain.plan import ContactSource, Point
-from gateway.domain.words import counted, is_wanted, noted, of_no_point
+from gateway.domain.words import PUSHES, as_word, counted, is_wanted, noted, of_no_point
 from gateway.ports import CameraBank, Clock, ContactMessage, InboxEntry, Transaction
 from gateway.raising import raise_alarm
 from gateway.starts import Starts
@@ -187,12 +187,15 @@ class Admission:
             # What a push says of itself besides the press must not count as another one when it comes once more.
             if signal.event_id is not None and signal not in presses:
                 tx.inbox.note(_identity(source, signal.event_id), message.topic, message.arrived_at)
-        left_out = [*mine, *(_as_word(p) for p in presses if not is_wanted(p, source.presses))]
+        # Two words for one push: where one of them raises the alarm, the list leaves out nothing that matters.
+        if any(is_wanted(p, source.presses) for p in presses):
+            mine = [s for s in mine if s.was not in PUSHES]
+        left_out = [*mine, *(as_word(p) for p in presses if not is_wanted(p, source.presses))]
         if any(s.kind is SignalKind.OTHER_USE for s in left_out):
             memory = remembered.of(source.key)
-            words = noted(memory.words, left_out, message.arrived_at)
-            if words is not memory.words:
-                remembered.now(source.key, replace(memory, words=words))
+            after = noted(memory, left_out, message.arrived_at)
+            if after is not memory:
+                remembered.now(source.key, after)
 
     def _press(
         self,
@@ -333,10 +336,6 @@ class _Remembered:
         for key in changed:
             self._tx.inbox.remember(key, self._after[key])
         return bool(changed)
-
-
-def _as_word(signal: Signal) -> Signal:
-    return replace(signal, kind=SignalKind.OTHER_USE)
 
 
 def _identity(source: ContactSource, event_id: str) -> str:

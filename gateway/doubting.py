@@ -6,7 +6,7 @@ nowhere on the way of a press.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 import structlog
@@ -16,6 +16,7 @@ from gateway.domain.doubt import doubts
 from gateway.domain.errors import Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.plan import ContactSource, Point
+from gateway.domain.words import unpressing
 from gateway.ports import Clock, Store
 
 log = structlog.get_logger(__name__)
@@ -75,15 +76,24 @@ class Doubting:
         causes: dict[str, list[tuple[str, str]]] = {}
         words: dict[str, list[str]] = {}
         copied: dict[str, datetime] = {}
+        on_topics = by_topic(self._points)
         for point in self._points:
             assert point.source is not None
+            on_topic = on_topics[point.source.topic]
             mine = remembered_of(point.source, memories)
             causes[point.id] = [
                 doubt
                 for memory in mine
-                for doubt in doubts(point, memory, now=now, alarm_open=point.id in opened, stamp=self._stamp)
+                for doubt in doubts(
+                    point,
+                    memory,
+                    now=now,
+                    alarm_open=point.id in opened,
+                    stamp=self._stamp,
+                    on_topic=on_topic,
+                )
             ]
-            words[point.id] = words_of(mine)
+            words[point.id] = words_of(mine, point, on_topic)
             dropped = [memory.dropped[1] for memory in mine if memory.dropped is not None]
             if dropped:
                 copied[point.id] = max(dropped)
@@ -97,7 +107,16 @@ def remembered_of(source: ContactSource, memories: Mapping[str, Memory]) -> list
     ]
 
 
-def words_of(memories: Sequence[Memory]) -> list[str]:
-    """Words that are no press, newest first."""
-    said = {word: at for memory in memories for word, at in memory.words.items()}
+def by_topic(points: Iterable[Point]) -> dict[str, list[Point]]:
+    """The points on each topic, in their order."""
+    on_topics: dict[str, list[Point]] = {}
+    for point in points:
+        if point.source is not None:
+            on_topics.setdefault(point.source.topic, []).append(point)
+    return on_topics
+
+
+def words_of(memories: Sequence[Memory], point: Point, on_topic: Sequence[Point]) -> list[str]:
+    """Words that are no press of the point by the site file of now, newest first."""
+    said = {w: at for memory in memories for w, at in unpressing(memory, point, on_topic).items()}
     return sorted(said, key=lambda word: said[word], reverse=True)

@@ -7,7 +7,7 @@ import asyncio
 from config.settings import Settings
 from drivers.contacts.formats import CODECS
 from gateway.domain.errors import Unavailable
-from gateway.doubting import remembered_of, words_of
+from gateway.doubting import by_topic, remembered_of, words_of
 from gateway.siteplan import compile_plan
 from storage.sql.store import SqlStore
 
@@ -29,8 +29,12 @@ async def _read(settings: Settings, store: SqlStore) -> list[str]:
     finally:
         await store.stop()
     lines = []
-    for point in compile_plan(settings.site, CODECS).points.values():
-        words = words_of(remembered_of(point.source, memories)) if point.source is not None else []
+    points = compile_plan(settings.site, CODECS).points.values()
+    on_topics = by_topic(points)
+    for point in points:
+        if point.source is None:
+            continue
+        words = words_of(remembered_of(point.source, memories), point, on_topics[point.source.topic])
         if words:
             lines.append(
                 f"{point.id}: heard {', '.join(words)}: no press, and no alarm is raised by it (mqtt.press says which words are)"

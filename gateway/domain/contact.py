@@ -76,7 +76,8 @@ class Signal:
     """One thing a contact reported. ``input`` names which contact of a device with several; ``event_id`` is
     the hardware's own identity of a physical event; ``at`` its own time; ``held`` marks a gesture whose release is
     reported later, however long it takes; ``telling`` belongs to a state or a ``counter``. ``gesture`` is the word without
-    the name of the button. ``values`` is what else a device with flags told of itself, value by value as text."""
+    the name of the button. ``values`` is what else a device with flags told of itself, value by value as text. ``was`` is the
+    kind of a push or state that is left as a word only, by the site file."""
 
     kind: SignalKind
     input: str | None = None
@@ -89,6 +90,7 @@ class Signal:
     counter: int | None = None
     gesture: str = ""
     values: tuple[tuple[str, str], ...] = ()
+    was: SignalKind | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +112,8 @@ class Memory:
     ``tail_until``: until when a gesture or release belongs to the last going down or up. ``freed_until``: until when a
     release belongs to the last gesture. ``counter``: the hardware's count of pushes as last told, first at ``counted_at``.
     ``push`` is the last one. ``flags``, the other ``values`` of a device that has some, and when it was last heard
-    (``heard_at``). ``words``: those it said that are no press, with when. ``dropped``: the identity of the last press that was
+    (``heard_at``). ``words``: those it said that are no press, with when; ``left_out`` is what
+    was told by those that were none only by the site file of then. ``dropped``: the identity of the last press that was
     taken for a copy, when it came, and when the one before it.
     """
 
@@ -125,6 +128,7 @@ class Memory:
     values: Mapping[str, str] = field(default_factory=dict)
     heard_at: datetime | None = None
     words: Mapping[str, datetime] = field(default_factory=dict)
+    left_out: Mapping[str, Signal] = field(default_factory=dict)
     dropped: tuple[str, datetime, datetime] | None = None
 
     @property

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from gateway.domain.contact import COPIED_WITHIN, Memory, Signal, SignalKind
 from gateway.domain.flag import ambiguous, unheard_since
 from gateway.domain.plan import Point
-from gateway.domain.words import is_wanted
+from gateway.domain.words import alarms_left_out, is_wanted, unpressing
 
 #: Somebody must have the time to see that a press was taken for a copy.
 DROPPED_HELD = timedelta(hours=1)
@@ -37,10 +37,24 @@ _DROPPED = (
 )
 
 
+_LEFT_OUT = (
+    "{words} was heard on {topic} and raised nothing: mqtt.press names only {presses}; a call for help by it is not heard; "
+    "name the word there, or take the list out, then press it"
+)
+
+
 def doubts(
-    point: Point, memory: Memory, *, now: datetime, alarm_open: bool, stamp: Callable[[datetime], str]
+    point: Point,
+    memory: Memory,
+    *,
+    now: datetime,
+    alarm_open: bool,
+    stamp: Callable[[datetime], str],
+    on_topic: Sequence[Point] = (),
 ) -> Iterator[tuple[str, str]]:
-    """Each doubt as (subject, cause). ``alarm_open``: an alarm of the point is open, so that the centre is there already."""
+    """Each doubt as (subject, cause). ``alarm_open``: an alarm of the point is open, so that the centre is there already.
+    ``on_topic`` are all points on its topic (none named: itself)."""
+    on_topic = on_topic or [point]
     is_ = point.source.flag if point.source is not None else None
     stands = unheard_since(memory.flags, is_)
     if stands is not None and not alarm_open:
@@ -51,8 +65,15 @@ def doubts(
     flag_ = ambiguous(memory.flags, is_)
     if flag_ is not None:
         yield f"{point.id} reports", _AMBIGUOUS.format(flag=flag_, point=point.id)
-    if point.source is not None and point.source.input is not None and memory.words and not memory.was_heard:
-        words = ", ".join(sorted(memory.words)[:MOST_NAMED])
+    if point.source is not None and (alarms := alarms_left_out(memory, point, on_topic)):
+        words, listed = ", ".join(alarms[:MOST_NAMED]), ", ".join(point.source.presses[:MOST_NAMED])
+        yield (
+            f"{point.id} words",
+            _LEFT_OUT.format(words=words, topic=point.source.topic, presses=listed),
+        )
+    other = unpressing(memory, point, on_topic)
+    if point.source is not None and point.source.input is not None and other and not memory.was_heard:
+        words = ", ".join(sorted(other)[:MOST_NAMED])
         yield f"{point.id} input", _NEVER_NAMED.format(input=point.source.input, words=words)
     if memory.dropped is not None:
         identity, at, before = memory.dropped

@@ -7,7 +7,7 @@ import json
 from datetime import datetime
 from typing import Any
 
-from gateway.domain.contact import Memory, Push
+from gateway.domain.contact import Memory, Push, Signal, SignalKind
 from gateway.domain.flag import Flag
 
 
@@ -28,6 +28,8 @@ def to_text(memory: Memory) -> str | None:
         told["heard_at"] = memory.heard_at.isoformat()
     if memory.words:
         told["words"] = {word: at.isoformat() for word, at in memory.words.items()}
+    if memory.left_out:
+        told["left_out"] = {w: [s.kind.value, s.input, s.word, s.gesture] for w, s in memory.left_out.items()}
     if memory.dropped is not None:
         identity, at, before = memory.dropped
         told["dropped"] = [identity, at.isoformat(), before.isoformat()]
@@ -48,6 +50,10 @@ def from_text(text: str | None) -> dict[str, Any]:
         for name, (up, since, was_down, again, alone) in told.get("flags", {}).items()
     }
     known["words"] = {word: _at(at) for word, at in told.get("words", {}).items()}
+    known["left_out"] = {
+        noted: Signal(kind=SignalKind(kind), input=input_, word=word, gesture=gesture)
+        for noted, (kind, input_, word, gesture) in told.get("left_out", {}).items()
+    }
     if "dropped" in told:
         identity, at, before = told["dropped"]
         known["dropped"] = (identity, _at(at), _at(before))

@@ -205,7 +205,7 @@ def test_the_buttons_of_one_device_are_told_to_its_point(tmp_path: Path) -> None
     picky = replace(SOS, source=replace(SOS.source, presses=("emergency",)))
 
     async def story() -> None:
-        async with door(tmp_path, picky) as d, doubting(d) as stage:
+        async with door(tmp_path, picky) as d, doubting(d, picky) as stage:
             await d.send({"action": "1_single"})
             await d.send({"action": "2_single"})
             await looked(d)
@@ -233,5 +233,103 @@ def test_a_press_taken_for_a_copy_is_told_with_its_time(tmp_path: Path) -> None:
             await looked(d)
             (cause,) = stage.causes("p-301")
             assert "number or id 7" in cause
+
+    run(story())
+
+
+def listing(*presses: str, input_: str | None = None) -> Point:
+    """The point with that list of presses."""
+    wired = point(format_="zigbee2mqtt", input_=input_)
+    assert wired.source is not None
+    return replace(wired, source=replace(wired.source, presses=presses))
+
+
+@pytest.mark.parametrize(
+    ("presses", "said", "raised", "faulty"),
+    [
+        (("panick",), {"action": "panic"}, [], True),
+        (("panick",), {"action": "emergency"}, [], True),
+        (("emergency",), {"action": "panic"}, [], True),
+        (("single",), {"sos": True}, [], True),
+        (("single",), {"action": "1_fire"}, [], True),
+        (("single",), {"action": "fire_alarm"}, [], True),
+        (("single",), {"action": "Keypad-Duress"}, [], True),
+        (("hold",), {"action": "single"}, [], False),
+        (("hold",), {"action": "release"}, [], False),
+        (("emergency",), {"action": "arm_all_zones"}, [], False),
+        (("emergency",), {"action": "disarm"}, [], False),
+        (("emergency",), {"action": "emergency"}, [1], False),
+        # One push in two words: it raised the alarm.
+        (("emergency",), {"action": "emergency", "sos": True}, [1], False),
+        ((), {"action": "panic"}, [1], False),
+    ],
+)
+def test_a_call_for_help_that_the_list_leaves_out_is_a_fault(
+    tmp_path: Path, presses: tuple[str, ...], said: dict[str, object], raised: list[int], faulty: bool
+) -> None:
+    """It names the word and the list, stands over a restart, and goes with the list that left it out."""
+
+    async def story() -> None:
+        picky = listing(*presses)
+        async with door(tmp_path, picky) as d, doubting(d, picky) as stage:
+            await d.send(said)
+            await looked(d)
+            assert await d.presses() == raised
+            assert [subject for (_, subject), _ in stage.found()] == ["p-301 words"] * faulty
+        async with door(tmp_path, picky, clock=d.clock) as d, doubting(d, picky) as stage:
+            await looked(d)
+            causes = stage.causes("p-301")
+            assert len(causes) == faulty
+            assert all(presses[0] in c and stage.words("p-301")[0] in c for c in causes)
+        async with door(tmp_path, SOS, clock=d.clock) as d, doubting(d) as stage:
+            await looked(d)
+            assert stage.causes("p-301") == []
+
+    run(story())
+
+
+@pytest.mark.parametrize(
+    ("before", "said", "after", "words"),
+    [
+        (("emergency",), {"action": "panic"}, (), []),
+        (("emergency",), {"action": "panic"}, ("panic",), []),
+        (("emergency",), {"action": "panic"}, ("sos",), ["panic"]),
+        (("hold",), {"action": "left_single"}, ("single",), []),
+        (("hold",), {"action": "left_single"}, ("left_single",), []),
+        (("hold",), {"action": "left_single"}, ("right_single",), ["left_single"]),
+        (("hold",), {"sos": True}, ("sos",), []),
+        (("hold",), {"contact": False}, ("hold",), []),
+        (("emergency",), {"action": "arm_all_zones"}, (), ["arm_all_zones"]),
+        (("emergency",), {"action": "arm_all_zones"}, ("arm_all_zones",), ["arm_all_zones"]),
+    ],
+)
+def test_words_of_before_are_judged_by_the_list_of_now(
+    tmp_path: Path, before: tuple[str, ...], said: dict[str, object], after: tuple[str, ...], words: list[str]
+) -> None:
+    """A word that is a press by now is not named among those that raise nothing; one of a keypad is, whatever is listed."""
+
+    async def story() -> None:
+        async with door(tmp_path, listing(*before)) as d:
+            await d.send(said)
+        now = listing(*after)
+        async with door(tmp_path, now, clock=d.clock) as d, doubting(d, now) as stage:
+            await looked(d)
+            assert stage.words("p-301") == words
+
+    run(story())
+
+
+def test_a_word_of_an_input_that_another_point_hears_by_now_is_not_named(tmp_path: Path) -> None:
+    """The site file of then named no point for it."""
+    left, right = listing(input_="left"), replace(listing(input_="right"), id="p-302")
+
+    async def story() -> None:
+        async with door(tmp_path, left) as d, doubting(d, left) as stage:
+            await d.send({"action": "right_single"})
+            await looked(d)
+            assert stage.words("p-301") == ["right_single"]
+            both = Doubting(store=d.store, clock=d.clock, points=[left, right], stamp=envelopes().stamp)
+            await both.look()
+            assert (both.words("p-301"), both.causes("p-301")) == ([], [])
 
     run(story())

@@ -70,13 +70,13 @@ async def door(
         clock.busy = store.busy
         offered: list[Message] = []
         not_understood: list[str | None] = []
-        elsewhere: dict[str, list[bool]] = {point.id: [] for point in points}
+        elsewhere: dict[str, list[bool]] = {}
 
         def saw(
             told: Sequence[Point], _signals: object, _message: object, why: str | None, others: bool
         ) -> None:
             not_understood.append(why)
-            elsewhere[told[0].id].append(others)
+            elsewhere.setdefault(told[0].id, []).append(others)
 
         intake = Intake(
             store=store,

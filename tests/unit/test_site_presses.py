@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from drivers.contacts.formats import CODECS
+from config.presses import KNOWN
+from drivers.contacts.formats import CODECS, tasmota, zigbee2mqtt
 from gateway.domain.flag import FlagIs
 from gateway.siteplan import compile_plan
 from tests.support.site_text import changed, check_refused, load
@@ -99,3 +100,35 @@ def test_our_own_format_has_one_word(tmp_path: Path) -> None:
     check_refused(
         tmp_path, TOPIC, f"{TOPIC}\n      press: [sos]", "points[1].mqtt", "pressed is its only word"
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "warned", "near"),
+    [
+        ("panick", ["panick"], "panic"),
+        ("emergancy, sos", ["emergancy"], "emergency"),
+        ("hodl", ["hodl"], "hold"),
+        ("singel, double", ["singel"], "single"),
+        ("xyzzy", ["xyzzy"], ""),
+        ("xyzzy, plugh", ["xyzzy", "plugh"], ""),
+        ("xyzzy, hold", [], ""),  # a word of its own beside a known one
+        ("panic", [], ""),
+        ("Single, 1_hold, left_double, button-2-single, SOS", [], ""),
+        ("contact", [], ""),
+        ("single_push, long_push, S, L", [], ""),
+    ],
+)
+def test_a_list_of_presses_in_words_that_nobody_says_is_warned_of(
+    tmp_path: Path, words: str, warned: list[str], near: str
+) -> None:
+    """It would leave the point deaf; a known word beside one of the device's own is no slip."""
+    more = f"topic: zigbee2mqtt/gate\n      format: zigbee2mqtt\n      press: [{words}]"
+    told = [w for w in load(tmp_path, changed((TOPIC, more))).warnings if ".press[" in w.key]
+    assert [w.found for w in told] == [f'"{word}"' for word in warned]
+    assert all(near in w.expected for w in told)
+
+
+def test_every_gesture_of_the_makes_is_a_known_word() -> None:
+    """So that no list of words the gateway itself reads is warned of."""
+    assert KNOWN | {w for w in zigbee2mqtt._WORDS if {*w.split("_")} & KNOWN} >= zigbee2mqtt._WORDS
+    assert tasmota._BARE <= KNOWN
