@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -110,13 +111,23 @@ def test_alerts_do_not_wait_for_whoever_attacks(tmp_path: Path) -> None:
             assert gateway.child.process.poll() is None
 
 
+def _is_answered(gateway: Gateway) -> bool:
+    """Whether a right token is; 503 says that this address asks too much for now, which is so where the attack has it too."""
+    try:
+        return bool(get_json(f"{gateway.http}/api/v1/caller", TECHNICIAN_TOKEN)["role"] == "technician")
+    except urllib.error.HTTPError as error:
+        if error.code != 503:
+            raise
+        return False
+
+
 def _as_fast(presses: Presses, gateway: Gateway, kind: str) -> bool:
     quiet_slowest_s, quiet_s = presses.slowest_and_median_s()
     with attacking(kind, gateway.http):
         time.sleep(0.5)  # it is under way
         slowest_s, median_s = presses.slowest_and_median_s()
         asked_s = time.monotonic()
-        assert get_json(f"{gateway.http}/api/v1/caller", TECHNICIAN_TOKEN)["role"] == "technician"
+        wait_for(lambda: _is_answered(gateway), within_s=15, what=f"a right token is answered beside {kind}")
         asked_s = time.monotonic() - asked_s
     print(
         f"{kind}: median {quiet_s * 1e3:.0f} then {median_s * 1e3:.0f} ms, slowest {quiet_slowest_s * 1e3:.0f} then "
