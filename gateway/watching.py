@@ -17,7 +17,7 @@ import structlog
 from gateway.domain.contact import Signal
 from gateway.domain.errors import Malformed
 from gateway.domain.fault import FaultKind
-from gateway.domain.liveness import NEVER_HEARD, SETTLED_S, Hearing, Seen, Word, wrong
+from gateway.domain.liveness import NEVER_HEARD, SETTLED_S, UNTOLD, Hearing, Seen, Word, wrong
 from gateway.domain.plan import Point
 from gateway.ports import Clock, ContactMessage, Store, Transaction
 
@@ -27,6 +27,10 @@ TICK_S = 1.0
 KEEP_EVERY_S = 60.0
 LONGEST_TICK_S = 10.0  # a process that stood still was not listening meanwhile
 MOST_NAMED = 10  # points that a fault names
+#: What a broker keeps comes at once; ours: after a power cut a bridge or a device is back within this.
+UNTOLD_S = 300.0
+#: Subscriptions are answered, and what is kept comes, before the connection counts as standing.
+BEFORE_ARMED_S = 30.0
 
 Found = tuple[FaultKind, str]
 
@@ -64,6 +68,7 @@ class Watching:
         #: Where liveness is told. A message on one of these is for :meth:`receive`.
         self.topics: frozenset[str] = frozenset(self._at_topic)
         self._words: dict[str, Word] = {}
+        self._told_s: dict[str, float] = {}  # when anything came, by topic
         self._seen: dict[str, Seen] = {}
         self._changed: set[str] = set()
         self._early: list[Callable[[], None]] = []
@@ -110,6 +115,8 @@ class Watching:
         """Take a message on one of :attr:`topics`; never blocks. Nothing is committed, so it is acknowledged at once: the
         broker keeps the state and tells it again at every connection."""
         message.acknowledge()
+        if message.payload:
+            self._told_s[message.topic] = self._clock.monotonic()
         try:
             online = self._decode(message.payload)
         except Malformed as exc:
@@ -164,6 +171,14 @@ class Watching:
                 f"({', '.join(unheard[:MOST_NAMED])}{more}): nobody knows whether a press of them arrives; press each once, or "
                 "its test; which are left, GET /api/v1/points says (health.state)",
             )
+        untold = self._untold()
+        if untold:
+            more = f" and {len(untold) - MOST_NAMED} more" if len(untold) > MOST_NAMED else ""
+            yield (
+                (FaultKind.CONTACT, "untold"),
+                f"{len(untold)} of {len(self._points)} contacts ({', '.join(list(untold)[:MOST_NAMED])}{more}): "
+                + UNTOLD.format(topics=next(iter(untold.values()))),
+            )
         refused = sorted(self.topics & set(self._refused()))
         if refused:
             yield (
@@ -171,6 +186,23 @@ class Watching:
                 f"the broker refuses subscriptions to {len(refused)} liveness topics ({refused[0]} …): whether those "
                 "contacts are there is not known; check its access list",
             )
+
+    def _untold(self) -> dict[str, str]:
+        """Points of which nothing came on any of their liveness topics since the connection stands, with those topics: nothing is
+        kept there, or the broker's list hides it, which a subscription that is granted does not show."""
+        since_s = self._armed_since_s
+        if since_s is None or self._clock.monotonic() - since_s < UNTOLD_S:
+            return {}
+        refused, found = set(self._refused()), {}
+        for id_, point in self._points.items():
+            assert point.source is not None
+            topics = [
+                t for t in (point.source.liveness_topic, point.source.bridge_topic) if t in self._at_topic
+            ]
+            told = any(self._told_s.get(str(t), float("-inf")) >= since_s - BEFORE_ARMED_S for t in topics)
+            if topics and not told and not refused.issuperset(topics):
+                found[id_] = ", ".join(map(str, topics))
+        return found
 
     def hearing(self) -> dict[Hearing, list[str]]:
         """Points by what their topics brought. One whose source this version does not read is never heard."""
@@ -190,7 +222,7 @@ class Watching:
             }
             for id_ in self._unread
         }
-        undelivered, now = self._undelivered(), self._clock.now()
+        undelivered, untold, now = self._undelivered(), self._untold(), self._clock.now()
         for id_, point in self._points.items():
             assert point.source is not None
             word, seen = self._word(point.source.liveness_topic), self._seen.get(id_, Seen())
@@ -199,6 +231,8 @@ class Watching:
                 causes.append(
                     f"the broker delivers nothing of {point.source.topic} to the gateway (fault broker:delivery)"
                 )
+            if id_ in untold:
+                causes.append(UNTOLD.format(topics=untold[id_]))
             if seen.hearing(now) is Hearing.UNHEARD:
                 causes.append(NEVER_HEARD.format(topic=point.source.topic))
             told[id_] = {

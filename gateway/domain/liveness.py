@@ -191,6 +191,12 @@ _UNREADABLE = (
 NEVER_HEARD = (
     "it was never heard on {topic}: nobody knows whether a press of it arrives; press it once, or its test"
 )
+#: Of a point of which neither its device nor its bridge tells anything.
+UNTOLD = (
+    "whether it is there is not known: nothing came on {topics}; either nothing is kept there (switch it on at the device or "
+    "bridge, with retain), or the broker's access list hides it (give the gateway's user 'topic read' there); where it cannot be "
+    "told, set mqtt.liveness: none"
+)
 _SILENT = (
     "nothing was heard from it for {s} s ({topic}, mqtt.silent_after_s): a press of it may not be heard; look at its "
     "power or battery and its radio, then press its test"

@@ -33,8 +33,9 @@ def _wrong(topic: str, granted: Mapping[str, int | None], kept: Mapping[str, byt
         yield f"{topic}: subscription refused, so that it is not known whether it is there; check the access list"
     elif topic not in kept:
         yield (
-            f"{topic}: nothing is kept there, so that it is not known whether it is there; switch it on at the device or "
-            "bridge (zigbee2mqtt: availability), or set mqtt.liveness or mqtt.silent_after_s"
+            f"{topic}: nothing is kept there, or the broker's access list hides it, so that it is not known whether it is there: "
+            "give the gateway's user 'topic read' there; switch it on at the device or bridge (zigbee2mqtt: availability), or "
+            "set mqtt.liveness or mqtt.silent_after_s"
         )
     else:
         try:

@@ -10,18 +10,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from drivers.contacts.formats import CODECS, liveness
 from gateway.domain.contact import Signal
 from gateway.domain.errors import Malformed
+from gateway.domain.fault import FaultKind
 from gateway.domain.liveness import SETTLED_S, Hearing, Seen
 from gateway.domain.plan import Point
 from gateway.ports import PathHealth
 from gateway.supervising import Standing, Supervising
-from gateway.watching import Watching
+from gateway.watching import UNTOLD_S, Watching
 from tests.support.builders import Acknowledgements, contact_message, envelopes, point
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import ManualClock, run
@@ -31,6 +32,7 @@ AVAILABILITY = "zigbee2mqtt/sos/availability"
 BRIDGE = "zigbee2mqtt/bridge/state"
 PRESS = "zigbee2mqtt/sos"
 UNHEARD = "contact:unheard"
+UNTOLD = "contact:untold"
 
 
 class Feed:
@@ -84,9 +86,9 @@ class Post:
         await self.clock.settle()
 
     async def faults(self) -> dict[str, str]:
-        """Open faults of contacts and the broker: subject → id. That a contact was never heard is left out here: most of these
-        tests press nothing, and it has tests of its own below."""
-        return {key: id_ for key, id_ in (await self.every_fault()).items() if key != UNHEARD}
+        """Open faults of contacts and the broker: subject → id. That a contact was never heard, or that nobody tells whether it
+        is there, is left out here: most of these tests press and tell nothing, and both have tests of their own below."""
+        return {key: id_ for key, id_ in (await self.every_fault()).items() if key not in (UNHEARD, UNTOLD)}
 
     async def every_fault(self) -> dict[str, str]:
         """With that one."""
@@ -527,3 +529,64 @@ def test_a_message_of_other_inputs_of_its_device_shows_nothing_of_a_contact(tmp_
             assert p.watching.last_seen()["p-301"]["battery"] == 50
 
     run(story())
+
+
+@pytest.mark.parametrize(
+    ("told", "unknown"),
+    [
+        ([], True),
+        ([(AVAILABILITY, b"")], True),
+        ([(AVAILABILITY, b"online")], False),
+        ([(AVAILABILITY, b"offline")], False),
+        ([(AVAILABILITY, b"nonsense")], False),  # it can be read, and the log says what it is
+        ([(BRIDGE, b'{"state":"online"}')], False),
+    ],
+)
+def test_liveness_of_which_nothing_comes_is_told_with_both_causes(
+    tmp_path: Path, told: list[tuple[str, bytes]], unknown: bool
+) -> None:
+    """A broker whose list forbids reading grants the subscription all the same and delivers nothing."""
+
+    async def story() -> None:
+        async with post(tmp_path) as p:
+            for topic, payload in told:
+                await p.tell(topic, payload, retained=True)
+            await p.hear(b'{"action":"single"}')
+            await p.clock.advance(UNTOLD_S - 5)
+            assert UNTOLD not in await p.every_fault(), "a bridge may still be starting"
+            await p.clock.advance(10)
+            causes = [
+                c for c in cast("list[str]", p.watching.health()["p-301"]["causes"]) if "not known" in c
+            ]
+            assert (UNTOLD in await p.every_fault(), len(causes)) == (unknown, int(unknown))
+            assert all(AVAILABILITY in c and "kept there" in c and "topic read" in c for c in causes)
+            await p.tell(BRIDGE, b"online")
+            await p.clock.advance(2)
+            assert UNTOLD not in await p.every_fault()
+
+    run(story())
+
+
+def test_liveness_that_is_hidden_after_the_broker_was_away_is_told(tmp_path: Path) -> None:
+    """What was told on the connection of before is no proof of this one; no topics, no such fault."""
+
+    async def story() -> None:
+        async with post(tmp_path, watched(), without_liveness()) as p:
+            await p.tell(AVAILABILITY, b"online", retained=True)
+            await p.clock.advance(UNTOLD_S + 60)
+            assert UNTOLD not in await p.every_fault()
+            p.feed.armed = False
+            await p.clock.advance(60)
+            assert UNTOLD not in await p.every_fault(), "nobody can tell anything now"
+            p.feed.armed = True
+            await p.clock.advance(UNTOLD_S + 5)
+            assert UNTOLD in await p.every_fault()
+            found = dict(p.watching.found())
+            assert "1 of 2 contacts (p-301)" in found[FaultKind.CONTACT, "untold"]
+
+    run(story())
+
+
+def without_liveness() -> Point:
+    """A point beside it of which nobody tells."""
+    return point("p-302")
