@@ -6,6 +6,9 @@ device's, a bare value that value's. Pure text, no I/O.
 
 from __future__ import annotations
 
+import difflib
+import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 
 from config.findings import Complaint
@@ -70,6 +73,12 @@ _NOT_READ = frozenset(
 )
 
 
+#: As near as a slip of the finger: `actoin`, `Emergency`, `contct`.
+_NEAR = 0.75
+#: What a device's name may have beside such a word: `sos1`, `panic-2`.
+_NUMBER = re.compile(r"[-_ ]?[0-9]+$")
+
+
 def end_of(topic: str) -> str | None:
     """The last part of a topic, where it can be a value of a device: `BASE/NAME/VALUE`."""
     parts = topic.split("/")
@@ -97,3 +106,39 @@ def unread_topics(points: Mapping[int, Point]) -> Iterator[Complaint]:
                 advice=f"{end} is a value of a device by which no press is told; if a device is called so, this is right",
                 blocking=False,
             )
+        elif end is not None and (near := _mistyped(end)) is not None:
+            yield Complaint(
+                path=("points", index, "mqtt", "topic"),
+                found=f'"{point.mqtt.topic}"',
+                expected=f"{near} at the end, if a value of a device is meant",
+                advice=f"nothing comes there if {end} is a slip for {near}; if a device is called so, this is right",
+                blocking=False,
+            )
+
+
+def _mistyped(end: str) -> str | None:
+    """The value that was meant by an end that is none, if one is near."""
+    if end in READ or _NUMBER.sub("", end) in READ:
+        return None
+    return next(iter(difflib.get_close_matches(end.strip().lower(), sorted(READ), n=1, cutoff=_NEAR)), None)
+
+
+def blank_topics(points: Mapping[int, Point]) -> Iterator[Complaint]:
+    """Topics with a part that is empty, or that begins or ends with a blank or with what nobody sees: another topic than the one
+    meant, on which nothing comes. A `/` in front is a habit of some makes."""
+    for index, point in points.items():
+        topics = {} if point.mqtt is None else {"topic": point.mqtt.topic, "liveness": point.mqtt.liveness}
+        for key, topic in topics.items():
+            parts = (topic or "x").removeprefix("/").split("/")
+            if any(not part or _is_blank(part[0]) or _is_blank(part[-1]) for part in parts):
+                yield Complaint(
+                    path=("points", index, "mqtt", key),
+                    found=ascii(topic),
+                    expected="a topic without blanks at the ends of its parts, and without empty parts",
+                    advice="a blank is a letter of the topic to the broker: nothing comes there unless the device has it too",
+                    blocking=False,
+                )
+
+
+def _is_blank(letter: str) -> bool:
+    return letter.isspace() or unicodedata.category(letter) in ("Cf", "Zs")

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from config.attributes import unread_topics
+from config.attributes import blank_topics, unread_topics
 from config.findings import Complaint, Path
 from config.kinds import KEY_TARGET_DAYS_MIN
 from config.liveness import liveness_topics
@@ -101,6 +101,7 @@ def entry_rules(parts: Parts) -> Iterator[Complaint]:
     yield from _confirmations(parts)
     yield from _silent_topics(parts)
     yield from unread_topics(parts.points)
+    yield from blank_topics(parts.points)
     yield from unsaid_words(parts.points)
     yield from _onvif_sources(parts)
     yield from _unseen_points(parts)

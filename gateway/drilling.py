@@ -6,6 +6,7 @@ apart is its id, its message types and its secret. Nothing here can raise, chang
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +27,7 @@ from gateway.raising import raise_alarm
 log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 2.0
+MOST_NAMED = 20  # points, where the one asked for is unknown
 NOT_BEFORE_S = 30.0  # after a start: cameras and paths have to be looked at first
 AGAIN_AFTER_S = 10.0  # two drills of one point within this are a double click
 OPEN_TOO_LONG = timedelta(hours=24)  # as for alarms
@@ -207,7 +209,15 @@ class Drilling:
     def _known(self, point: str) -> Point:
         found = self._envelopes.site.points.get(point)
         if found is None:
-            raise NotFound(f"point {point!r:.80}")
+            points = list(self._envelopes.site.points)
+            near = difflib.get_close_matches(point[:80], points, n=3)
+            meant = (
+                f"is {' or '.join(near)} meant?"
+                if near
+                else f"its points are {', '.join(points[:MOST_NAMED])}"
+            )
+            more = f" and {len(points) - MOST_NAMED} more" if not near and len(points) > MOST_NAMED else ""
+            raise NotFound(f"point {point!r:.80} is not in the site file: {meant}{more}")
         if not self._can_sign:
             raise Refused("drills need centre.webhook.drill_secret in the site file, a secret of their own")
         return found

@@ -23,6 +23,7 @@ from gateway.domain.errors import Malformed, Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.ids import ids_drawn_from
 from gateway.domain.message import Message
+from gateway.domain.misread import reads_as
 from gateway.domain.plan import Point
 from gateway.edges import Edges
 from gateway.flood import FOLD_S, Flood, meaning_of
@@ -247,7 +248,7 @@ class Intake:
         for point, mine in zip(points, Admission.heard(points, signals), strict=True):
             told = [signal for signal in signals if signal.input is None or signal in mine]
             elsewhere = bool(signals) and not told
-            self._saw([point], signals, message, unreadable or _unread(told), elsewhere)
+            self._saw([point], signals, message, unreadable or self._unread(point, message, told), elsewhere)
         if done.what == "press":
             self.admitted_total += len(done.said)
         elif done.what == "quarantined":
@@ -312,17 +313,18 @@ class Intake:
                 return codec(message.payload, source.attribute), None
             return codec(message.payload), None
         except Malformed as exc:
-            return [], str(exc)
+            return [], reads_as(message.payload, source.format, self._codecs) + str(exc)
         except Exception as exc:
             # A fault of ours. Raised, it would end the process, and the broker would send the same message again for ever.
             log.exception("contact.codec_failed", topic=message.topic, format=source.format)
             return [], f"the codec {source.format} failed: {exc!r}"
 
-
-def _unread(signals: Sequence[Signal]) -> str | None:
-    """What a message looks like of which nothing was understood; ``None`` if anything was."""
-    forms = [s.word for s in signals if s.kind is SignalKind.UNREAD]
-    return forms[0] if forms and len(forms) == len(signals) else None
+    def _unread(self, point: Point, message: ContactMessage, signals: Sequence[Signal]) -> str | None:
+        """What a message looks like of which nothing was understood; ``None`` if anything was."""
+        forms = [s.word for s in signals if s.kind is SignalKind.UNREAD]
+        if not forms or len(forms) != len(signals) or point.source is None:
+            return None
+        return reads_as(message.payload, point.source.format, self._codecs) + forms[0]
 
 
 def _settled(tx: Transaction, *, mid: int) -> None:

@@ -12,6 +12,7 @@ from config.site import Point
 from drivers.contacts.formats import CODECS
 from gateway.domain.errors import Malformed
 from gateway.domain.liveness import Hearing
+from gateway.domain.misread import reads_as
 from gateway.probing.table import Line, Result
 
 MOST_NAMED = 10
@@ -51,5 +52,5 @@ def _unreadable(format_: str, payload: bytes) -> str | None:
     try:
         CODECS[format_](payload)
     except Malformed as exc:
-        return str(exc)
+        return reads_as(payload, format_, CODECS) + str(exc)
     return None

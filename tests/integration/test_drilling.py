@@ -166,8 +166,10 @@ def test_what_cannot_be_drilled_is_refused_in_words(tmp_path: Path) -> None:
 
     async def story() -> None:
         async with box(tmp_path) as b:
-            with pytest.raises(NotFound, match="p-999"):
+            with pytest.raises(NotFound, match=r"p-999.*(its points are|meant)"):
                 await b.drilling.drill("p-999", "维护")
+            with pytest.raises(NotFound, match=r"'p-30'.*is p-301 meant"):
+                await b.drilling.drill("p-30", "维护")
             await b.drilling.drill("p-301", "维护")
             with pytest.raises(Refused, match="raised just now"):
                 await b.drilling.drill("p-301", "维护")

@@ -260,3 +260,17 @@ def test_a_push_of_another_input_is_told_as_such(tmp_path: Path) -> None:
             }
 
     run(story())
+
+
+def test_a_message_in_the_words_of_another_make_names_it(tmp_path: Path) -> None:
+    """Whoever named the wrong format in the site file is told the right one, whether the codec refuses it or finds nothing."""
+
+    async def story() -> None:
+        async with door(tmp_path, point()) as d:
+            await d.send({"action": "single"})
+            assert [str(why).partition(":")[0] for why in d.not_understood] == ["it reads as zigbee2mqtt"]
+        async with door(tmp_path, point(format_="zigbee2mqtt")) as d:
+            await d.send({"Button1": {"Action": "SINGLE"}})
+            assert [str(why).partition(":")[0] for why in d.not_understood] == ["it reads as tasmota"]
+
+    run(story())

@@ -132,3 +132,56 @@ def test_every_gesture_of_the_makes_is_a_known_word() -> None:
     """So that no list of words the gateway itself reads is warned of."""
     assert KNOWN | {w for w in zigbee2mqtt._WORDS if {*w.split("_")} & KNOWN} >= zigbee2mqtt._WORDS
     assert tasmota._BARE <= KNOWN
+
+
+@pytest.mark.parametrize(
+    ("end", "meant"),
+    [
+        ("actoin", "action"),
+        ("acton", "action"),
+        ("Action", "action"),
+        ("emergancy", "emergency"),
+        ("panick", "panic"),
+        ("contct", "contact"),
+        ("clik", "click"),
+        ("sos1", None),  # a device's name in a folder
+        ("panic-2", None),
+        ("gate", None),
+        ("门", None),
+    ],
+)
+def test_a_mistyped_value_at_the_end_of_a_zigbee2mqtt_topic_is_warned_of(
+    tmp_path: Path, end: str, meant: str | None
+) -> None:
+    """Taken for a part of the device's name it would be silent for ever."""
+    text = changed((TOPIC, f"topic: zigbee2mqtt/hall/{end}\n      format: zigbee2mqtt"))
+    told = [w for w in load(tmp_path, text).warnings if w.key == "points[1].mqtt.topic"]
+    assert [f"slip for {meant};" in w.advice for w in told] == [True] * (meant is not None)
+
+
+@pytest.mark.parametrize(
+    ("topic", "warned"),
+    [
+        ("campus/gate ", True),
+        (" campus/gate", True),
+        ("campus /gate", True),
+        ("campus/ gate", True),
+        ("campus/gate\u3000", True),
+        ("campus/gate\u00a0", True),
+        ("campus/gate\u200b", True),
+        ("\ufeffcampus/gate", True),
+        ("campus/gate/", True),
+        ("campus//gate", True),
+        ("/campus/gate", False),
+        ("campus/main gate", False),
+    ],
+)
+def test_a_topic_with_a_blank_that_nobody_sees_is_warned_of(tmp_path: Path, topic: str, warned: bool) -> None:
+    """To the broker it is another topic."""
+    for key, text in (("topic", f'topic: "{topic}"'), ("liveness", f'{TOPIC}\n      liveness: "{topic}"')):
+        told = [
+            w for w in load(tmp_path, changed((TOPIC, text))).warnings if w.key == f"points[1].mqtt.{key}"
+        ]
+        assert [w.expected for w in told if "blanks" in w.expected] == [
+            "a topic without blanks at the ends of its parts, and without empty parts"
+        ] * warned
