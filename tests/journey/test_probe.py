@@ -116,6 +116,12 @@ def _filling() -> float:
             "WARN",
             ["full after", "of 30 days", "a larger disk"],
         ),
+        (
+            {"cam-1": _filling(), "cam-2": 0.0},
+            "file:objects",
+            "WARN",
+            ["full after", "of 30 days"],
+        ),
         ({"cam-1": 1.0}, "file:objects", "WARN", ["without cam-2, of which nothing was seen"]),
         ({}, "file:objects", "WARN", ["0 camera(s)", "without cam-1, cam-2"]),
         ({"cam-1": 1.0, "cam-2": 1.0}, "s3", "WARN", ["is not known: compare it with the store's quota"]),
