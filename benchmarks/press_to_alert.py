@@ -16,6 +16,7 @@ import http.client
 import json
 import multiprocessing
 import os
+import shutil
 import sqlite3
 import statistics
 import threading
@@ -223,9 +224,8 @@ def _burst(folder: Path, port: int, receiver: rig.Receiver, way: Way, presses: i
 
 
 def _forget(folder: Path) -> None:
-    """An empty database: every point is pressed for the first time."""
-    for left in folder.glob("data/gateway.db*"):
-        left.unlink()
+    """A data folder of its own each time: every point is pressed for the first time."""
+    shutil.rmtree(folder / "data", ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -121,7 +121,10 @@ def told(school: School) -> str:
     return school.stage.causes.get((FaultKind.CAMERA, "cam recording"), "")
 
 
-@pytest.mark.parametrize("kind", REFUSED)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=pytest.mark.needs_root) if "disk" in kind else kind for kind in REFUSED],
+)
 def test_a_spool_that_takes_nothing_is_a_fault_and_heals_by_itself(kind: str, tmp_path: Path) -> None:
     """It names the camera, where, and what the system said; afterwards every moment is in a segment or in the gap."""
 

@@ -97,7 +97,7 @@ class CraftedCamera:
         return method == "PLAY"
 
     def _send_all(self, client: socket.socket) -> None:
-        sequence = 0
+        sequence, began_s, sent = 0, time.monotonic(), 0
         for timestamp, unit in self._play():
             if self._stopped.is_set():
                 return
@@ -108,6 +108,8 @@ class CraftedCamera:
                 sequence += 1
             client.sendall(wire)
             self.sent += len(wire)
+            sent += len(wire)
+            self._stopped.wait(max(0.0, sent / LINE_BYTES_S - (time.monotonic() - began_s)))
 
 
 def _payloads(unit: bytes, *, hevc: bool) -> Iterator[bytes]:
@@ -126,6 +128,9 @@ def _payloads(unit: bytes, *, hevc: bool) -> Iterator[bytes]:
         else:
             yield bytes((unit[0] & 0xE0 | 28, flags | unit[0] & 31)) + part
 
+
+LINE_BYTES_S = 125e6
+"""What a camera's line can carry: 1 Gbit/s (IEEE 802.3ab). Loopback carries ten times as much, which no camera can send."""
 
 OPEN = b"<a unit that goes on>"
 """Before a unit: its bytes are sent as fragments from the middle of one that neither began nor ends here."""
