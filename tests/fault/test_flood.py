@@ -27,6 +27,9 @@ from tests.support.mosquitto import running_mosquitto
 from tests.support.signals import wait_until
 from tests.support.stores import opened
 
+pytestmark = pytest.mark.alone  # times of pictures or alerts, on a machine that nobody else uses
+
+
 A_SECOND = 1000
 OTHERS = 100
 #: The flood is measured again where the box itself stood still meanwhile; without the mending no round ever ends.

@@ -33,6 +33,9 @@ from tests.support.processes import (
     wait_for,
 )
 
+pytestmark = pytest.mark.alone  # times of pictures or alerts, on a machine that nobody else uses
+
+
 RATIO = 3.0
 NOISE_S = 0.1
 PRESSES = 8

@@ -30,6 +30,9 @@ from tests.support.camera_bank import (
 )
 from tests.support.signals import wait_until
 
+pytestmark = pytest.mark.alone  # times of pictures or alerts, on a machine that nobody else uses
+
+
 FPS = 12
 FRAME_MS = 1000 / FPS
 SMALL: dict[str, Any] = {"width": 320, "height": 180, "fps": FPS}

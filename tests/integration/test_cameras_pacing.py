@@ -23,6 +23,9 @@ from simulators.camera.simulated import SimulatedCamera
 from tests.support.camera_bank import started, told
 from tests.support.signals import wait_until
 
+pytestmark = pytest.mark.alone  # times of pictures or alerts, on a machine that nobody else uses
+
+
 FRAME_MS = 40
 TOGETHER_S = 0.01
 WATCHED = 100

@@ -33,6 +33,7 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+@pytest.mark.alone
 def test_killed_process_fails_its_callers_at_once_keeps_the_clip_and_is_back(tmp_path: Path) -> None:
     """A still on its way fails at once, a clip keeps what was written, and the cameras deliver again within 3 s."""
     camera = SimulatedCamera(name="cam")

@@ -31,6 +31,9 @@ from tests.support.processes import free_port
 from tests.support.recorder import FPS, School, recording, stream_of
 from tests.support.signals import wait_until
 
+pytestmark = pytest.mark.alone  # times of pictures or alerts, on a machine that nobody else uses
+
+
 MAIN, SUB = (640, 360), (320, 180)
 FAULT = (FaultKind.CAMERA, "cam substream")
 
