@@ -261,13 +261,14 @@ class Ring:
             return last.run.complete_media_s() + last.offset_s() > at_s
 
     def patience_s(self) -> float:
-        """How long after its instant a frame may come, by the camera's own doing: frames apart, and frames held back."""
+        """How long after its instant a frame may come, by the camera's own doing: frames apart, and frames held back. One frame
+        more than that, since a picture is whole only when the next one begins."""
         with self._lock:
             if not self._groups:
-                return 2.5 * 0.04
+                return 3.5 * 0.04
             run = self._groups[-1].run
             reorder_s = min(run.reorder_s, DEEPEST * run.interval_s)
-            return 2.5 * run.interval_s + 2 * reorder_s + run.held_s()
+            return 3.5 * run.interval_s + 2 * reorder_s + run.held_s()
 
     def nearest(self, at_s: float) -> Found | None:
         """The frame nearest to an instant; ``None`` if the ring is empty."""
