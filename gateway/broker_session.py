@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,6 +31,7 @@ FILE = "broker-session.json"
 #: 80 bits: not to be guessed over a network in the life of a school. Within the 64 characters that brokers commonly take.
 SECRET_BYTES = 10
 WRITE_AGAIN_S = 30.0
+LAST_WRITE_S = 2.0
 #: A fault that presses may be lost stands for a day, so that each shift sees it; nothing can tell that none was.
 FORGOTTEN_FOR = timedelta(hours=24)
 
@@ -59,7 +62,9 @@ class BrokerSession:
         self._trouble = ""  # with the file
         self._lost = ""
         self._changed = asyncio.Event()
+        self._writing = threading.Lock()  # a write that was cancelled goes on in its thread
         record, fresh = self._read()
+        self._written = None if fresh else record
         former = set(record.former)
         if fresh and upgraded and given is None and not self._lost:
             former.add(plain)
@@ -107,13 +112,18 @@ class BrokerSession:
             yield "client-id-file", self._trouble
 
     async def run(self) -> None:
-        """Write what changed, until cancelled."""
-        while True:
-            await self._changed.wait()
-            self._changed.clear()
-            if not await asyncio.to_thread(self._write, self._record):
-                await self._clock.sleep(WRITE_AGAIN_S)
-                self._changed.set()
+        """Write what changed, until cancelled; what changed last is written then."""
+        try:
+            while True:
+                await self._changed.wait()
+                self._changed.clear()
+                if not await asyncio.to_thread(self._write, self._record):
+                    await self._clock.sleep(WRITE_AGAIN_S)
+                    self._changed.set()
+        finally:
+            if self._record != self._written:
+                with suppress(TimeoutError):  # a disk that hangs holds up no end
+                    await asyncio.wait_for(asyncio.to_thread(self._write, self._record), LAST_WRITE_S)
 
     def _keep(self, record: _Record) -> None:
         if record != self._record:
@@ -135,7 +145,8 @@ class BrokerSession:
 
     def _write(self, record: _Record) -> bool:
         try:
-            write_durably(self._path, json.dumps(asdict(record), indent=1).encode())
+            with self._writing:
+                write_durably(self._path, json.dumps(asdict(record), indent=1).encode())
         except OSError as exc:
             self._trouble = (
                 f"{self._path} cannot be written ({exc.strerror or exc}): whether the broker forgets the gateway's session is "
@@ -143,6 +154,7 @@ class BrokerSession:
             )
             return False
         self._trouble = ""
+        self._written = record
         return True
 
 

@@ -61,8 +61,6 @@ async def gateway(
     try:
         await until(lambda: feed.armed, "armed")
         yield feed
-        if memory is not None:
-            await until(lambda: not memory._changed.is_set(), "written")
     finally:
         for task in tasks:
             task.cancel()

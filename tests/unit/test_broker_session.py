@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,22 @@ def test_the_secret_part_is_made_once_and_is_the_owners_alone(tmp_path: Path) ->
     (tmp_path / "other").mkdir()
     assert session(tmp_path / "other").client_id != first.client_id
     assert not list(first.found())
+
+
+def test_what_changed_last_is_written_when_the_gateway_ends(tmp_path: Path) -> None:
+    """That the broker forgot the session is a fault for a day, also where the gateway ended in the same moment."""
+    confirmed(session(tmp_path))
+
+    async def ended(of: BrokerSession) -> None:
+        task = asyncio.create_task(of.run())
+        await asyncio.sleep(0)
+        of.connected(present=False)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+    asyncio.run(ended(session(tmp_path)))
+    assert session(tmp_path).forgotten_at() is not None
 
 
 def test_the_site_files_own_id_is_used_as_it_is(tmp_path: Path) -> None:

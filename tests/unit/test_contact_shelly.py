@@ -217,6 +217,7 @@ def test_an_event_of_generation_2_means_one_thing(word: str, kind: SignalKind) -
         ('{"id":1,"state":false}', [SignalKind.OPENED]),
         ('{"id":0,"state":null}', [SignalKind.ALIVE]),
         ('{"id":0,"source":"init","output":true,"temperature":{"tC":41.2}}', [SignalKind.ALIVE]),
+        ('{"id":0,"state":1}', [SignalKind.UNREAD]),  # whose state is not said, and a switch's is a word
         ('{"id":0,"state":"open","current_pos":100}', [SignalKind.ALIVE]),
         ('{"component":"input:0","id":0,"event":"single_push","ts":1678882095.02}', [SignalKind.GESTURE]),
         (

@@ -98,9 +98,13 @@ def _status(document: dict[str, Any]) -> list[Signal]:
         for key, value in whole.items()
         for signal in _state(key, members(value), Telling.STATE, battery)
     ]
-    # By its topic only it is known to be an input's: covers and others report a `state` as well.
-    if not signals and counted(whole.get("id")) is not None and whole.get("state") in (None, 0, 1):
-        signals = list(_state(f"input:{whole['id']}", whole, Telling.STATE, battery))
+    # By its topic only it is known to be an input's: covers and others report a `state` as well, in words or numbers.
+    if not signals and counted(whole.get("id")) is not None:
+        key, state = f"input:{whole['id']}", whole.get("state")
+        if state is None or isinstance(state, bool):
+            signals = list(_state(key, whole, Telling.STATE, battery))
+        elif state in (0, 1):
+            signals = [_unread(key, state)]
     return signals
 
 
@@ -196,7 +200,7 @@ def _state(key: str, status: dict[str, Any], telling: Telling, battery: int | No
     if state in (0, 1):
         state = bool(state)
     elif state is not None:
-        yield Signal(kind=SignalKind.UNREAD, input=key, word=f"{key} is {text(str(state))[:40]!r}")
+        yield _unread(key, state)
     if isinstance(state, bool):
         kind = SignalKind.CLOSED if state else SignalKind.OPENED
         yield Signal(kind=kind, input=key, battery=battery, telling=telling, word=f"{key} {state}".lower())
@@ -209,6 +213,10 @@ def _state(key: str, status: dict[str, Any], telling: Telling, battery: int | No
             battery=battery,
             word=f"{key} counts {counter}",
         )
+
+
+def _unread(key: str, state: object) -> Signal:
+    return Signal(kind=SignalKind.UNREAD, input=key, word=f"{key} is {text(str(state))[:40]!r}")
 
 
 def _battery(params: dict[str, Any]) -> int | None:
