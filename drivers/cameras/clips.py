@@ -78,6 +78,7 @@ class Cutting:
         self.given_up = False
         self.stood_back = False
         self._start_s = start_s
+        self._until_s = end_s  # how far the ring has to reach
         self._target = target
         self._clock = clock
         self._progress = progress
@@ -90,7 +91,7 @@ class Cutting:
 
     def has_work(self) -> bool:
         """Whether a step would write something: a whole group, or the span's end."""
-        if time.monotonic() >= self.deadline_s or self.source.ring.reaches(self.end_s):
+        if time.monotonic() >= self.deadline_s or self.source.ring.reaches(self._until_s):
             return True
         group = self._group or self.source.ring.covering(self._start_s)
         return (
@@ -102,7 +103,7 @@ class Cutting:
     def step(self) -> bool:
         """Write up to one group; ``True`` when the clip has ended. Raises ``Unavailable`` and ``OSError``."""
         over = time.monotonic() >= self.deadline_s
-        ending = over or self.source.ring.reaches(self.end_s)
+        ending = over or self.source.ring.reaches(self._until_s)
         if self._group is None and not self._find_start():
             if over:
                 raise Unavailable(f"nothing of this span: {self.source.cause or self._nothing()}")
@@ -117,9 +118,12 @@ class Cutting:
             return True
         wanted = frames[self._index :]
         at_end = group.at(group.latest) > self.end_s
-        if at_end:  # what is shown before the end may refer to what is shown after it, and was sent before
-            within = [i for i, frame in enumerate(wanted) if group.time_of(frame) <= self.end_s]
-            wanted = wanted[: within[-1] + 1] if within else []
+        if at_end:
+            wanted = self._up_to_end(group, wanted)
+            latest_s = group.at(max(frame.pts for frame in wanted)) if wanted else self.end_s
+            if latest_s > self._until_s and group is self.source.ring.open_group() and not over:
+                self._until_s = latest_s
+                return False  # some that are shown before that one may still be on their way
         if wanted and not self._take(group, wanted):
             return True
         self._index += len(wanted)
@@ -129,6 +133,15 @@ class Cutting:
             self._group, self._index = group.after, 0
             return False
         return over
+
+    def _up_to_end(self, group: Group, frames: list[Frame]) -> list[Frame]:
+        """Those that are shown up to the end, and what they need. That was sent before them and may be shown after the end: then
+        what is shown before it is there too, or a moment would be missing within the clip."""
+        within = [i for i, frame in enumerate(frames) if group.time_of(frame) <= self.end_s]
+        if not within:
+            return []
+        latest = max(frame.pts for frame in frames[: within[-1] + 1])
+        return frames[: 1 + max(i for i, frame in enumerate(frames) if frame.pts <= latest)]
 
     def _find_start(self) -> bool:
         group = self.source.ring.covering(self._start_s)

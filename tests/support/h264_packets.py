@@ -16,12 +16,15 @@ FPS = 10
 TICK = Fraction(1, 90_000)
 
 
-def packets_of(seconds: int, codec: str = "h264") -> list[Any]:
-    """So many seconds, a key frame each second; every picture is grey, and another grey than its neighbours."""
+def packets_of(seconds: int, codec: str = "h264", b_frames: int = 0) -> list[Any]:
+    """So many seconds, a key frame each second; every picture is grey, and another grey than its neighbours. With B-frames (of
+    H.264 only) they are in the order of decoding, and ``pts`` is each one's place in the order of showing."""
     encoder: Any = av.CodecContext.create({"h264": "libx264", "hevc": "libx265"}[codec], "w")
     encoder.width, encoder.height, encoder.pix_fmt = 64, 64, "yuv420p"
     encoder.time_base = Fraction(1, FPS)
     encoder.options = {"g": str(FPS), "bf": "0", "tune": "zerolatency", "keyint_min": str(FPS)}
+    if b_frames:
+        encoder.options = {"g": str(FPS), "bf": str(b_frames), "b_strategy": "0", "sc_threshold": "0"}
     if codec == "hevc":
         encoder.options["x265-params"] = f"log-level=none:repeat-headers=1:keyint={FPS}:min-keyint={FPS}"
     made: list[Any] = []
