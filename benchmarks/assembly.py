@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import timeit
 
-from drivers.cameras.assembly import LONG_START, Assembly
-from drivers.cameras.slices import order_of
-from drivers.cameras.timing import Arrival
+from drivers.cameras.codec.slices import order_of
+from drivers.cameras.worker.frames.timing import Arrival
+from drivers.cameras.worker.stream.assembly import LONG_START, Assembly
 from simulators.camera.encoded import EncodedStream
 
 PAYLOAD_BYTES = 1400

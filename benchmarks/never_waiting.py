@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from datetime import timedelta
 
-from gateway import sweeping
-from gateway.cli import main
+from gateway.app.commands.main import main
+from gateway.recording import deletion
 
 if __name__ == "__main__":
-    sweeping.ALARM_FRESH = timedelta(0)
+    deletion.ALARM_FRESH = timedelta(0)
     sys.exit(main())

@@ -20,9 +20,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks import ledger, rig
-from gateway.clock import SystemClock
-from gateway.domain.holding import due_before
-from gateway.sweeping import BATCH, Sweeping
+from gateway.box.clock import SystemClock
+from gateway.domain.hold import due_before
+from gateway.recording.deletion import BATCH, Sweeping
 from storage.objects.local import LocalObjects
 from storage.sql.store import SqlStore
 

@@ -37,7 +37,7 @@ class Settings:
     @property
     def mqtt_client_id(self) -> str:
         """The client id the broker keeps the session under, or its first part: a secret one is added where the site file
-        gives none (:mod:`gateway.broker_session`)."""
+        gives none (:mod:`gateway.app.broker_session`)."""
         return self.site.mqtt.client_id or f"campus-gateway-{self.site.site.id}"
 
     @property

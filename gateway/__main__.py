@@ -1,5 +1,5 @@
 """``python -P -m gateway`` is ``campus-gateway``."""
 
-from gateway.cli import entry
+from gateway.app.commands.main import entry
 
 entry()

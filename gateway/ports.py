@@ -20,7 +20,7 @@ from gateway.domain.contact import Memory
 from gateway.domain.drill import DrillWindow
 from gateway.domain.evidence import ClipTaken, Evidence, StillTaken
 from gateway.domain.fault import Fault
-from gateway.domain.holding import Hold
+from gateway.domain.hold import Hold
 from gateway.domain.liveness import Seen
 from gateway.domain.loss import Loss
 from gateway.domain.message import Answer, Message, Outcome

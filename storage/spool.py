@@ -10,8 +10,8 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TypeVar
 
+from gateway.box.film import film_of
 from gateway.domain.errors import Unavailable
-from gateway.film import film_of
 from storage.objects.local import flushed, sync_directory
 
 T = TypeVar("T")

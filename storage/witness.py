@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gateway.durable import write_durably
+from gateway.box.durable import write_durably
 from storage.objects.local import MARK
 
 

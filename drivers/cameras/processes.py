@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import drivers
-from gateway.allocating import ENVIRON
+from gateway.box.malloc_limits import ENVIRON
 
 PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
 """The environment they get: the site's other secrets are none of their business."""

@@ -36,7 +36,7 @@ PUBLISH_S = 5.0
 
 
 class SessionMemory(Protocol):
-    """What is remembered of the session over restarts (:class:`gateway.broker_session.BrokerSession`)."""
+    """What is remembered of the session over restarts (:class:`gateway.app.broker_session.BrokerSession`)."""
 
     @property
     def former(self) -> tuple[str, ...]:

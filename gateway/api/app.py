@@ -8,27 +8,14 @@ from __future__ import annotations
 
 from fastapi import FastAPI
 
-from gateway.api import (
-    alarms,
-    days,
-    drills,
-    health,
-    holds,
-    live,
-    media,
-    page,
-    playback,
-    recordings,
-    reference,
-    register,
-    retention,
-    site,
-)
+from gateway.api.alarm import alarms, drills, live, media
 from gateway.api.face import Face
 from gateway.api.keyring import Keyring
 from gateway.api.parts import ApiParts, Caller
 from gateway.api.problems import handle_problems
 from gateway.api.ranges import Coverage
+from gateway.api.recording import days, holds, playback, recordings, retention
+from gateway.api.service import health, page, reference, register, site
 
 __all__ = ["ApiParts", "Caller", "build_app"]
 

@@ -6,15 +6,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from gateway.answering import Answering
+from gateway.alarm.answering import Answering
+from gateway.alarm.drilling import Drilling
 from gateway.domain.envelope import Envelopes
 from gateway.domain.links import LinkSigner
 from gateway.domain.plan import Site
-from gateway.drilling import Drilling
-from gateway.exporting import Exporting
-from gateway.keeping import Keeping
 from gateway.ports import CameraBank, Clock, ObjectStore, Store
-from gateway.registering import Registering
+from gateway.recording.exporting import Exporting
+from gateway.recording.retention import Keeping
+from gateway.watch.access_register import Registering
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 The wall clock alone may jump: a battery dies, somebody types a wrong year. What is trusted moves with the clock that never jumps,
 and is taken up to the wall clock only when somebody else (the centre, a person) says the same time. A little is granted
-without that, since every restart loses minutes; the margin of :mod:`gateway.domain.holding` covers it.
+without that, since every restart loses minutes; the margin of :mod:`gateway.domain.hold` covers it.
 
 A clock set *back* is as bad: what is recorded meanwhile bears an old date and would be due at once. So each recording is
 also given the time as it is *reckoned*: from the last good one, by the clock that never jumps. How long the box was off, no such
@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from gateway.domain.holding import MARGIN
+from gateway.domain.hold import MARGIN
 
 #: Ours: two clocks that differ by no more say the same time. A second of HTTP's Date, a slow answer, a clock without NTP.
 AGREE_WITHIN = timedelta(minutes=5)

@@ -9,8 +9,8 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+from gateway.box.durable import write_durably
 from gateway.domain.loss import Loss
-from gateway.durable import write_durably
 
 #: What belongs to one SQLite database: its write-ahead log has commits that are not in the file yet.
 PARTS = ("", "-wal", "-shm", "-journal")

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, exists, insert, select, update
 
-from gateway.domain.holding import Hold
+from gateway.domain.hold import Hold
 from storage.sql.tables import alarm
 from storage.sql.tables import hold as table
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from gateway.domain.alarm import Drill
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
-from gateway.domain.holding import Hold
+from gateway.domain.hold import Hold
 from gateway.domain.recording import Gap, GapCause, Segment, segment_key
 from gateway.domain.register import GATEWAY, Act, RegisterLine
 from gateway.domain.trust import TrustedTime

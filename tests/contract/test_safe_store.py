@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 from gateway.domain.contact import Memory
 from gateway.domain.fault import FaultKind
 from gateway.domain.loss import LossKind

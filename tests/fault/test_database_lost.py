@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 from simulators.button import SimulatedButton, gateway_payload
 from storage.sql.ground import Ground
 from tests.support import damage

@@ -18,9 +18,9 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from drivers.contacts.formats import CODECS
 from drivers.contacts.mqtt import BrokerAddress, MqttFeed
-from gateway.clock import SystemClock
+from gateway.alarm.intake import Intake
+from gateway.box.clock import SystemClock
 from gateway.domain.message import Message, MessageType
-from gateway.intake import Intake
 from tests.support.builders import envelopes, point, site
 from tests.support.cameras import ScriptedCameras
 from tests.support.mosquitto import running_mosquitto

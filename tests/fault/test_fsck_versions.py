@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from gateway.claiming import GATEWAY, claim
+from gateway.box.claim import GATEWAY, claim
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.recording import Segment
 from storage.objects.s3 import S3Objects

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.auditing import OnRecord
-from gateway.auditing import objects as audited
-from gateway.checking import sums, unexplained
 from gateway.domain.finding import Finding
 from gateway.domain.recording import GapCause
-from gateway.recording import POINTS
+from gateway.fsck.ledger_audit import sums, unexplained
+from gateway.fsck.object_audit import OnRecord
+from gateway.fsck.object_audit import objects as audited
+from gateway.recording.taking import POINTS
 from storage.objects import local
 from tests.support.builders import site
 from tests.support.processes import ROOT

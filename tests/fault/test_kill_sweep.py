@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.auditing import OnRecord
-from gateway.auditing import objects as audited
-from gateway.checking import ceiling, deletions, sums
 from gateway.domain.finding import Finding, Grade
+from gateway.fsck.ledger_audit import ceiling, deletions, sums
+from gateway.fsck.object_audit import OnRecord
+from gateway.fsck.object_audit import objects as audited
 from gateway.ports import ObjectVersion, Store
-from gateway.sweeping import BATCH, POINTS, Sweeping, Swept
+from gateway.recording.deletion import BATCH, POINTS, Sweeping, Swept
 from storage.objects.local import LocalObjects
 from tests.support.clock import MORNING, ManualClock, run
 from tests.support.footage import SITE, recorded

@@ -22,7 +22,7 @@ from minio.error import S3Error
 from minio.objectlockconfig import DAYS, YEARS, ObjectLockConfig
 from minio.retention import Retention
 
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 from gateway.domain.errors import Refused, Unavailable
 from gateway.ports import ObjectVersion
 from storage.objects.s3 import S3Objects

@@ -12,16 +12,16 @@ from typing import Any
 import pytest
 from minio.error import S3Error
 
-from gateway.auditing import OnRecord, hashes
-from gateway.auditing import locks as locks_of
-from gateway.auditing import objects as audited
-from gateway.checking import deletions, sums
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 from gateway.domain.finding import Finding
 from gateway.domain.recording import Segment
 from gateway.domain.register import Act
+from gateway.fsck.ledger_audit import deletions, sums
+from gateway.fsck.object_audit import OnRecord, hashes
+from gateway.fsck.object_audit import locks as locks_of
+from gateway.fsck.object_audit import objects as audited
 from gateway.ports import ObjectVersion, Store
-from gateway.sweeping import Sweeping, Swept
+from gateway.recording.deletion import Sweeping, Swept
 from storage.objects.s3 import S3Objects
 from tests.journey.test_s3 import _environ, _site
 from tests.support.clock import ManualClock, run

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gateway.answering import Answering, Operator
+from gateway.alarm.answering import Answering, Operator
 from gateway.domain.alarm import Alarm, State
 from gateway.domain.errors import NotAllowed, NotFound, Refused
 from gateway.domain.evidence import EvidenceState

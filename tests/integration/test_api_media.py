@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from gateway.api.media import PIECE_BYTES
+from gateway.api.alarm.media import PIECE_BYTES
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.evidence import EvidenceState, Kind
 from tests.support.http_face import EVERYONE, TOKEN_OF, Face, on_face

@@ -18,7 +18,7 @@ from gateway.domain.alarm import State
 from gateway.domain.evidence import EvidenceState
 from gateway.domain.fault import FaultKind
 from gateway.domain.message import Answer, Message, MessageType
-from gateway.supervising import Heartbeat, Standing, Supervising, announce_plan
+from gateway.watch.supervising import Heartbeat, Standing, Supervising, announce_plan
 from tests.support.http_face import CAMERA, Face, on_face
 from tests.support.json_schema import misfits
 

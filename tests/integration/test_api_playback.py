@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api.playback import shown, written
+from gateway.api.recording.playback import shown, written
 from gateway.domain.recording import Segment
 from storage.objects.local import LocalObjects
 from tests.integration.test_exports import TEN, film, recorded, three

@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateway.api import register
+from gateway.api.service import register
 from gateway.domain.merkle import is_consistent, is_included, leaf_hash, root_of
 from gateway.domain.register import Act, Head, RegisterLine, Who
 from gateway.ports import Signer

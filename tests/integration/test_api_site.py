@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi.openapi.models import OpenAPI
 
-from gateway.api.opening import Opening
+from gateway.api.first_answers import Opening
 from gateway.domain.errors import InvariantBroken, Unavailable
 from gateway.domain.fault import Fault, FaultKind
 from gateway.ports import CameraHealth

@@ -14,7 +14,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from drivers.contacts import proof
 from drivers.contacts.address import BrokerAddress
 from drivers.contacts.mqtt import MqttFeed
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 from gateway.ports import ContactMessage
 from tests.support.clock import run
 from tests.support.mosquitto import GuardedBroker

@@ -13,8 +13,8 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from drivers.contacts.address import BrokerAddress
 from drivers.contacts.mqtt import MqttFeed
-from gateway.broker_session import FILE, BrokerSession
-from gateway.clock import SystemClock
+from gateway.app.broker_session import FILE, BrokerSession
+from gateway.box.clock import SystemClock
 from gateway.ports import ContactMessage
 from tests.support.clock import run
 from tests.support.mosquitto import GuardedBroker

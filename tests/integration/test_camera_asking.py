@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 
 from config.secret import SecretSources, resolve
-from drivers.cameras import addresses
-from drivers.cameras.addresses import Addresses, Found
+from drivers.cameras.parent import addresses
+from drivers.cameras.parent.addresses import Addresses, Found
 from drivers.cameras.spec import CameraSpec, OnvifAddress
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 from simulators.camera.simulated import SimulatedCamera
 from tests.support.camera_bank import banked, healthy, started
 from tests.support.raw_http import raw_http
@@ -198,9 +198,9 @@ def test_what_hostile_cameras_cost_the_process_that_asks(capsys: pytest.CaptureF
 
 def _asked_in_a_process(question: str, began: float) -> tuple[dict[str, tuple[float, dict[str, Any]]], int]:
     """When each answer came, and what it was; and the most memory that the process ever had, in bytes."""
-    environment = {**os.environ, "PYTHONPATH": str(Path(addresses.__file__).parents[2])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(addresses.__file__).parents[3])}
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "drivers.cameras.onvif_resolve"],
+        [sys.executable, "-P", "-m", "drivers.cameras.onvif.resolve"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=environment,

@@ -23,11 +23,11 @@ import cv2
 import numpy as np
 import pytest
 
-from drivers.cameras import snapshots
-from drivers.cameras.challenges import Login, Unanswerable
-from drivers.cameras.conversation import readable_by_nobody
-from drivers.cameras.door import Place
-from drivers.cameras.snapshots import Snapshot, Snapshots
+from drivers.cameras.http.challenges import Login, Unanswerable
+from drivers.cameras.http.conversation import readable_by_nobody
+from drivers.cameras.http.door import Place
+from drivers.cameras.parent import snapshots
+from drivers.cameras.parent.snapshots import Snapshot, Snapshots
 from drivers.cameras.spec import OnvifAddress
 from gateway.domain.errors import Unavailable
 from tests.support.certificates import StrangeCa

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from drivers.cameras.onvif import ANSWER_S, DEADLINE_S, Resolved, resolve
+from drivers.cameras.onvif.device import ANSWER_S, DEADLINE_S, Resolved, resolve
 from drivers.cameras.spec import OnvifAddress
 from gateway.domain.errors import Refused, Unavailable
 from simulators.camera.settings import StreamSettings

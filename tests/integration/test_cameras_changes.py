@@ -12,7 +12,7 @@ from typing import Any
 import av
 import pytest
 
-from drivers.cameras.bank import SubprocessCameraBank
+from drivers.cameras.parent.bank import SubprocessCameraBank
 from simulators.camera.faults import CameraFaults
 from simulators.camera.picture import read
 from simulators.camera.simulated import SimulatedCamera

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.film import film_of
+from gateway.box.film import film_of
 from simulators.camera.simulated import SimulatedCamera
 from tests.support.camera_bank import banked, by_stream, covering, healthy, started
 from tests.support.clock_set import SetClock

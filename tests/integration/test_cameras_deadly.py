@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.cameras import suspects
+from drivers.cameras.parent import suspects
 from gateway.domain.fault import FaultKind
 from simulators.camera.simulated import SimulatedCamera
 from tests.support.camera_bank import banked, by_stream, healthy, started

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from drivers.cameras.bank import SubprocessCameraBank
+from drivers.cameras.parent.bank import SubprocessCameraBank
 from gateway.domain.errors import Unavailable
 from simulators.camera.encoded import EncodedStream
 from simulators.camera.simulated import SimulatedCamera

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from drivers.cameras.bank import SubprocessCameraBank
+from drivers.cameras.parent.bank import SubprocessCameraBank
 from drivers.cameras.spec import CameraSpec, OnvifAddress
 from gateway.domain.errors import NotPlayable, Unavailable
 from gateway.ports import LivePlaylist

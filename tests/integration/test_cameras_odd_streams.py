@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers.cameras.joining import Joining
+from drivers.cameras.export.joining import Joining
 from drivers.cameras.spec import CameraSpec, StreamAddress
 from simulators.camera.encoded import EncodedStream
 from simulators.camera.simulated import SimulatedCamera

@@ -11,13 +11,13 @@ from itertools import pairwise
 
 import pytest
 
-from drivers.cameras import pacing
-from drivers.cameras.opening import Address
-from drivers.cameras.ring import Ring
-from drivers.cameras.rtsp import Session
 from drivers.cameras.spec import RingLimits
-from drivers.cameras.stills import Still, Stills
-from drivers.cameras.timing import HouseClock
+from drivers.cameras.worker.evidence.stills import Still, Stills
+from drivers.cameras.worker.frames import pacing
+from drivers.cameras.worker.frames.timing import HouseClock
+from drivers.cameras.worker.stream.opening import Address
+from drivers.cameras.worker.stream.ring import Ring
+from drivers.cameras.worker.stream.rtsp import Session
 from gateway.domain.errors import Unavailable
 from simulators.camera.simulated import SimulatedCamera
 from tests.support.camera_bank import started, told

@@ -95,9 +95,9 @@ def test_process_ends_with_its_gateway(tmp_path: Path) -> None:
     script = f"""
 import asyncio
 from pathlib import Path
-from drivers.cameras.bank import SubprocessCameraBank
+from drivers.cameras.parent.bank import SubprocessCameraBank
 from drivers.cameras.spec import CameraSpec, StreamAddress
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 
 async def main():
     spec = CameraSpec(id="cam", stream=StreamAddress(url="rtsp://127.0.0.1:9/none"))

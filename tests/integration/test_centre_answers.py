@@ -13,7 +13,7 @@ import pytest
 from drivers.uplinks import webhook
 from drivers.uplinks.media_push import MediaPush
 from drivers.uplinks.webhook import WebhookPath
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 from gateway.domain.message import Answer, Outcome, judge, understand
 from tests.support.clock import run
 from tests.support.raw_centre import raw_centre

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from gateway.auditing import OnRecord
-from gateway.auditing import objects as audited
-from gateway.checking import (
+from gateway.domain.finding import Finding, Grade
+from gateway.domain.recording import Gap, GapCause, Segment
+from gateway.fsck.ledger_audit import (
     ceiling,
     deletions,
     sums,
     unexplained,
 )
-from gateway.domain.finding import Finding, Grade
-from gateway.domain.recording import Gap, GapCause, Segment
+from gateway.fsck.object_audit import OnRecord
+from gateway.fsck.object_audit import objects as audited
 from gateway.ports import Store
-from gateway.sweeping import Sweeping
+from gateway.recording.deletion import Sweeping
 from storage.objects.local import LocalObjects
 from tests.support.clock import MORNING, ManualClock, run
 from tests.support.footage import SITE, recorded

@@ -21,8 +21,8 @@ from hypothesis import strategies as st
 from drivers.contacts.address import BrokerAddress
 from drivers.contacts.embedded import EmbeddedBroker
 from drivers.contacts.mqtt import MqttFeed
-from gateway.clock import SystemClock
-from gateway.confirming import Confirming
+from gateway.alarm.confirming import Confirming
+from gateway.box.clock import SystemClock
 from gateway.domain.alarm import Alarm, Drill, State
 from gateway.domain.errors import Unavailable
 from gateway.domain.plan import Confirm, Point, Severity

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from gateway.delivering import SLOTS_OTHER, SLOTS_PRESS
+from gateway.alarm.delivering import SLOTS_OTHER, SLOTS_PRESS
 from gateway.domain.alarm import State
 from gateway.domain.message import Answer, Message, MessageType
-from gateway.supervising import announce_plan
+from gateway.watch.supervising import announce_plan
 from tests.support.builders import alarm, envelopes
 from tests.support.clock import ManualClock, run
 from tests.support.hearing import reply_item, saying

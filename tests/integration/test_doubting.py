@@ -13,7 +13,7 @@ import pytest
 
 from gateway.domain.fault import FaultKind
 from gateway.domain.plan import Point
-from gateway.doubting import LOOK_EVERY_S, Doubting
+from gateway.watch.doubts import LOOK_EVERY_S, Doubting
 from tests.support.builders import envelopes, point
 from tests.support.clock import run
 from tests.support.door import Door, door

@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from gateway.answering import Answering, Operator
-from gateway.delivering import Delivering
+from gateway.alarm.answering import Answering, Operator
+from gateway.alarm.delivering import Delivering
+from gateway.alarm.drilling import Drilling
+from gateway.app.operator_socket import SOCKET, OperatorDoor, ask, tell_drill
 from gateway.domain.alarm import Drill, State
 from gateway.domain.drill import DrillWindow
 from gateway.domain.errors import NotFound, Refused
 from gateway.domain.plan import SelfTest
-from gateway.drilling import Drilling
-from gateway.operating import SOCKET, OperatorDoor, ask, tell_drill
 from tests.support.builders import envelopes, point, site
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import MORNING, ManualClock, run

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from gateway.clock import SystemClock
+from gateway.app.front import limits, protocol
+from gateway.app.front.limits import Descriptors
+from gateway.app.front.protocol import Right
+from gateway.app.front.serving import Serving
+from gateway.box.clock import SystemClock
 from gateway.domain.fault import FaultKind
-from gateway.front import limits, protocol
-from gateway.front.limits import Descriptors
-from gateway.front.protocol import Right
-from gateway.front.serving import Serving
 
 RIGHT_TOKEN = b"Authorization: Bearer right\r\n"
 ANSWER_WITHIN_S = 20.0
@@ -366,7 +366,7 @@ async def test_a_proxy_on_this_box_is_not_held_for_its_callers(world: World) -> 
 
 def test_connections_are_bounded_and_a_new_one_always_gets_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Idle ones of a source make room for its next, those that showed no right first; what is being answered stays."""
-    monkeypatch.setattr("gateway.front.connections.MOST_FROM_ONE", 20)
+    monkeypatch.setattr("gateway.app.front.connections.MOST_FROM_ONE", 20)
 
     async def inside() -> None:
         async with front() as world:
@@ -409,8 +409,8 @@ def test_nothing_is_accepted_while_the_reserve_is_touched(monkeypatch: pytest.Mo
     """Whoever holds the descriptors: what alerts need is left, a fault says so, and it goes on when there are more."""
     used = 0
     monkeypatch.setattr(Descriptors, "used", lambda _self: used)
-    monkeypatch.setattr("gateway.front.serving.DESCRIPTORS_EVERY_S", 1)
-    monkeypatch.setattr("gateway.front.serving.SWEEP_EVERY_S", 0.05)
+    monkeypatch.setattr("gateway.app.front.serving.DESCRIPTORS_EVERY_S", 1)
+    monkeypatch.setattr("gateway.app.front.serving.SWEEP_EVERY_S", 0.05)
 
     async def inside() -> None:
         nonlocal used
@@ -447,7 +447,7 @@ def test_no_descriptor_at_all_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         def __getattr__(self, name: str) -> Any:
             return getattr(self.real, name)
 
-    monkeypatch.setattr("gateway.front.serving.NO_DESCRIPTOR_PAUSE_S", 0.05)
+    monkeypatch.setattr("gateway.app.front.serving.NO_DESCRIPTOR_PAUSE_S", 0.05)
 
     async def inside() -> None:
         async with front() as world:

@@ -18,12 +18,12 @@ import pytest
 
 from config.loading import load_site
 from config.settings import resolve
-from drivers.cameras.recorded import SpooledRecordings
-from gateway.claiming import GATEWAY, REPAIR, REPAIR_MOST_S, Claim, claim, claim_for_gateway, is_claimed
-from gateway.clock import SystemClock
+from drivers.cameras.parent.recorded import SpooledRecordings
+from gateway.app.commands.fsck import run as run_fsck
+from gateway.box.claim import GATEWAY, REPAIR, REPAIR_MOST_S, Claim, claim, claim_for_gateway, is_claimed
+from gateway.box.clock import SystemClock
 from gateway.domain.errors import Refused
 from gateway.domain.recording import Segment
-from gateway.fsck import run as run_fsck
 from gateway.ports import ClosedFile
 from storage.objects.local import LocalObjects
 from tests.integration.test_fsck import CAMERA, altered, fsck, kept, on_the_database
@@ -141,8 +141,8 @@ def test_what_a_gateway_puts_while_fsck_runs_is_no_finding(
                 os.utime(put, times=(time.time() - age_s,) * 2)
             return found
 
-    monkeypatch.setattr("gateway.fsck.SystemClock", HoursAgo)
-    monkeypatch.setattr("gateway.fsck.SpooledRecordings", Spool)
+    monkeypatch.setattr("gateway.app.commands.fsck.SystemClock", HoursAgo)
+    monkeypatch.setattr("gateway.app.commands.fsck.SpooledRecordings", Spool)
     settings = resolve(load_site(folder / "site.yaml", SECRETS), data)
     asked = argparse.Namespace(read_only=False, hashes=False, locks=False, json=True)
     code = run_fsck(settings, asked)

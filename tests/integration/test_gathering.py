@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 
+from gateway.alarm.gathering import Gathering
 from gateway.domain.alarm import Alarm, State
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment, press_evidence
-from gateway.gathering import Gathering
 from gateway.ports import Kept
 from storage.objects.memory import MemoryObjects
 from tests.support.builders import alarm, envelopes
@@ -494,7 +494,7 @@ def test_a_request_of_the_centre_is_answered_either_way(tmp_path: Path, down: bo
     """request.result says whether there is evidence, or why not."""
 
     async def story() -> None:
-        from gateway.answering import Answering, Operator
+        from gateway.alarm.answering import Answering, Operator
 
         async with yard(tmp_path) as y:
             await y.press(during_next_at=None)

@@ -6,8 +6,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from gateway.alarm.flood import HELD_S, MOST_IN_A_SECOND
 from gateway.domain.message import MessageType
-from gateway.flood import HELD_S, MOST_IN_A_SECOND
 from tests.support.builders import point
 from tests.support.clock import run
 from tests.support.door import Door, door

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from gateway.alarm.starts import Starts
 from gateway.domain.doubt import doubts
-from gateway.starts import Starts
 from tests.support.builders import contact_message, point
 from tests.support.clock import MORNING, run
 from tests.support.door import Door, door

@@ -8,8 +8,8 @@ import pytest
 
 from config.liveness import announcements, liveness_topics
 from drivers.contacts.formats import liveness
+from gateway.alarm.starts import Starts
 from gateway.domain.plan import ContactSource, Point
-from gateway.starts import Starts
 from tests.support.builders import contact_message, point
 from tests.support.clock import run
 from tests.support.door import Door, door

@@ -17,9 +17,6 @@ from typing import Any
 
 import pytest
 
-from gateway.auditing import OnRecord
-from gateway.auditing import objects as audited
-from gateway.checking import ceiling, deletions, sums
 from gateway.domain.alarm import Drill, State
 from gateway.domain.errors import NotFound, Refused, Unavailable
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
@@ -30,9 +27,12 @@ from gateway.domain.plan import Camera, Zone
 from gateway.domain.recording import Quality
 from gateway.domain.register import Act, Who
 from gateway.domain.room import Room
-from gateway.keeping import Keeping
+from gateway.fsck.ledger_audit import ceiling, deletions, sums
+from gateway.fsck.object_audit import OnRecord
+from gateway.fsck.object_audit import objects as audited
 from gateway.ports import Losses
-from gateway.sweeping import BATCH
+from gateway.recording.deletion import BATCH
+from gateway.recording.retention import Keeping
 from storage.objects.local import LocalObjects
 from tests.support import builders
 from tests.support.clock import MORNING, ManualClock, run

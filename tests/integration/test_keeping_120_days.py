@@ -15,9 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from gateway.auditing import OnRecord
-from gateway.auditing import objects as audited
-from gateway.checking import ceiling, deletions, sums, unexplained
 from gateway.domain.alarm import Drill, State
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
@@ -27,9 +24,12 @@ from gateway.domain.plan import Camera, Site, Zone
 from gateway.domain.recording import Gap, GapCause, Quality, Segment
 from gateway.domain.register import Act, Who
 from gateway.domain.room import Room
-from gateway.keeping import Keeping
+from gateway.fsck.ledger_audit import ceiling, deletions, sums, unexplained
+from gateway.fsck.object_audit import OnRecord
+from gateway.fsck.object_audit import objects as audited
 from gateway.ports import Transaction
-from gateway.sweeping import POINTS
+from gateway.recording.deletion import POINTS
+from gateway.recording.retention import Keeping
 from storage.objects.local import LocalObjects
 from tests.support import builders
 from tests.support.clock import MORNING, ManualClock, run

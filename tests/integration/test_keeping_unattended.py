@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway.checking import Finding, deletions, unexplained
 from gateway.domain.errors import Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.room import Room
-from gateway.sweeping import BATCH
+from gateway.fsck.ledger_audit import Finding, deletions, unexplained
+from gateway.recording.deletion import BATCH
 from tests.integration.test_keeping import DAY, HOUR, LI, kept
 from tests.support.clock import MORNING, ManualClock, run
 from tests.support.footage import recorded

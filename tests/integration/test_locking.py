@@ -10,9 +10,15 @@ from pathlib import Path
 
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.fault import FaultKind
-from gateway.domain.locking import UNCONFIRMED
-from gateway.locking import LOOK_EVERY_S, PROVE_AGAIN_S, PROVE_EVERY_S, UNTRIED_SHOWN_S, Locking
+from gateway.domain.object_lock import UNCONFIRMED
 from gateway.ports import LockProof
+from gateway.recording.object_locks import (
+    LOOK_EVERY_S,
+    PROVE_AGAIN_S,
+    PROVE_EVERY_S,
+    UNTRIED_SHOWN_S,
+    Locking,
+)
 from tests.support.clock import MORNING, ManualClock, run
 from tests.support.footage import recorded
 from tests.support.locking_store import LockingObjects

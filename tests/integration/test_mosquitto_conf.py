@@ -19,7 +19,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from drivers.contacts.address import BrokerAddress
 from drivers.contacts.mqtt import MqttFeed
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 from gateway.ports import ContactMessage
 from tests.support.clock import run
 from tests.support.mosquitto import mosquitto_binary

@@ -9,10 +9,10 @@ import pytest
 
 from config.settings import resolve
 from drivers.uplinks.webhook import WebhookPath
-from gateway.clock import SystemClock
-from gateway.probing.centre import probe_centre
-from gateway.probing.table import Line, Result
-from gateway.reach import BEAT, Reach
+from gateway.alarm.reach import BEAT, Reach
+from gateway.app.commands.probe.centre import probe_centre
+from gateway.app.commands.probe.table import Line, Result
+from gateway.box.clock import SystemClock
 from tests.support.clock import run
 from tests.support.raw_centre import raw_centre
 from tests.support.site_text import ENVIRON, changed, load

@@ -10,9 +10,9 @@ import pytest
 from config.loading import load_site
 from config.settings import resolve
 from drivers.contacts.formats import CODECS
+from gateway.app.commands.probe.broker import _remembered
+from gateway.app.siteplan import compile_plan
 from gateway.domain.liveness import Hearing, Seen
-from gateway.probing.broker import _remembered
-from gateway.siteplan import compile_plan
 from storage.sql.store import SqlStore
 from tests.support.clock import MORNING, run
 from tests.support.processes import SECRETS, site_yaml

@@ -18,8 +18,10 @@ from typing import Any
 
 import pytest
 
-from gateway import telling
-from gateway.answering import Answering, Operator
+from gateway.alarm import evidence_messages
+from gateway.alarm.answering import Answering, Operator
+from gateway.alarm.gathering import Gathering
+from gateway.alarm.pushing import SLOTS, Pushing
 from gateway.domain.alarm import Drill
 from gateway.domain.envelope import Envelopes
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment, press_evidence
@@ -27,9 +29,7 @@ from gateway.domain.fault import FaultKind
 from gateway.domain.ids import is_drill
 from gateway.domain.message import Answer
 from gateway.domain.upload import Put, item_place
-from gateway.gathering import Gathering
 from gateway.ports import Kept
-from gateway.pushing import SLOTS, Pushing
 from storage.objects.memory import MemoryObjects
 from tests.support.builders import alarm, envelopes
 from tests.support.cameras import ScriptedCameras
@@ -549,7 +549,7 @@ def test_what_waited_to_be_pushed_is_told_when_the_centre_fetches_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The site file said push while nothing got through and says link now: at the start each item is told once, with a link."""
-    monkeypatch.setattr(telling, "TOLD_AT_ONCE", 1)  # and in as many commits as that takes
+    monkeypatch.setattr(evidence_messages, "TOLD_AT_ONCE", 1)  # and in as many commits as that takes
 
     async def story() -> None:
         async with yard(tmp_path) as y:

@@ -17,8 +17,8 @@ from typing import Any
 import av
 import pytest
 
-from drivers.cameras.bank import SubprocessCameraBank
-from drivers.cameras.mending import mend
+from drivers.cameras.parent.bank import SubprocessCameraBank
+from drivers.cameras.worker.record.mending import mend
 from simulators.camera.faults import CameraFaults
 from simulators.camera.h264 import read_frame_stamp
 from simulators.camera.simulated import SimulatedCamera

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from drivers.cameras import mending
-from drivers.cameras.mending import Mending
-from gateway.auditing import OnRecord
-from gateway.auditing import objects as audited
-from gateway.checking import sums, unexplained
+from drivers.cameras.worker.record import mending
+from drivers.cameras.worker.record.mending import Mending
 from gateway.domain.finding import Finding
 from gateway.domain.recording import SEAM, GapCause
+from gateway.fsck.ledger_audit import sums, unexplained
+from gateway.fsck.object_audit import OnRecord
+from gateway.fsck.object_audit import objects as audited
 from tests.support.builders import site
 from tests.support.recorder import SEGMENT_S, recording, simulated, stream_of
 from tests.support.signals import wait_until

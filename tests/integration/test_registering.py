@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from gateway import registering
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 from gateway.domain.register import Act, RegisterLine, Who
 from gateway.ports import Signer
-from gateway.registering import Registering
+from gateway.watch import access_register
+from gateway.watch.access_register import Registering
 from tests.support.stores import WatchedStore, opened
 
 WITHIN_S = 20.0
@@ -92,8 +92,8 @@ def test_an_overload_waits_for_room_and_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory for 5 lines and 60 viewings at once: whoever looks waits."""
-    monkeypatch.setattr(registering, "MOST_WAITING", 5)
-    monkeypatch.setattr(registering, "RETRY_S", 0.1)
+    monkeypatch.setattr(access_register, "MOST_WAITING", 5)
+    monkeypatch.setattr(access_register, "RETRY_S", 0.1)
     told = Told()
 
     async def story() -> None:
@@ -110,9 +110,9 @@ def test_what_finds_no_room_is_counted_and_the_register_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not in silence: in the fault with their number, and later in a line of its own; those that had room are all there."""
-    monkeypatch.setattr(registering, "MOST_WAITING", 5)
-    monkeypatch.setattr(registering, "RETRY_S", 0.1)
-    monkeypatch.setattr(registering, "ROOM_WITHIN_S", 0.2)
+    monkeypatch.setattr(access_register, "MOST_WAITING", 5)
+    monkeypatch.setattr(access_register, "RETRY_S", 0.1)
+    monkeypatch.setattr(access_register, "ROOM_WITHIN_S", 0.2)
     told = Told()
 
     async def story() -> None:

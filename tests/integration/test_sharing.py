@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.alarm.shared_cameras import SharedCameras
 from gateway.domain.errors import Unavailable
-from gateway.sharing import SharedCameras
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import MORNING, ManualClock, run
 

@@ -19,14 +19,14 @@ from typing import Any
 
 import pytest
 
-from gateway import supervising
 from gateway.domain.alarm import State
 from gateway.domain.answer import ItemKind
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.fault import FaultKind
 from gateway.domain.message import Answer, Message, MessageType, Outcome
 from gateway.ports import AnsweredItem, Attempt, CameraHealth, PathHealth
-from gateway.supervising import Heartbeat, Standing, Supervising
+from gateway.watch import supervising
+from gateway.watch.supervising import Heartbeat, Standing, Supervising
 from tests.support.builders import alarm, envelopes
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import MORNING, ManualClock, run

@@ -25,7 +25,7 @@ from drivers.contacts.mqtt import MqttFeed
 from drivers.tls.contexts import TlsFiles, client_context
 from drivers.tls.reading import read_certificates
 from drivers.uplinks.webhook import WebhookPath
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 from gateway.domain.errors import Refused
 from simulators.centre.signatures import new_secret
 from tests.support.certificates import Made, OurCa, StrangeCa, TlsBroker

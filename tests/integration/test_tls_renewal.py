@@ -16,7 +16,7 @@ from drivers.contacts.mqtt import MqttFeed
 from drivers.tls.contexts import TlsFiles, client_context, contexts_of
 from drivers.tls.reading import read_certificates
 from drivers.uplinks.webhook import WebhookPath
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 from gateway.domain.errors import Refused
 from simulators.button import SimulatedButton
 from simulators.centre.signatures import new_secret

@@ -21,8 +21,8 @@ from gateway.domain.fault import FaultKind
 from gateway.domain.liveness import SETTLED_S, Hearing, Seen
 from gateway.domain.plan import Point
 from gateway.ports import PathHealth
-from gateway.supervising import Standing, Supervising
-from gateway.watching import UNTOLD_S, Watching
+from gateway.watch.contacts import UNTOLD_S, Watching
+from gateway.watch.supervising import Standing, Supervising
 from tests.support.builders import Acknowledgements, contact_message, envelopes, point
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import ManualClock, run

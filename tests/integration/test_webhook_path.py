@@ -14,7 +14,7 @@ from standardwebhooks import Webhook
 
 from drivers.uplinks import webhook
 from drivers.uplinks.webhook import WebhookPath
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 from gateway.domain.message import Answer, Outcome, judge
 from tests.support.clock import run
 

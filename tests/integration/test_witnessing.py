@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 from gateway.domain.fault import Fault, FaultKind
 from gateway.domain.loss import Loss
 from gateway.domain.register import Act, RegisterLine, Who
 from gateway.ports import Transaction
-from gateway.witnessing import Witnessing, marks_of, older
+from gateway.watch.witness import Witnessing, marks_of, older
 from storage.objects.local import LocalObjects
 from storage.witness import WitnessFiles
 from tests.support.builders import alarm
@@ -121,7 +121,7 @@ def test_objects_that_an_empty_database_has_never_heard_of_are_a_loss(
     tmp_path: Path, known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With no note left at all: the data folder is a new one, the store of objects is not."""
-    monkeypatch.setattr("gateway.witnessing.EVERY_S", 0.05)
+    monkeypatch.setattr("gateway.watch.witness.EVERY_S", 0.05)
     objects = LocalObjects(tmp_path / "objects")
     losses = Noted()
 
@@ -163,7 +163,7 @@ def test_only_objects_of_a_ledger_that_nobody_remembers_are_strange(
     tmp_path: Path, key: str, strange: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not the trials of the store's lock, and not evidence of an alarm on record whose row a kill came before."""
-    monkeypatch.setattr("gateway.witnessing.EVERY_S", 0.05)
+    monkeypatch.setattr("gateway.watch.witness.EVERY_S", 0.05)
     objects = LocalObjects(tmp_path / "objects")
     losses = Noted()
 

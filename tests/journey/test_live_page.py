@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from drivers.cameras.bank import SubprocessCameraBank
+from drivers.cameras.parent.bank import SubprocessCameraBank
 from drivers.cameras.spec import CameraSpec, StreamAddress
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 from gateway.domain.boxes import boxes
 from gateway.domain.errors import NotPlayable, Unavailable
 from simulators.camera.faults import CameraFaults

@@ -11,8 +11,8 @@ import pytest
 
 from config.loading import load_site
 from config.settings import resolve
-from gateway.probing.room import probe_room
-from gateway.probing.table import Line
+from gateway.app.commands.probe.room import probe_room
+from gateway.app.commands.probe.table import Line
 from simulators.button import SimulatedButton, gateway_payload
 from simulators.centre.signatures import new_secret
 from tests.support.clock import run

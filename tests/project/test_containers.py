@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from gateway.cli import main
+from gateway.app.commands.main import main
 from tests.support.tree import PACKAGES, ROOT
 
 

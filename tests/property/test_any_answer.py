@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from drivers.uplinks import replies, webhook
 from drivers.uplinks.fields import date, seconds
 from drivers.uplinks.webhook import WebhookPath
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 from gateway.domain.message import Answer, Outcome, judge, understand
 from tests.support.raw_centre import RawCentre
 

@@ -14,7 +14,7 @@ import pytest
 import structlog
 
 from drivers.contacts.formats import CODECS
-from gateway.intake import Intake
+from gateway.alarm.intake import Intake
 from gateway.ports import ContactMessage, Store
 from tests.support.builders import contact_message, envelopes, point, site
 from tests.support.cameras import ScriptedCameras

@@ -21,13 +21,13 @@ from typing import Any
 import pytest
 
 from drivers.contacts.formats import CODECS
-from gateway.answering import Answering, Operator
-from gateway.delivering import Delivering
+from gateway.alarm.answering import Answering, Operator
+from gateway.alarm.delivering import Delivering
+from gateway.alarm.drilling import Drilling
+from gateway.alarm.intake import Intake
 from gateway.domain.alarm import Drill, State
 from gateway.domain.errors import NotAllowed, NotFound, Refused
 from gateway.domain.message import Answer, Message
-from gateway.drilling import Drilling
-from gateway.intake import Intake
 from tests.support.builders import contact_message, envelopes, point, site
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import ManualClock, run

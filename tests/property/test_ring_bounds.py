@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from drivers.cameras.ring import PACKET_OVERHEAD, Ring
 from drivers.cameras.spec import RingLimits
+from drivers.cameras.worker.stream.ring import PACKET_OVERHEAD, Ring
 
 
 class Stream:

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 import pytest
 
-from drivers.cameras.bank import SubprocessCameraBank
+from drivers.cameras.parent.bank import SubprocessCameraBank
 from drivers.cameras.spec import CameraSpec, StreamAddress
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 from simulators.camera.picture import Reading, read
 from simulators.camera.simulated import SimulatedCamera
 from tests.support.signals import wait_until

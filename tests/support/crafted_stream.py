@@ -19,7 +19,7 @@ from typing import Any
 import av
 import numpy as np
 
-from drivers.cameras.sps import nal_units
+from drivers.cameras.codec.sps import nal_units
 
 FPS = 10
 TICKS = 90_000 // FPS

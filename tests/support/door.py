@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from drivers.contacts.formats import CODECS
+from gateway.alarm.intake import Intake
+from gateway.alarm.starts import Starts
 from gateway.domain.alarm import Alarm, State
 from gateway.domain.contact import Signal
 from gateway.domain.message import Message
 from gateway.domain.plan import Point
-from gateway.intake import Intake
-from gateway.starts import Starts
 from tests.support.builders import Acknowledgements, contact_message, envelopes, site
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import ManualClock

@@ -8,9 +8,9 @@ from typing import Any
 import av
 import numpy as np
 
-from drivers.cameras.group import Group
-from drivers.cameras.mp4 import CODECS, VideoFormat, read_format
-from drivers.cameras.ring import Ring
+from drivers.cameras.worker.frames.group import Group
+from drivers.cameras.worker.frames.mp4 import CODECS, VideoFormat, read_format
+from drivers.cameras.worker.stream.ring import Ring
 
 FPS = 10
 TICK = Fraction(1, 90_000)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.answering import Answering
-from gateway.api.items import read_item
+from gateway.alarm.answer_bodies import Hearing
+from gateway.alarm.answering import Answering
+from gateway.api.alarm.items import read_item
 from gateway.domain.answer import Complaint
 from gateway.domain.message import Answer, Message, MessageType
-from gateway.hearing import Hearing
 from tests.support.builders import envelopes
 from tests.support.clock import ManualClock
 from tests.support.stores import WatchedStore

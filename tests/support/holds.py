@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from gateway.domain.holding import Hold
+from gateway.domain.hold import Hold
 
 
 def span_held(camera: str, start: datetime, end: datetime, *, at: datetime, id: str = "hld_1") -> Hold:

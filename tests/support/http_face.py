@@ -22,8 +22,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from yarl import URL
 
-from drivers.cameras.exporter import SubprocessJoiner
-from gateway.answering import Answering
+from drivers.cameras.parent.exporter import SubprocessJoiner
+from gateway.alarm.answering import Answering
+from gateway.alarm.drilling import Drilling
 from gateway.api.app import ApiParts, Caller, build_app
 from gateway.domain.alarm import Alarm, State
 from gateway.domain.envelope import Envelopes
@@ -32,11 +33,10 @@ from gateway.domain.evidence import ClipTaken, Evidence, EvidenceState, Kind, Mo
 from gateway.domain.links import LinkSigner
 from gateway.domain.plan import Camera, Point, Severity, Site, Zone
 from gateway.domain.room import Room
-from gateway.drilling import Drilling
-from gateway.exporting import Exporting
-from gateway.keeping import Keeping
 from gateway.ports import CameraBank, CameraHealth, LivePlaylist, LiveSegment, Signer
-from gateway.registering import Registering
+from gateway.recording.exporting import Exporting
+from gateway.recording.retention import Keeping
+from gateway.watch.access_register import Registering
 from storage.objects.local import LocalObjects
 from storage.sql.store import SqlStore
 

@@ -9,9 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.delivering import Delivering
+from gateway.alarm.answer_bodies import AnswerHeard
+from gateway.alarm.delivering import Delivering
 from gateway.domain.message import Answer, Message, MessageType
-from gateway.hearing import AnswerHeard
 from tests.support.builders import envelopes
 from tests.support.clock import ManualClock
 from tests.support.hearing import Ear, ear

@@ -21,15 +21,15 @@ from pathlib import Path
 
 import pytest
 
-from drivers.cameras.bank import SubprocessCameraBank
-from drivers.cameras.recorded import SpooledRecordings
+from drivers.cameras.parent.bank import SubprocessCameraBank
+from drivers.cameras.parent.recorded import SpooledRecordings
 from drivers.cameras.spec import CameraSpec, OnvifAddress, StreamAddress
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 from gateway.domain.errors import Unavailable
 from gateway.domain.plan import Camera, Zone
 from gateway.domain.recording import SEAM, Gap, Quality, Segment, holes
 from gateway.ports import Kept, ObjectStore
-from gateway.recording import Recording
+from gateway.recording.taking import Recording
 from simulators.camera.simulated import SimulatedCamera
 from storage.objects.local import LocalObjects
 from tests.support.builders import site

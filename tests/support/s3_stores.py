@@ -19,7 +19,7 @@ from minio import Minio
 from minio.error import InvalidResponseError
 from minio.versioningconfig import ENABLED, VersioningConfig
 
-from gateway.clock import SystemClock
+from gateway.box.clock import SystemClock
 from storage.objects.s3 import S3Objects
 from storage.objects.s3_address import S3Address
 from tests.support.processes import Child, free_port, missing, wait_for

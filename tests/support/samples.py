@@ -8,7 +8,7 @@ from typing import Any
 
 import av
 
-from drivers.cameras.mp4 import MARK
+from drivers.cameras.worker.frames.mp4 import MARK
 from gateway.domain.boxes import tracks
 from simulators.camera.encoded import EncodedStream
 from simulators.camera.h264 import read_frame_stamp

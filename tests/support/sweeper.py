@@ -9,7 +9,7 @@ import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from gateway.sweeping import Sweeping
+from gateway.recording.deletion import Sweeping
 from storage.objects.local import LocalObjects
 from storage.sql.store import SqlStore
 from tests.support.clock import MORNING, ManualClock

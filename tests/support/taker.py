@@ -19,13 +19,13 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from drivers.cameras.bank import SubprocessCameraBank
-from drivers.cameras.recorded import SpooledRecordings
-from gateway.clock import SystemClock
+from drivers.cameras.parent.bank import SubprocessCameraBank
+from drivers.cameras.parent.recorded import SpooledRecordings
+from gateway.box.clock import SystemClock
 from gateway.domain.plan import Camera
 from gateway.domain.recording import Quality
 from gateway.ports import ObjectStore
-from gateway.recording import Recording
+from gateway.recording.taking import Recording
 from storage.objects.s3 import S3Objects
 from storage.objects.s3_address import S3Address
 from tests.support.builders import site

@@ -7,14 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from gateway.allocating import ENVIRON
+from gateway.box.malloc_limits import ENVIRON
 
 ROOT = Path(__file__).resolve().parents[2]
 
 PUTS = """
 import sys, threading
 
-from gateway.allocating import keep_little
+from gateway.box.malloc_limits import keep_little
 
 def held() -> int:
     return next(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith("Private_Dirty:"))

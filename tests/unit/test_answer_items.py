@@ -11,7 +11,7 @@ import pytest
 from standardwebhooks import Webhook
 
 from drivers.uplinks.signing import TOLERANCE_S, doubt, secret_bytes, signed_headers
-from gateway.api.items import read_item
+from gateway.api.alarm.items import read_item
 from gateway.domain.alarm import State
 from gateway.domain.answer import (
     MOST_ID,

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from gateway.api.alarm.live import Epochs, written
 from gateway.api.bodies import Instant
 from gateway.api.keyring import Keyring
-from gateway.api.live import Epochs, written
 from gateway.api.parts import Caller
 from gateway.api.problems import KINDS, Problem, invalid, unavailable
 from gateway.ports import LivePlaylist, LiveSegment

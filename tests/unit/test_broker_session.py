@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.broker_session import FILE, BrokerSession
+from gateway.app.broker_session import FILE, BrokerSession
 from tests.support.clock import ManualClock
 
 PLAIN = "campus-gateway-school"

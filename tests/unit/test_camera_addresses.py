@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from drivers.cameras.door import Place, redirected, stream_at, web_places
-from drivers.cameras.opening import Address, scrub
-from drivers.cameras.profiles import Profile, choose, choose_sub
+from drivers.cameras.http.door import Place, redirected, stream_at, web_places
+from drivers.cameras.onvif.profiles import Profile, choose, choose_sub
 from drivers.cameras.spec import CameraSpec, OnvifAddress, StreamAddress
+from drivers.cameras.worker.stream.opening import Address, scrub
 from gateway.domain.errors import Unavailable
 
 

@@ -7,10 +7,10 @@ from itertools import pairwise
 
 import pytest
 
-from drivers.cameras.assembly import Assembly
-from drivers.cameras.bounds import LARGEST_UNIT, MOST_PIECES
-from drivers.cameras.slices import order_of
-from drivers.cameras.timing import Arrival
+from drivers.cameras.codec.slices import order_of
+from drivers.cameras.worker.bounds import LARGEST_UNIT, MOST_PIECES
+from drivers.cameras.worker.frames.timing import Arrival
+from drivers.cameras.worker.stream.assembly import Assembly
 from gateway.domain.errors import Malformed
 from tests.support import odd_streams
 from tests.support.odd_streams import ALL, DELIMITER, FILLER, Pictures, message

@@ -7,13 +7,21 @@ import threading
 import pytest
 from av.packet import Packet
 
-from drivers.cameras import hevc, sps
-from drivers.cameras.bounds import DECODING_BYTES, Rate, Room, Volume, decoding_bytes, most_samples, together
-from drivers.cameras.decoding import decode
-from drivers.cameras.group import Group
-from drivers.cameras.ring import Ring
+from drivers.cameras.codec import hevc, sps
+from drivers.cameras.codec.sps import Picture
 from drivers.cameras.spec import RingLimits
-from drivers.cameras.sps import Picture
+from drivers.cameras.worker.bounds import (
+    DECODING_BYTES,
+    Rate,
+    Room,
+    Volume,
+    decoding_bytes,
+    most_samples,
+    together,
+)
+from drivers.cameras.worker.evidence.decoding import decode
+from drivers.cameras.worker.frames.group import Group
+from drivers.cameras.worker.stream.ring import Ring
 from gateway.domain.errors import Malformed, Unavailable
 from tests.support.crafted_stream import pictures, resized, resized_hevc
 from tests.support.h264_packets import lay, packets_of

@@ -10,11 +10,11 @@ from typing import Any, cast
 import av
 import pytest
 
-from drivers.cameras import hls
-from drivers.cameras.recording import Recording
-from drivers.cameras.ring import Ring
 from drivers.cameras.spec import RingLimits
-from drivers.cameras.writing import Writing
+from drivers.cameras.worker.evidence.writing import Writing
+from drivers.cameras.worker.live import hls
+from drivers.cameras.worker.record.recording import Recording
+from drivers.cameras.worker.stream.ring import Ring
 from gateway.domain.boxes import tracks
 from tests.support.h264_packets import lay, packets_of
 

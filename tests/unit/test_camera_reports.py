@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from drivers.cameras import reports, rtsp
-from drivers.cameras.opening import Address
-from drivers.cameras.ring import Ring
-from drivers.cameras.rtsp import Session
 from drivers.cameras.spec import RingLimits
-from drivers.cameras.timing import HouseClock
+from drivers.cameras.worker.frames.timing import HouseClock
+from drivers.cameras.worker.stream import reports, rtsp
+from drivers.cameras.worker.stream.opening import Address
+from drivers.cameras.worker.stream.ring import Ring
+from drivers.cameras.worker.stream.rtsp import Session
 from simulators.camera.encoded import EncodedStream
 
 STEP = 3600

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from drivers.cameras.soundness import complaints
+from drivers.cameras.export.soundness import complaints
 from tests.support import odd_streams
 from tests.support.odd_streams import ALL, message
 from tests.support.samples import film_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from drivers.cameras.sps import Picture, nal_units, parameter_sets, picture_of
+from drivers.cameras.codec.sps import Picture, nal_units, parameter_sets, picture_of
 from gateway.domain.errors import Malformed
 
 # Written by x264 (baseline 640x360, high 1920x1080 with cropping); the sizes are what ffprobe says of them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from drivers.cameras.suspects import FIRST_PAUSE_S, LONGEST_PAUSE_S, OFTEN, WELL_S, Suspects
+from drivers.cameras.parent.suspects import FIRST_PAUSE_S, LONGEST_PAUSE_S, OFTEN, WELL_S, Suspects
 
 CAMERAS = ("gate", "hall", "yard", "bad")
 

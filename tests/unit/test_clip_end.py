@@ -10,10 +10,10 @@ from typing import Any
 import av
 import pytest
 
-from drivers.cameras.clips import Cutting
-from drivers.cameras.ring import Ring
 from drivers.cameras.spec import RingLimits
-from drivers.cameras.timing import HouseClock
+from drivers.cameras.worker.evidence.clips import Cutting
+from drivers.cameras.worker.frames.timing import HouseClock
+from drivers.cameras.worker.stream.ring import Ring
 from tests.support.h264_packets import FPS, packets_of, stream_of
 
 SECONDS = 3

@@ -9,10 +9,10 @@ from typing import Any
 import av
 import pytest
 
-from drivers.cameras.group import Group
-from drivers.cameras.ring import Ring
 from drivers.cameras.spec import RingLimits
-from drivers.cameras.writing import Writing
+from drivers.cameras.worker.evidence.writing import Writing
+from drivers.cameras.worker.frames.group import Group
+from drivers.cameras.worker.stream.ring import Ring
 from tests.support.h264_packets import FPS, lay, packets_of
 
 BEGINS_S = 1000.0

@@ -7,12 +7,12 @@ from pathlib import Path
 import av
 import pytest
 
-from drivers.cameras.recording import MUXER as RECORDED
-from drivers.cameras.ring import Ring
 from drivers.cameras.spec import RingLimits
-from drivers.cameras.writing import Writing
+from drivers.cameras.worker.evidence.writing import Writing
+from drivers.cameras.worker.record.recording import MUXER as RECORDED
+from drivers.cameras.worker.stream.ring import Ring
+from gateway.box.film import Reel, film_of
 from gateway.domain.errors import Malformed
-from gateway.film import Reel, film_of
 from tests.support.films import box, film, fragmented
 from tests.support.h264_packets import FPS, lay, packets_of
 

@@ -9,9 +9,9 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
+from gateway.app.front.brake import LONGEST_HOLD_S, MOST_FAULTS, MOST_SOURCES, Brake, Pace, Refusal, source_of
+from gateway.app.front.costs import MOST_PLACES, UNKNOWN_S, Costs, Measured
 from gateway.domain.fault import FaultKind
-from gateway.front.brake import LONGEST_HOLD_S, MOST_FAULTS, MOST_SOURCES, Brake, Pace, Refusal, source_of
-from gateway.front.costs import MOST_PLACES, UNKNOWN_S, Costs, Measured
 
 HERE = "192.0.2.7"
 

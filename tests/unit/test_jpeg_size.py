@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from drivers.cameras.jpeg import size_of
+from drivers.cameras.http.jpeg import size_of
 
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from gateway.domain.locking import RENEW_BEFORE, UNCONFIRMED, lacks, lock_until
+from gateway.domain.object_lock import RENEW_BEFORE, UNCONFIRMED, lacks, lock_until
 from tests.support.clock import MORNING
 
 DAY = timedelta(days=1)

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from drivers.cameras import pacing
-from drivers.cameras.pacing import LONGEST_S, MOST_BYTES, SETTLED_S, Flow, Pace, rest_s
+from drivers.cameras.worker.frames import pacing
+from drivers.cameras.worker.frames.pacing import LONGEST_S, MOST_BYTES, SETTLED_S, Flow, Pace, rest_s
 
 AS_USUAL = Flow(
     behind_s=0.05, interval_s=0.04, bytes_per_s=250_000, reorder_s=0.0, unsteady_s=0.002, skew=0.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from gateway.domain.playlist import LISTED, Entry, PushedPlaylist
+from gateway.domain.hls import LISTED, Entry, PushedPlaylist
 
 BEGAN = datetime(2026, 3, 2, 2, 15, 7, tzinfo=UTC)
 

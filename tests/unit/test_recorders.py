@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from drivers.cameras import recorders
-from drivers.cameras.recorders import Recorders
-from drivers.cameras.recording import Facts
 from drivers.cameras.unforeseen import UNFORESEEN
+from drivers.cameras.worker.record import recorders
+from drivers.cameras.worker.record.recorders import Recorders
+from drivers.cameras.worker.record.recording import Facts
 
 PATIENCE_S = 20.0
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.holding import Hold, held, kept_until
+from gateway.domain.hold import Hold, held, kept_until
 from gateway.domain.recording import (
     Gap,
     GapCause,

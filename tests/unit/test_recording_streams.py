@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from drivers.cameras.either import PATIENCE_S, STEADY_S, EitherStream
-from drivers.cameras.group import Group
-from drivers.cameras.opening import Address
-from drivers.cameras.ring import Ring
 from drivers.cameras.spec import RingLimits
+from drivers.cameras.worker.frames.group import Group
+from drivers.cameras.worker.record.either import PATIENCE_S, STEADY_S, EitherStream
+from drivers.cameras.worker.stream.opening import Address
+from drivers.cameras.worker.stream.ring import Ring
 
 FRAME_S = 0.1
 GROUP = 10

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.holding import MARGIN, Hold, due_before, evidence_held, kept_until, overdue_before
+from gateway.domain.hold import MARGIN, Hold, due_before, evidence_held, kept_until, overdue_before
 from gateway.domain.plan import Camera, Zone
 from gateway.domain.recording import Quality
 from gateway.domain.room import allowed, full_in_hours, importance, rungs, taken

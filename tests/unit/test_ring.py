@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from drivers.cameras.ring import PACKET_OVERHEAD, Ring
 from drivers.cameras.spec import RingLimits
+from drivers.cameras.worker.stream.ring import PACKET_OVERHEAD, Ring
 
 TICKS_PER_S = 90_000
 FRAME = TICKS_PER_S // 25

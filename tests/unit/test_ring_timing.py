@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from drivers.cameras.pacing import LONGEST_S
-from drivers.cameras.timing import HouseClock, Run
+from drivers.cameras.worker.frames.pacing import LONGEST_S
+from drivers.cameras.worker.frames.timing import HouseClock, Run
 
 LATENCY_S = 0.02
 

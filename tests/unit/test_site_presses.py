@@ -8,8 +8,8 @@ import pytest
 
 from config.presses import KNOWN
 from drivers.contacts.formats import CODECS, tasmota, zigbee2mqtt
+from gateway.app.siteplan import compile_plan
 from gateway.domain.flag import FlagIs
-from gateway.siteplan import compile_plan
 from tests.support.site_text import changed, check_refused, load
 
 TOPIC = "topic: campus/gate"

@@ -11,8 +11,8 @@ import pytest
 from config.loading import SiteRefused, load_site
 from config.settings import resolve
 from config.unbuilt import unbuilt
-from gateway.accepted import keep_accepted, load_accepted
-from gateway.siteplan import compile_plan
+from gateway.app.accepted import keep_accepted, load_accepted
+from gateway.app.siteplan import compile_plan
 from tests.support.site_text import ENVIRON, SITE, changed, load
 
 

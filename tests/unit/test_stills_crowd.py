@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from drivers.cameras.mp4 import SoundFormat
-from drivers.cameras.ring import Ring
 from drivers.cameras.spec import RingLimits
-from drivers.cameras.stills import CROWD, WIDEST_LEEWAY_S, Still, Stills, Wanted, leeway_s
+from drivers.cameras.worker.evidence.stills import CROWD, WIDEST_LEEWAY_S, Still, Stills, Wanted, leeway_s
+from drivers.cameras.worker.frames.mp4 import SoundFormat
+from drivers.cameras.worker.stream.ring import Ring
 from gateway.domain.errors import Unavailable
 from tests.support.h264_packets import FPS, lay, packets_of
 

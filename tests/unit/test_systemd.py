@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.clock import SystemClock
-from gateway.systemd import Systemd
+from gateway.box.clock import SystemClock
+from gateway.box.systemd import Systemd
 
 
 @pytest.fixture(params=["file", "abstract"])
