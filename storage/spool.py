@@ -23,7 +23,7 @@ LEFT_FREE_OF_DISK = 0.02
 
 
 class Spool:
-    """:class:`gateway.ports.Spool` in a directory."""
+    """:class:`gateway.ports.objects.Spool` in a directory."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

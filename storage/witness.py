@@ -23,7 +23,7 @@ def witness_files(database: Path, objects: Path | None) -> list[Path]:
 
 
 class WitnessFiles:
-    """:class:`gateway.ports.Witnesses` in files. Both methods block."""
+    """:class:`gateway.ports.store.Witnesses` in files. Both methods block."""
 
     def __init__(self, database: Path, objects: Path | None) -> None:
         self._own = database.with_name(f"{database.name}.head")

@@ -16,7 +16,8 @@ import paho.mqtt.client as paho
 import structlog
 
 from drivers.contacts.address import BrokerAddress
-from gateway.ports import Clock, ContactMessage
+from gateway.ports.clock import Clock
+from gateway.ports.contacts import ContactMessage
 
 log = structlog.get_logger(__name__)
 

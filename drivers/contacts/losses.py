@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 from drivers.contacts import words
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 #: So many losses within so many seconds. A broker that restarts loses the connection once or twice.
 LIMITS = ((3, 60.0), (5, 900.0))

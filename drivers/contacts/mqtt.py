@@ -26,7 +26,8 @@ from drivers.contacts.former import FormerSession
 from drivers.contacts.losses import Losses
 from drivers.contacts.proof import Proof, is_proof
 from gateway.domain.errors import Unavailable
-from gateway.ports import Clock, ContactMessage
+from gateway.ports.clock import Clock
+from gateway.ports.contacts import ContactMessage
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +57,7 @@ class SessionMemory(Protocol):
 
 
 class MqttFeed:
-    """:class:`gateway.ports.ContactFeed` and :class:`gateway.ports.Publisher` on one broker."""
+    """:class:`gateway.ports.contacts.ContactFeed` and :class:`gateway.ports.contacts.Publisher` on one broker."""
 
     def __init__(
         self,

@@ -17,7 +17,8 @@ from collections.abc import Callable, Collection, Sequence
 
 import structlog
 
-from gateway.ports import Clock, ContactMessage
+from gateway.ports.clock import Clock
+from gateway.ports.contacts import ContactMessage
 
 log = structlog.get_logger(__name__)
 

@@ -19,7 +19,7 @@ from drivers.tls.contexts import TlsContext
 from drivers.tls.reading import certificate_of_der, read_certificates
 from gateway.domain.certificate import Certificate, day
 from gateway.domain.errors import Malformed, Unavailable
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 CONNECT_S = 3.0
 REFUSAL_S = 1.0  # the other side's alert comes within one round trip of the handshake

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from gateway.domain.clocks import Apart
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 #: Two answers say the same time: a Date has whole seconds, and is written before an answer that may take seconds.
 AGREE_S = 5.0

@@ -37,7 +37,7 @@ NO_RESUMPTION = frozenset({400, 404, 405, 409, 415, 422, 501})
 
 
 class MediaPush:
-    """:class:`gateway.ports.MediaUplink` by HTTP. Open it in a running loop, close it when done."""
+    """:class:`gateway.ports.centre.MediaUplink` by HTTP. Open it in a running loop, close it when done."""
 
     def __init__(self, url: str, token: str, tls: ssl.SSLContext | None = None) -> None:
         self._url = url.rstrip("/")
@@ -60,7 +60,7 @@ class MediaPush:
     async def put(
         self, upload: Upload, read: Read, *, resume: bool, give_way: Callable[[], Awaitable[None]]
     ) -> Put:
-        """See :meth:`gateway.ports.MediaUplink.put`."""
+        """See :meth:`gateway.ports.centre.MediaUplink.put`."""
         if resume and upload.bytes > RESUMED_FROM_BYTES:
             kept, proved = await self._kept(upload)
             if proved:
@@ -80,7 +80,7 @@ class MediaPush:
         return done
 
     async def put_part(self, place: str, data: bytes, media_type: str) -> Answer:
-        """See :meth:`gateway.ports.MediaUplink.put_part`."""
+        """See :meth:`gateway.ports.centre.MediaUplink.put_part`."""
         headers = {
             "Content-Type": media_type,
             "Content-Digest": digest_field(hashlib.sha256(data).hexdigest()),

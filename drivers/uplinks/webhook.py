@@ -16,7 +16,7 @@ from drivers.uplinks.signing import doubt, secret_bytes, signed_headers
 from drivers.uplinks.wire import NoReply, Wire
 from gateway.domain.clocks import Apart
 from gateway.domain.message import Answer
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 if TYPE_CHECKING:
     from drivers.tls.examining import Examiner
@@ -29,7 +29,7 @@ CONTENT_TYPE = "application/cloudevents+json"
 
 
 class WebhookPath:
-    """:class:`gateway.ports.Uplink` by HTTP. Open it in a running loop, close it when done."""
+    """:class:`gateway.ports.centre.Uplink` by HTTP. Open it in a running loop, close it when done."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class WebhookPath:
         drill: bool = False,
         answering: Callable[[int], None] = lambda _status: None,
     ) -> Answer:
-        """See :meth:`gateway.ports.Uplink.deliver`."""
+        """See :meth:`gateway.ports.centre.Uplink.deliver`."""
         wire = self._wire
         if wire is None:
             return Answer(status=None, detail="the uplink is closed")

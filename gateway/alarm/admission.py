@@ -30,11 +30,15 @@ from gateway.domain.drill import DrillWindow, counts_as_drill
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import InvariantBroken
 from gateway.domain.identity import Earlier, used_anew
+from gateway.domain.inbox import InboxEntry
 from gateway.domain.message import Message, MessageType
 from gateway.domain.opening import open_alarm
 from gateway.domain.plan import ContactSource, Point
 from gateway.domain.words import PUSHES, as_word, counted, is_wanted, noted, of_no_point
-from gateway.ports import CameraBank, Clock, ContactMessage, InboxEntry, Transaction
+from gateway.ports.cameras import CameraBank
+from gateway.ports.clock import Clock
+from gateway.ports.contacts import ContactMessage
+from gateway.ports.store import Transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,12 @@ from typing import Any
 
 import structlog
 
-from gateway.domain.alarm import State
-from gateway.domain.answer import Complaint, Item, ItemKind, Said, items_of, out_of_plane
+from gateway.domain.alarm import Request, State
+from gateway.domain.answer import AnsweredItem, Complaint, Item, ItemKind, Said, items_of, out_of_plane
 from gateway.domain.errors import InvariantBroken, Malformed, NotAllowed, NotFound, Refused, Unavailable
 from gateway.domain.message import Answer, Message, understand
-from gateway.ports import AnsweredItem, Clock, Request, Store, Transaction
+from gateway.ports.clock import Clock
+from gateway.ports.store import Store, Transaction
 
 log = structlog.get_logger(__name__)
 
@@ -118,7 +119,7 @@ class Hearing:
 
 @dataclass(slots=True)
 class AnswerHeard:
-    """:class:`gateway.ports.Heard`: the items of one answer, on their way into one transaction."""
+    """:class:`gateway.ports.centre.Heard`: the items of one answer, on their way into one transaction."""
 
     hearing: Hearing
     message: Message

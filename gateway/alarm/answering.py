@@ -9,14 +9,15 @@ from datetime import datetime, timedelta
 import structlog
 
 from gateway.alarm.evidence_messages import has_it
-from gateway.domain.alarm import NEEDS_REASON, Alarm, State
+from gateway.domain.alarm import NEEDS_REASON, Alarm, Request, State
 from gateway.domain.answer import ClipSaid, MoveSaid, Operator, ReplySaid, Said, StillSaid
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import NotFound, Refused
 from gateway.domain.evidence import Evidence, Kind, Moment
 from gateway.domain.ids import new_id
 from gateway.domain.message import MessageType
-from gateway.ports import Clock, Request, Store, Transaction
+from gateway.ports.clock import Clock
+from gateway.ports.store import Store, Transaction
 
 log = structlog.get_logger(__name__)
 

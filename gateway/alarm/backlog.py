@@ -24,7 +24,7 @@ from gateway.domain.message import (
     next_due_s,
     scheduled_s,
 )
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 REMEMBERED = 4096
 #: How long order is kept once a path is back: an attempt may take 10 s, and one alert that hangs must not hold up all else.

@@ -19,7 +19,9 @@ from gateway.domain.confirmation import CONFIRMED, TELLING, TOLD_FOR, Step, due,
 from gateway.domain.errors import Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.plan import Confirm, Point
-from gateway.ports import Clock, Publisher, Store, Transaction
+from gateway.ports.clock import Clock
+from gateway.ports.contacts import Publisher
+from gateway.ports.store import Store, Transaction
 
 log = structlog.get_logger(__name__)
 

@@ -26,6 +26,7 @@ from gateway.domain.message import (
     RETRY_AFTER_MAX_S,
     SECOND_PATH_AFTER_S,
     Answer,
+    Attempt,
     Message,
     MessageClass,
     MessageType,
@@ -33,7 +34,9 @@ from gateway.domain.message import (
     judge,
     next_due_s,
 )
-from gateway.ports import Attempt, Clock, Heard, Store, Transaction, Uplink
+from gateway.ports.centre import Heard, Uplink
+from gateway.ports.clock import Clock
+from gateway.ports.store import Store, Transaction
 
 log = structlog.get_logger(__name__)
 

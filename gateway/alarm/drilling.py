@@ -22,7 +22,9 @@ from gateway.domain.ids import new_id
 from gateway.domain.message import DRILL_TYPES, MessageType
 from gateway.domain.opening import open_alarm
 from gateway.domain.plan import Point
-from gateway.ports import CameraBank, Clock, Store, Transaction
+from gateway.ports.cameras import CameraBank
+from gateway.ports.clock import Clock
+from gateway.ports.store import Store, Transaction
 
 log = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ from gateway.domain.alarm import Alarm
 from gateway.domain.envelope import Envelopes
 from gateway.domain.evidence import Evidence, EvidenceState
 from gateway.domain.message import MessageType
-from gateway.ports import Transaction
+from gateway.ports.store import Transaction
 
 TOLD_AT_ONCE = 100  # items in one commit: a press must not wait for a month of them
 LATE_ITEMS_TOGETHER_S = 3.0  # late items within this share one revision; longer than a retry of the store

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.domain.alarm import Alarm
+from gateway.domain.camera import CameraHealth
 from gateway.domain.envelope import Envelopes
 from gateway.domain.message import Message, MessageType
 from gateway.domain.opening import wanted_evidence
 from gateway.domain.plan import Point
-from gateway.ports import CameraHealth, Transaction
+from gateway.ports.store import Transaction
 
 
 def raise_alarm(

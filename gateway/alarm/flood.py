@@ -16,7 +16,7 @@ from gateway.domain.contact import Signal, SignalKind, Telling
 from gateway.domain.fault import FaultKind
 from gateway.domain.plan import Point
 from gateway.domain.words import PUSHES
-from gateway.ports import ContactMessage
+from gateway.ports.contacts import ContactMessage
 
 #: More messages than this within a second are a flood. Ours: a hand makes ten pushes a second at most, of three messages each;
 #: ten times as many devices' worth of messages as one has.

@@ -29,7 +29,10 @@ from gateway.domain.errors import InvariantBroken, Malformed, Refused, Unavailab
 from gateway.domain.evidence import DURING_CLIP_S, ClipTaken, Evidence, EvidenceState, Kind, Moment
 from gateway.domain.ids import is_drill, new_id
 from gateway.domain.message import MessageType
-from gateway.ports import CameraBank, Clock, ObjectStore, Spool, Store, Transaction
+from gateway.ports.cameras import CameraBank
+from gateway.ports.clock import Clock
+from gateway.ports.objects import ObjectStore, Spool
+from gateway.ports.store import Store, Transaction
 
 T = TypeVar("T")
 

@@ -28,7 +28,10 @@ from gateway.domain.ids import ids_drawn_from
 from gateway.domain.message import Message
 from gateway.domain.misread import reads_as
 from gateway.domain.plan import Point
-from gateway.ports import CameraBank, Clock, ContactMessage, Store, Transaction
+from gateway.ports.cameras import CameraBank
+from gateway.ports.clock import Clock
+from gateway.ports.contacts import ContactMessage
+from gateway.ports.store import Store, Transaction
 
 log = structlog.get_logger(__name__)
 

@@ -17,13 +17,17 @@ import structlog
 from gateway.alarm.attempt import answer_of
 from gateway.box.pause import pause
 from gateway.domain.alarm import Alarm
+from gateway.domain.camera import LivePlaylist, LiveSegment
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.hls import Entry, PushedPlaylist
 from gateway.domain.message import Answer, scheduled_s
 from gateway.domain.upload import LIVE_PLAYLIST, live_place
-from gateway.ports import CameraBank, Clock, LivePlaylist, LiveSegment, MediaUplink, Store
+from gateway.ports.cameras import CameraBank
+from gateway.ports.centre import MediaUplink
+from gateway.ports.clock import Clock
+from gateway.ports.store import Store
 
 log = structlog.get_logger(__name__)
 

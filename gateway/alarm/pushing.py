@@ -27,10 +27,14 @@ from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import Evidence, Kind
 from gateway.domain.fault import FaultKind
-from gateway.domain.message import RETRY_EVERY_S, Answer, Outcome, next_due_s, scheduled_s
+from gateway.domain.message import RETRY_EVERY_S, Answer, Attempt, Outcome, next_due_s, scheduled_s
 from gateway.domain.refusal import MEDIA, in_words
+from gateway.domain.uplink import PathHealth
 from gateway.domain.upload import REFUSING, Put, Upload, item_place, urgency
-from gateway.ports import Attempt, Clock, MediaUplink, ObjectStore, PathHealth, Store, Transaction
+from gateway.ports.centre import MediaUplink
+from gateway.ports.clock import Clock
+from gateway.ports.objects import ObjectStore
+from gateway.ports.store import Store, Transaction
 
 log = structlog.get_logger(__name__)
 

@@ -20,7 +20,8 @@ from gateway.domain.message import (
     understand,
 )
 from gateway.domain.refusal import in_words, place_of
-from gateway.ports import Clock, PathHealth
+from gateway.domain.uplink import PathHealth
+from gateway.ports.clock import Clock
 
 log = structlog.get_logger(__name__)
 

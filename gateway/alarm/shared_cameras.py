@@ -17,9 +17,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
+from gateway.domain.camera import CameraHealth, LivePlaylist
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import ClipTaken, StillTaken
-from gateway.ports import CameraBank, CameraHealth, Clock, LivePlaylist
+from gateway.ports.cameras import CameraBank
+from gateway.ports.clock import Clock
 
 T = TypeVar("T")
 
@@ -70,7 +72,7 @@ class _Camera:
 
 
 class SharedCameras:
-    """:class:`gateway.ports.CameraBank` in front of another one."""
+    """:class:`gateway.ports.cameras.CameraBank` in front of another one."""
 
     def __init__(self, inner: CameraBank, clock: Clock) -> None:
         self._inner = inner

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from gateway.domain.errors import Malformed
 from gateway.domain.plan import ContactSource, Point
-from gateway.ports import ContactMessage
+from gateway.ports.contacts import ContactMessage
 
 #: A device that has just started is believed an opening only if it still stands after :data:`SETTLES_S`.
 JUST_STARTED = timedelta(seconds=10)

@@ -15,7 +15,10 @@ import structlog
 
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.evidence import Evidence, EvidenceState, Kind
-from gateway.ports import Clock, Kept, ObjectStore, Spool, Store
+from gateway.domain.stored import Kept
+from gateway.ports.clock import Clock
+from gateway.ports.objects import ObjectStore, Spool
+from gateway.ports.store import Store
 
 log = structlog.get_logger(__name__)
 

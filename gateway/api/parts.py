@@ -11,7 +11,10 @@ from gateway.alarm.drilling import Drilling
 from gateway.domain.envelope import Envelopes
 from gateway.domain.links import LinkSigner
 from gateway.domain.plan import Site
-from gateway.ports import CameraBank, Clock, ObjectStore, Store
+from gateway.ports.cameras import CameraBank
+from gateway.ports.clock import Clock
+from gateway.ports.objects import ObjectStore
+from gateway.ports.store import Store
 from gateway.recording.exporting import Exporting
 from gateway.recording.retention import Keeping
 from gateway.watch.access_register import Registering

@@ -23,7 +23,7 @@ from pathlib import Path
 import structlog
 
 from gateway.box.durable import write_durably
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 log = structlog.get_logger(__name__)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.box.durable import write_durably
-from gateway.ports import Signer
+from gateway.ports.recordings import Signer
 
 KEY_BYTES = 32
 

@@ -20,7 +20,7 @@ from drivers.uplinks.webhook import WebhookPath
 from gateway.app.broker_session import FILE as SESSION_FILE
 from gateway.app.broker_session import BrokerSession
 from gateway.domain.errors import Refused
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 from storage.objects.local import LocalObjects
 from storage.objects.s3 import S3Objects
 from storage.objects.s3_address import S3Address

@@ -21,7 +21,7 @@ import structlog
 from gateway.alarm.drilling import Drilling
 from gateway.domain.errors import NotFound, Refused, Unavailable
 from gateway.domain.ids import is_drill
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 log = structlog.get_logger(__name__)
 

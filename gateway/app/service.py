@@ -79,7 +79,8 @@ from gateway.domain.fault import FaultKind
 from gateway.domain.links import LinkSigner
 from gateway.domain.message import Answer
 from gateway.domain.room import Room
-from gateway.ports import ContactMessage, PathHealth
+from gateway.domain.uplink import PathHealth
+from gateway.ports.contacts import ContactMessage
 from gateway.recording.exporting import Exporting
 from gateway.recording.object_locks import Locking
 from gateway.recording.retention import Keeping

@@ -6,7 +6,8 @@ import logging
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 
-from gateway.ports import CameraHealth, PathHealth
+from gateway.domain.camera import CameraHealth
+from gateway.domain.uplink import PathHealth
 
 # structlog would import rich, which another library brought, for colours that a box in a cupboard shows nobody; it costs a
 # quarter of the time until the gateway is armed.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.domain.errors import Refused
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 FILE = "lock"
 GATEWAY, REPAIR = "gateway", "repair"

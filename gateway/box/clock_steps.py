@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 STEP = timedelta(seconds=1)
 """Less is slewing: NTP moves a clock by 0.5 ms a second. Two recordings that lie closer are one (:data:`SEAM`)."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable
 from datetime import datetime, timedelta
 
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 FARTHEST_S = 3600.0
 """Nothing is planned further ahead: an instant that lies there was named by a clock that stood ahead."""

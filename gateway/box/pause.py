@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 
 async def pause(clock: Clock, seconds: float, event: asyncio.Event) -> None:

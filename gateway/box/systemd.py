@@ -11,7 +11,7 @@ from collections.abc import Callable, MutableMapping
 
 import structlog
 
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 log = structlog.get_logger(__name__)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
 from gateway.domain.errors import InvariantBroken, NotAllowed
 from gateway.domain.evidence import DURING_CLIP_S, DURING_ENDS_S
@@ -148,3 +150,30 @@ def plausible(hardware_at: datetime | None, arrived_at: datetime) -> datetime:
     ):
         return arrived_at
     return min(hardware_at, arrived_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimelineEntry:
+    """One step in an alarm's life, as kept for ever."""
+
+    at: datetime
+    what: str
+    detail: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request of the centre: a clip of a span or a still of now, and who asked why. ``ok`` is ``None`` until done; ``item``
+    is the id the centre gave it, where it came in an answer body."""
+
+    id: str
+    alarm: str
+    request: str
+    camera: str
+    operator: Mapping[str, str]
+    reason: str
+    at: datetime
+    evidence: str | None
+    ok: bool | None = None
+    result: str = ""
+    item: str | None = None

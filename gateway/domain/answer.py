@@ -166,3 +166,23 @@ def out_of_plane(message: Message, alarm: str) -> str:
 def shown(id_: str) -> str:
     """An item's id, short enough for a fault."""
     return id_ if len(id_) <= SHOWN_ID else id_[:SHOWN_ID] + "…"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredItem:
+    """A reply or request that came in an answer body, and what came of it, kept so that it is applied once.
+
+    ``ok`` false means that nothing was changed, and ``reason`` why. ``state`` is the alarm's state after it. ``told`` is
+    whether the centre has received a heartbeat that says all this.
+    """
+
+    id: str
+    digest: str
+    kind: ItemKind
+    alarm: str | None
+    seen_at: datetime
+    ok: bool
+    reason: str | None = None
+    state: str | None = None
+    request: str | None = None
+    told: bool = False

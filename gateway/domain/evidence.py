@@ -48,7 +48,7 @@ class Evidence:
     still). ``offset_ms`` is how far the frame lies from the instant asked for, positive when later. ``reason`` says
     why it is missing or shorter than asked for. ``due`` is the earliest instant it can be complete;
     ``rank`` orders the work: every camera's press still comes before anything else. ``told_at`` is when the message about it
-    was made. ``version`` and ``locked_until`` are how its object is kept (:class:`gateway.ports.Kept`).
+    was made. ``version`` and ``locked_until`` are how its object is kept (:class:`gateway.domain.stored.Kept`).
     """
 
     id: str

@@ -242,3 +242,16 @@ def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_number(word: str) -> float:
     raise ValueError(f"{word} is no number in JSON")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt at delivering a message over one path."""
+
+    message: str
+    path: str
+    at: datetime
+    took_ms: int
+    status: int | None
+    outcome: Outcome
+    detail: str

@@ -7,10 +7,18 @@ clock and by the frames that came, never by what a camera says of its rate.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import json
+from collections.abc import (
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
+from typing import Any
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
@@ -204,3 +212,63 @@ def _covered_ms(spans: Sequence[tuple[datetime, datetime]]) -> int:
             covered += end - begin
         at = end if at is None else max(at, end)
     return min(60_000, round(covered.total_seconds() * 1000))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClosedFile:
+    """A finished file of a recording on this box's disk. ``pauses`` are spans within it in which no frames came."""
+
+    camera: str
+    start: datetime
+    end: datetime
+    frames: int
+    bytes: int
+    sha256: str
+    path: Path
+    quality: Quality = Quality.FULL
+    pauses: Sequence[tuple[datetime, datetime]] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraCoverage:
+    """What is kept of one camera within a span, in sums by the hour. ``first_hour`` is the oldest of which anything is kept."""
+
+    camera: str
+    covered_ms: int
+    frames: int
+    bytes: int
+    first_hour: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraDay:
+    """What is kept of one camera between two edges, in sums by the hour, and how many seconds its gaps take there, by cause."""
+
+    camera: str
+    start: datetime
+    covered_ms: int
+    bytes: int
+    gaps: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """A batch of objects that are gone, or, without ``register_line``, are to go. ``items`` are objects with ``key``, ``sha256``,
+    ``version``, ``start`` and ``end``; ``register_line`` is the line of the register that vouches for :attr:`lines`."""
+
+    id: str
+    at: datetime
+    start: datetime
+    end: datetime
+    size_bytes: int
+    items: tuple[Mapping[str, Any], ...]
+    register_line: int | None = None
+    camera: str | None = None
+    alarm: str | None = None
+
+    @property
+    def lines(self) -> bytes:
+        """The items as JSON lines with sorted keys: what the register's line has the SHA-256 of."""
+        return b"\n".join(
+            json.dumps(dict(item), sort_keys=True, separators=(",", ":")).encode() for item in self.items
+        )

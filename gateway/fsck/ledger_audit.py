@@ -19,7 +19,7 @@ from gateway.domain.hold import held, kept_until, overdue_before
 from gateway.domain.merkle import root_of
 from gateway.domain.recording import SEGMENT_S, Segment, hour_shares
 from gateway.domain.recording import holes as holes_of
-from gateway.ports import Store, Transaction
+from gateway.ports.store import Store, Transaction
 from gateway.recording.gap_causes import told_until
 
 PAGE = 1000

@@ -24,7 +24,11 @@ from gateway.domain.evidence import Evidence, EvidenceState, Kind
 from gateway.domain.finding import Finding, Grade, Relock, Unhide
 from gateway.domain.object_lock import lock_until
 from gateway.domain.recording import Quality, Segment
-from gateway.ports import EvidenceRows, ObjectStore, ObjectVersion, Recordings, Store, Transaction
+from gateway.domain.stored import ObjectVersion
+from gateway.ports.alarm_tables import EvidenceRows
+from gateway.ports.objects import ObjectStore
+from gateway.ports.recording_tables import Recordings
+from gateway.ports.store import Store, Transaction
 
 PAGE = 1000
 ASKED_AT_ONCE = 8

@@ -17,7 +17,10 @@ from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.evidence import Evidence
 from gateway.domain.finding import Discard, Finding, Grade, Recount, Relock, Repair, Unhide
 from gateway.domain.recording import Segment
-from gateway.ports import EvidenceRows, ObjectStore, Recordings, Store, Transaction
+from gateway.ports.alarm_tables import EvidenceRows
+from gateway.ports.objects import ObjectStore
+from gateway.ports.recording_tables import Recordings
+from gateway.ports.store import Store, Transaction
 from gateway.recording.sole_version import alone
 
 

@@ -22,9 +22,11 @@ from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.evidence import Evidence
 from gateway.domain.hold import Hold, due_before, evidence_held, held, overdue_before
 from gateway.domain.ids import is_drill, new_id
-from gateway.domain.recording import Segment
+from gateway.domain.recording import Deletion, Segment
 from gateway.domain.register import GATEWAY, Act, RegisterLine
-from gateway.ports import Clock, Deletion, ObjectStore, Store, Transaction
+from gateway.ports.clock import Clock
+from gateway.ports.objects import ObjectStore
+from gateway.ports.store import Store, Transaction
 
 log = structlog.get_logger(__name__)
 

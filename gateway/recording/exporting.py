@@ -34,7 +34,11 @@ from gateway.domain.ids import new_id
 from gateway.domain.plan import Camera, Site
 from gateway.domain.recording import Gap, Segment
 from gateway.domain.register import Act, RegisterLine, Who
-from gateway.ports import CameraBank, Clock, FilmJoiner, ObjectStore, Signer, Store, Transaction
+from gateway.ports.cameras import CameraBank
+from gateway.ports.clock import Clock
+from gateway.ports.objects import ObjectStore
+from gateway.ports.recordings import FilmJoiner, Signer
+from gateway.ports.store import Store, Transaction
 
 log = structlog.get_logger(__name__)
 

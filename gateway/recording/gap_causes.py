@@ -6,8 +6,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from gateway.domain.camera import CameraHealth
 from gateway.domain.recording import GapCause
-from gateway.ports import CameraHealth, Transaction
+from gateway.ports.store import Transaction
 
 EVER = datetime.min.replace(tzinfo=UTC)
 

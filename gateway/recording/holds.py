@@ -19,8 +19,10 @@ from gateway.domain.fault import FaultKind
 from gateway.domain.hold import REVIEW_AFTER, REVIEW_MOST, Hold
 from gateway.domain.ids import new_id
 from gateway.domain.plan import Site
+from gateway.domain.recording import Deletion
 from gateway.domain.register import GATEWAY, Act, RegisterLine, Who
-from gateway.ports import Clock, Deletion, Store, Transaction
+from gateway.ports.clock import Clock
+from gateway.ports.store import Store, Transaction
 
 log = structlog.get_logger(__name__)
 

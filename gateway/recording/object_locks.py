@@ -15,7 +15,12 @@ import structlog
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.object_lock import RENEW_BEFORE, UNCONFIRMED, lacks, lock_until
-from gateway.ports import Clock, EvidenceRows, LockDue, LockProof, ObjectStore, Recordings, Store, Transaction
+from gateway.domain.stored import LockDue, LockProof
+from gateway.ports.alarm_tables import EvidenceRows
+from gateway.ports.clock import Clock
+from gateway.ports.objects import ObjectStore
+from gateway.ports.recording_tables import Recordings
+from gateway.ports.store import Store, Transaction
 from gateway.recording.sole_version import alone
 
 log = structlog.get_logger(__name__)

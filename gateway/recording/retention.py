@@ -30,7 +30,9 @@ from gateway.domain.room import (
     taken,
 )
 from gateway.domain.trust import AGREE_WITHIN, Correction, TrustedTime
-from gateway.ports import Clock, Losses, ObjectStore, Store, Transaction
+from gateway.ports.clock import Clock
+from gateway.ports.objects import ObjectStore
+from gateway.ports.store import Losses, Store, Transaction
 from gateway.recording.deletion import Sweeping
 from gateway.recording.holds import Holding
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.domain.errors import Refused
-from gateway.ports import ObjectStore
+from gateway.ports.objects import ObjectStore
 
 
 async def alone(objects: ObjectStore, key: str, size: int | None) -> str | None:

@@ -27,17 +27,13 @@ from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.ids import new_id
 from gateway.domain.plan import Site
-from gateway.domain.recording import SEAM, Gap, GapCause, Quality, Segment, holes, segment_key
-from gateway.ports import (
-    CameraBank,
-    Clock,
-    ClosedFile,
-    Kept,
-    ObjectStore,
-    RecordedFiles,
-    Store,
-    Transaction,
-)
+from gateway.domain.recording import SEAM, ClosedFile, Gap, GapCause, Quality, Segment, holes, segment_key
+from gateway.domain.stored import Kept
+from gateway.ports.cameras import CameraBank
+from gateway.ports.clock import Clock
+from gateway.ports.objects import ObjectStore
+from gateway.ports.recordings import RecordedFiles
+from gateway.ports.store import Store, Transaction
 from gateway.recording.gap_causes import Why, told_until, why_not_recorded
 
 log = structlog.get_logger(__name__)

@@ -21,7 +21,9 @@ import structlog
 
 from gateway.domain.errors import Unavailable
 from gateway.domain.register import GATEWAY, Act, Head, RegisterLine, Who
-from gateway.ports import Clock, Signer, Store, Transaction
+from gateway.ports.clock import Clock
+from gateway.ports.recordings import Signer
+from gateway.ports.store import Store, Transaction
 
 log = structlog.get_logger(__name__)
 

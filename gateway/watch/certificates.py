@@ -18,7 +18,7 @@ import structlog
 from gateway.domain.certificate import Certificate, Stage, day, deciding, span
 from gateway.domain.errors import Malformed, Unavailable
 from gateway.domain.fault import FaultKind
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 log = structlog.get_logger(__name__)
 

@@ -19,7 +19,9 @@ from gateway.domain.errors import Malformed
 from gateway.domain.fault import FaultKind
 from gateway.domain.liveness import NEVER_HEARD, SETTLED_S, UNTOLD, Hearing, Seen, Word, wrong
 from gateway.domain.plan import Point
-from gateway.ports import Clock, ContactMessage, Store, Transaction
+from gateway.ports.clock import Clock
+from gateway.ports.contacts import ContactMessage
+from gateway.ports.store import Store, Transaction
 
 log = structlog.get_logger(__name__)
 

@@ -17,7 +17,8 @@ from gateway.domain.errors import Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.plan import ContactSource, Point
 from gateway.domain.words import unpressing
-from gateway.ports import Clock, Store
+from gateway.ports.clock import Clock
+from gateway.ports.store import Store
 
 log = structlog.get_logger(__name__)
 

@@ -21,7 +21,7 @@ import structlog
 from gateway.alarm.attempt import answer_of
 from gateway.box.instants import Instants
 from gateway.domain.alarm import State
-from gateway.domain.answer import Complaint
+from gateway.domain.answer import AnsweredItem, Complaint
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Unavailable
 from gateway.domain.fault import Fault, FaultKind
@@ -29,7 +29,12 @@ from gateway.domain.ids import new_id
 from gateway.domain.liveness import Hearing
 from gateway.domain.message import Answer, Message, MessageType, Outcome, judge
 from gateway.domain.register import Head
-from gateway.ports import AnsweredItem, CameraBank, Clock, ContactFeed, PathHealth, Store, Transaction, Uplink
+from gateway.domain.uplink import PathHealth
+from gateway.ports.cameras import CameraBank
+from gateway.ports.centre import Uplink
+from gateway.ports.clock import Clock
+from gateway.ports.contacts import ContactFeed
+from gateway.ports.store import Store, Transaction
 
 log = structlog.get_logger(__name__)
 

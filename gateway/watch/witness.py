@@ -15,7 +15,9 @@ import structlog
 
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.merkle import root_of
-from gateway.ports import Clock, Losses, ObjectStore, Store, Transaction, Witnesses
+from gateway.ports.clock import Clock
+from gateway.ports.objects import ObjectStore
+from gateway.ports.store import Losses, Store, Transaction, Witnesses
 
 log = structlog.get_logger(__name__)
 

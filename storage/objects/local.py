@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from gateway.domain.errors import Refused, Unavailable
-from gateway.ports import Kept, LockProof, ObjectVersion
+from gateway.domain.stored import Kept, LockProof, ObjectVersion
 from storage.objects.keys import checked
 
 TEMPORARY = ".part-"
@@ -36,7 +36,7 @@ CANNOT_LOCK = (
 
 
 class LocalObjects:
-    """:class:`gateway.ports.ObjectStore` in a directory; an object is at ``root/key``."""
+    """:class:`gateway.ports.objects.ObjectStore` in a directory; an object is at ``root/key``."""
 
     on_this_box = True
 

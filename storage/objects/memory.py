@@ -10,12 +10,12 @@ from datetime import datetime
 from pathlib import Path
 
 from gateway.domain.errors import Refused, Unavailable
-from gateway.ports import Kept, LockProof, ObjectVersion
+from gateway.domain.stored import Kept, LockProof, ObjectVersion
 from storage.objects.keys import checked
 
 
 class MemoryObjects:
-    """:class:`gateway.ports.ObjectStore` in a dictionary; gone with the process."""
+    """:class:`gateway.ports.objects.ObjectStore` in a dictionary; gone with the process."""
 
     on_this_box = False
 

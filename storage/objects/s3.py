@@ -24,7 +24,8 @@ from weakref import WeakValueDictionary
 import structlog
 
 from gateway.domain.errors import Refused, Unavailable
-from gateway.ports import Clock, Kept, LockProof, ObjectVersion
+from gateway.domain.stored import Kept, LockProof, ObjectVersion
+from gateway.ports.clock import Clock
 from storage.objects.keys import checked
 from storage.objects.s3_address import S3Address
 from storage.objects.s3_lock import CANARY_LOCKED, BucketLock, whole_second
@@ -55,7 +56,8 @@ NO_NEW_ATTEMPT_S = 60.0  # after the first: a store that takes its time-outs is 
 
 
 class S3Objects:
-    """:class:`gateway.ports.ObjectStore` in a bucket. ``start`` reaches for nothing: a store that is away delays no start."""
+    """:class:`gateway.ports.objects.ObjectStore` in a bucket. ``start`` reaches for nothing: a store that is away delays
+    no start."""
 
     on_this_box = False
 

@@ -31,7 +31,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.response import BaseHTTPResponse
 
-from gateway.ports import ObjectVersion
+from gateway.domain.stored import ObjectVersion
 from storage.objects.s3_address import S3Address
 from storage.objects.s3_errors import Said, translated
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from gateway.domain.errors import Refused, Unavailable
-from gateway.ports import Clock, LockProof, ObjectVersion
+from gateway.domain.stored import LockProof, ObjectVersion
+from gateway.ports.clock import Clock
 from storage.objects.s3_address import S3Address
 
 if TYPE_CHECKING:

@@ -11,9 +11,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, and_, bindparam, func, insert, literal_column, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
-from gateway.domain.alarm import Alarm, Drill, State
+from gateway.domain.alarm import Alarm, Drill, State, TimelineEntry
 from gateway.domain.plan import Severity
-from gateway.ports import TimelineEntry
 from storage.sql.prepared import PreparedInsert
 from storage.sql.tables import alarm as table
 from storage.sql.tables import timeline
@@ -35,7 +34,7 @@ _NOTE = PreparedInsert(insert(timeline), ("alarm", "at", "what", "detail"))
 
 
 class SqlAlarms:
-    """:class:`gateway.ports.Alarms` on a connection."""
+    """:class:`gateway.ports.alarm_tables.Alarms` on a connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._c = connection

@@ -9,15 +9,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from gateway.domain.answer import ItemKind
-from gateway.ports import AnsweredItem
+from gateway.domain.answer import AnsweredItem, ItemKind
 from storage.sql.tables import answer_item as table
 
 _COLUMNS = tuple(f.name for f in fields(AnsweredItem))
 
 
 class SqlAnswerItems:
-    """:class:`gateway.ports.AnswerItems` on a connection."""
+    """:class:`gateway.ports.alarm_tables.AnswerItems` on a connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._c = connection

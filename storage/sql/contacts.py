@@ -32,7 +32,7 @@ def seen_of_file(database: Path) -> dict[str, Seen]:
 
 
 class SqlContacts:
-    """:class:`gateway.ports.Contacts` on a connection."""
+    """:class:`gateway.ports.alarm_tables.Contacts` on a connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._c = connection

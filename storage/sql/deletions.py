@@ -11,14 +11,14 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
+from gateway.domain.recording import Deletion
 from gateway.domain.trust import TrustedTime
-from gateway.ports import Deletion
 from storage.sql.tables import deletion as table
 from storage.sql.tables import trusted_time
 
 
 class SqlDeletions:
-    """:class:`gateway.ports.Deletions` on a connection."""
+    """:class:`gateway.ports.recording_tables.Deletions` on a connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._c = connection
@@ -51,7 +51,7 @@ class SqlDeletions:
 
 
 class SqlTrustedTime:
-    """:class:`gateway.ports.TrustedTimes` on a connection."""
+    """:class:`gateway.ports.recording_tables.TrustedTimes` on a connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._c = connection

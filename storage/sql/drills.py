@@ -15,7 +15,7 @@ _COLUMNS = tuple(f.name for f in fields(DrillWindow))
 
 
 class SqlDrillWindows:
-    """:class:`gateway.ports.DrillWindows` on a connection."""
+    """:class:`gateway.ports.alarm_tables.DrillWindows` on a connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._c = connection

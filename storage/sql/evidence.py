@@ -10,9 +10,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, exists, func, insert, or_, select, update
 
+from gateway.domain.alarm import Request
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.ids import DRILL
-from gateway.ports import Attempt, LockDue, Request
+from gateway.domain.message import Attempt
+from gateway.domain.stored import LockDue
 from storage.sql.locks import to_lock
 from storage.sql.messages import add_attempt, read_attempt
 from storage.sql.prepared import PreparedInsert
@@ -35,7 +37,7 @@ _RELEASED = exists().where(_HOLDS) & ~exists().where(_HOLDS, hold.c.released_at.
 
 
 class SqlEvidence:
-    """:class:`gateway.ports.EvidenceRows` on a connection."""
+    """:class:`gateway.ports.alarm_tables.EvidenceRows` on a connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._c = connection
@@ -141,7 +143,7 @@ class SqlEvidence:
 
 
 class SqlRequests:
-    """:class:`gateway.ports.Requests` on a connection."""
+    """:class:`gateway.ports.alarm_tables.Requests` on a connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._c = connection

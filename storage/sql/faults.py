@@ -12,7 +12,7 @@ from storage.sql.tables import fault as table
 
 
 class SqlFaults:
-    """:class:`gateway.ports.Faults` on a connection."""
+    """:class:`gateway.ports.service_tables.Faults` on a connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._c = connection

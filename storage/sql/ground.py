@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from gateway.domain.errors import Unavailable
 from gateway.domain.loss import Loss, LossKind
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 from storage.sql.aside import PARTS, losses_file, read_losses, set_aside, sync_folder, write_losses
 from storage.sql.engines import engine_for
 from storage.sql.harm import Harm, Harmed, harm_of

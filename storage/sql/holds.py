@@ -16,7 +16,7 @@ _COLUMNS = tuple(f.name for f in fields(Hold))
 
 
 class SqlHolds:
-    """:class:`gateway.ports.Holds` on a connection."""
+    """:class:`gateway.ports.recording_tables.Holds` on a connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._c = connection

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from gateway.domain.contact import Memory
-from gateway.ports import InboxEntry
+from gateway.domain.inbox import InboxEntry
 from storage.sql.prepared import PreparedInsert
 from storage.sql.remembered import from_text, to_text
 from storage.sql.tables import contact_memory, inbox, quarantine
@@ -75,7 +75,7 @@ def _memory(row: Any) -> Memory:
 
 
 class SqlInbox:
-    """:class:`gateway.ports.Inbox` on a connection."""
+    """:class:`gateway.ports.alarm_tables.Inbox` on a connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._c = connection

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import BigInteger, Connection, Table, func, or_, select, type_coerce
 
-from gateway.ports import LockDue
+from gateway.domain.stored import LockDue
 from storage.sql.tables import segment
 
 _SECOND_US = 1_000_000  # stores count locks in whole seconds
@@ -21,7 +21,7 @@ def to_lock(
     after: int,
     limit: int,
 ) -> list[LockDue]:
-    """See :meth:`gateway.ports.EvidenceRows.to_lock`.
+    """See :meth:`gateway.ports.alarm_tables.EvidenceRows.to_lock`.
 
     Finds by the end of the lock: among a million objects that are locked as they should be it reads only those whose period is
     nearly over.

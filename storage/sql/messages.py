@@ -8,8 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
 
-from gateway.domain.message import Message, MessageType, Outcome
-from gateway.ports import Attempt
+from gateway.domain.message import Attempt, Message, MessageType, Outcome
 from storage.sql.prepared import PreparedInsert
 from storage.sql.tables import attempt as attempt_table
 from storage.sql.tables import message as table
@@ -54,7 +53,7 @@ _RECEIVED = (
 
 
 class SqlMessages:
-    """:class:`gateway.ports.Messages` on a connection."""
+    """:class:`gateway.ports.alarm_tables.Messages` on a connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._c = connection

@@ -14,6 +14,8 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from gateway.domain.recording import (
     HOUR,
     LONGEST_SEGMENT,
+    CameraCoverage,
+    CameraDay,
     Gap,
     GapCause,
     HourShare,
@@ -21,8 +23,8 @@ from gateway.domain.recording import (
     Segment,
     hour_shares,
 )
+from gateway.domain.stored import LockDue
 from gateway.domain.trust import Correction
-from gateway.ports import CameraCoverage, CameraDay, LockDue
 from storage.sql.locks import to_lock
 from storage.sql.tables import MICROSECOND, coverage, gap, recorded, segment
 
@@ -48,7 +50,7 @@ _TAKE_COVERAGE = (
 
 
 class SqlRecordings:
-    """:class:`gateway.ports.Recordings` on a connection."""
+    """:class:`gateway.ports.recording_tables.Recordings` on a connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._c = connection

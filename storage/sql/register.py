@@ -18,7 +18,7 @@ HASH_BYTES = 32
 
 
 class SqlRegister:
-    """:class:`gateway.ports.Register` on a connection."""
+    """:class:`gateway.ports.service_tables.Register` on a connection."""
 
     def __init__(self, connection: Connection) -> None:
         self._c = connection

@@ -18,7 +18,7 @@ import structlog
 from gateway.domain.errors import Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.loss import Loss, LossKind
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 from storage.sql.ground import Ground, check_whole, pulse
 from storage.sql.harm import Harm, Harmed
 from storage.sql.store import SqlStore
@@ -51,7 +51,7 @@ READY_WITHIN_S = 2 * PULSE_EVERY_S
 
 
 class SafeStore:
-    """:class:`gateway.ports.Store` that outlives its file. ``run`` watches over it until cancelled."""
+    """:class:`gateway.ports.store.Store` that outlives its file. ``run`` watches over it until cancelled."""
 
     def __init__(
         self,

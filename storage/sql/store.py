@@ -53,7 +53,7 @@ _KEPT_OPEN: list[tuple[Engine, Connection]] = []
 
 
 class SqlStore:
-    """:class:`gateway.ports.Store` on one SQLite file. Start it before use; stopping twice is harmless."""
+    """:class:`gateway.ports.store.Store` on one SQLite file. Start it before use; stopping twice is harmless."""
 
     def __init__(
         self,

@@ -21,7 +21,7 @@ from storage.sql.register import SqlRegister
 
 
 class SqlTransaction:
-    """:class:`gateway.ports.Transaction` on a connection."""
+    """:class:`gateway.ports.store.Transaction` on a connection."""
 
     def __init__(self, connection: Connection, *, durable: bool = True) -> None:
         self.durable = durable

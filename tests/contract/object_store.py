@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.errors import Malformed, Refused, Unavailable
-from gateway.ports import Kept, ObjectStore
+from gateway.domain.stored import Kept
+from gateway.ports.objects import ObjectStore
 from tests.support.clock import run
 
 KEY = "school/alarms/2026/03/02/alm_1/cam-a/evd_1.mp4"

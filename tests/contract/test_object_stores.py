@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.errors import Refused, Unavailable
-from gateway.ports import ObjectStore
+from gateway.ports.objects import ObjectStore
 from storage.objects.local import MARK, LocalObjects
 from storage.objects.memory import MemoryObjects
 from tests.contract.object_store import KEY, ObjectStoreContract, digest, whole

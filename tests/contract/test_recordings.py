@@ -16,10 +16,9 @@ from pathlib import Path
 from gateway.domain.alarm import Drill
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.hold import Hold
-from gateway.domain.recording import Gap, GapCause, Segment, segment_key
+from gateway.domain.recording import Deletion, Gap, GapCause, Segment, segment_key
 from gateway.domain.register import GATEWAY, Act, RegisterLine
 from gateway.domain.trust import TrustedTime
-from gateway.ports import Deletion
 from storage.sql.transaction import SqlTransaction
 from tests.support.builders import alarm
 from tests.support.clock import run

@@ -26,12 +26,13 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
+from gateway.domain.alarm import Request
 from gateway.domain.contact import Memory
 from gateway.domain.errors import InvariantBroken, Unavailable
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.fault import Fault, FaultKind
-from gateway.domain.message import MessageType, Outcome
-from gateway.ports import Attempt, InboxEntry, Request
+from gateway.domain.inbox import InboxEntry
+from gateway.domain.message import Attempt, MessageType, Outcome
 from storage.sql import store as store_module
 from storage.sql.harm import Harm, harm_of, refusal
 from storage.sql.schema import MIGRATIONS, bring_up_to_date, head

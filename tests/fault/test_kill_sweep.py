@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.finding import Finding, Grade
+from gateway.domain.stored import ObjectVersion
 from gateway.fsck.ledger_audit import ceiling, deletions, sums
 from gateway.fsck.object_audit import OnRecord
 from gateway.fsck.object_audit import objects as audited
-from gateway.ports import ObjectVersion, Store
+from gateway.ports.store import Store
 from gateway.recording.deletion import BATCH, POINTS, Sweeping, Swept
 from storage.objects.local import LocalObjects
 from tests.support.clock import MORNING, ManualClock, run

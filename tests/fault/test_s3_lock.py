@@ -24,7 +24,7 @@ from minio.retention import Retention
 
 from gateway.box.clock import SystemClock
 from gateway.domain.errors import Refused, Unavailable
-from gateway.ports import ObjectVersion
+from gateway.domain.stored import ObjectVersion
 from storage.objects.s3 import S3Objects
 from tests.contract.object_store import KEY, digest, stream_of, whole
 from tests.support.clock import run

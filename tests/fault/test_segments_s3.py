@@ -16,11 +16,12 @@ from gateway.box.clock import SystemClock
 from gateway.domain.finding import Finding
 from gateway.domain.recording import Segment
 from gateway.domain.register import Act
+from gateway.domain.stored import ObjectVersion
 from gateway.fsck.ledger_audit import deletions, sums
 from gateway.fsck.object_audit import OnRecord, hashes
 from gateway.fsck.object_audit import locks as locks_of
 from gateway.fsck.object_audit import objects as audited
-from gateway.ports import ObjectVersion, Store
+from gateway.ports.store import Store
 from gateway.recording.deletion import Sweeping, Swept
 from storage.objects.s3 import S3Objects
 from tests.journey.test_s3 import _environ, _site

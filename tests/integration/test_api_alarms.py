@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from gateway.domain.alarm import ALLOWED, State
-from gateway.domain.message import MessageType, Outcome
-from gateway.ports import Attempt, CameraHealth
+from gateway.domain.camera import CameraHealth
+from gateway.domain.message import Attempt, MessageType, Outcome
 from tests.support.http_face import CAMERA, START, Face, on_face
 
 OPERATOR = {"name": "王警官", "unit": "市局指挥中心"}

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from gateway.api.service import register
 from gateway.domain.merkle import is_consistent, is_included, leaf_hash, root_of
 from gateway.domain.register import Act, Head, RegisterLine, Who
-from gateway.ports import Signer
+from gateway.ports.recordings import Signer
 from tests.support.http_face import CAMERA, Face, listed_playlist, on_face
 
 

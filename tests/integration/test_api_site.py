@@ -11,9 +11,9 @@ from typing import Any
 from fastapi.openapi.models import OpenAPI
 
 from gateway.api.first_answers import Opening
+from gateway.domain.camera import CameraHealth
 from gateway.domain.errors import InvariantBroken, Unavailable
 from gateway.domain.fault import Fault, FaultKind
-from gateway.ports import CameraHealth
 from tests.support.http_face import CAMERA, EVERYONE, OTHER, START, TOKEN_OF, Face, on_face
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from drivers.cameras.parent.bank import SubprocessCameraBank
 from drivers.cameras.spec import CameraSpec, OnvifAddress
+from gateway.domain.camera import LivePlaylist
 from gateway.domain.errors import NotPlayable, Unavailable
-from gateway.ports import LivePlaylist
 from simulators.camera.faults import CameraFaults
 from simulators.camera.settings import StreamSettings
 from simulators.camera.simulated import SimulatedCamera

@@ -20,7 +20,7 @@ from gateway.fsck.ledger_audit import (
 )
 from gateway.fsck.object_audit import OnRecord
 from gateway.fsck.object_audit import objects as audited
-from gateway.ports import Store
+from gateway.ports.store import Store
 from gateway.recording.deletion import Sweeping
 from storage.objects.local import LocalObjects
 from tests.support.clock import MORNING, ManualClock, run

@@ -26,7 +26,7 @@ from gateway.box.clock import SystemClock
 from gateway.domain.alarm import Alarm, Drill, State
 from gateway.domain.errors import Unavailable
 from gateway.domain.plan import Confirm, Point, Severity
-from gateway.ports import ContactMessage
+from gateway.ports.contacts import ContactMessage
 from tests.support.builders import alarm, point
 from tests.support.clock import MORNING, ManualClock, run
 from tests.support.mosquitto import running_mosquitto
@@ -38,7 +38,7 @@ LAMP = Confirm(topic="cmnd/lamp/POWER", received="ON", accepted="BLINK", closed=
 
 @dataclass(slots=True)
 class Lamp:
-    """:class:`gateway.ports.Publisher` that can be away."""
+    """:class:`gateway.ports.contacts.Publisher` that can be away."""
 
     away: str = ""
     lit: list[str] = field(default_factory=list)

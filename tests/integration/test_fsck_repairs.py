@@ -23,8 +23,7 @@ from gateway.app.commands.fsck import run as run_fsck
 from gateway.box.claim import GATEWAY, REPAIR, REPAIR_MOST_S, Claim, claim, claim_for_gateway, is_claimed
 from gateway.box.clock import SystemClock
 from gateway.domain.errors import Refused
-from gateway.domain.recording import Segment
-from gateway.ports import ClosedFile
+from gateway.domain.recording import ClosedFile, Segment
 from storage.objects.local import LocalObjects
 from tests.integration.test_fsck import CAMERA, altered, fsck, kept, on_the_database
 from tests.support.clock import ManualClock, run

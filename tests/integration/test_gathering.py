@@ -21,7 +21,7 @@ from gateway.alarm.gathering import Gathering
 from gateway.domain.alarm import Alarm, State
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment, press_evidence
-from gateway.ports import Kept
+from gateway.domain.stored import Kept
 from storage.objects.memory import MemoryObjects
 from tests.support.builders import alarm, envelopes
 from tests.support.cameras import ScriptedCameras

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from gateway.domain.alarm import Alarm, Drill, State
+from gateway.domain.answer import AnsweredItem
 from gateway.domain.errors import Unavailable
 from gateway.domain.message import Answer, MessageType
-from gateway.ports import AnsweredItem
 from tests.support.builders import alarm
 from tests.support.clock import MORNING, ManualClock, run
 from tests.support.hearing import Ear, ear, message, reply_item, saying, still_item

@@ -14,7 +14,7 @@ import pytest
 
 from drivers.contacts.formats import CODECS
 from gateway.domain.contact import Signal, SignalKind
-from gateway.ports import ContactMessage
+from gateway.ports.contacts import ContactMessage
 from tests.support.builders import contact_message, point
 from tests.support.clock import MORNING, ManualClock, run
 from tests.support.door import door

@@ -30,7 +30,7 @@ from gateway.domain.room import Room
 from gateway.fsck.ledger_audit import ceiling, deletions, sums
 from gateway.fsck.object_audit import OnRecord
 from gateway.fsck.object_audit import objects as audited
-from gateway.ports import Losses
+from gateway.ports.store import Losses
 from gateway.recording.deletion import BATCH
 from gateway.recording.retention import Keeping
 from storage.objects.local import LocalObjects

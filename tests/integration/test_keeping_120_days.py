@@ -27,7 +27,7 @@ from gateway.domain.room import Room
 from gateway.fsck.ledger_audit import ceiling, deletions, sums, unexplained
 from gateway.fsck.object_audit import OnRecord
 from gateway.fsck.object_audit import objects as audited
-from gateway.ports import Transaction
+from gateway.ports.store import Transaction
 from gateway.recording.deletion import POINTS
 from gateway.recording.retention import Keeping
 from storage.objects.local import LocalObjects

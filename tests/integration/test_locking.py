@@ -11,7 +11,7 @@ from pathlib import Path
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.fault import FaultKind
 from gateway.domain.object_lock import UNCONFIRMED
-from gateway.ports import LockProof
+from gateway.domain.stored import LockProof
 from gateway.recording.object_locks import (
     LOOK_EVERY_S,
     PROVE_AGAIN_S,

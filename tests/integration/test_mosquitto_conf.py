@@ -20,7 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from drivers.contacts.address import BrokerAddress
 from drivers.contacts.mqtt import MqttFeed
 from gateway.box.clock import SystemClock
-from gateway.ports import ContactMessage
+from gateway.ports.contacts import ContactMessage
 from tests.support.clock import run
 from tests.support.mosquitto import mosquitto_binary
 from tests.support.signals import wait_until

@@ -11,7 +11,7 @@ from config.loading import load_site
 from config.settings import resolve
 from gateway.app.commands.probe.cameras import camera_warnings, probe_cameras
 from gateway.app.commands.probe.table import Line
-from gateway.ports import CameraHealth
+from gateway.domain.camera import CameraHealth
 from simulators.camera.settings import StreamSettings
 from simulators.camera.simulated import SimulatedCamera
 from tests.support.answer_proxy import answer_proxy, edited

@@ -28,8 +28,8 @@ from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment, press
 from gateway.domain.fault import FaultKind
 from gateway.domain.ids import is_drill
 from gateway.domain.message import Answer
+from gateway.domain.stored import Kept
 from gateway.domain.upload import Put, item_place
-from gateway.ports import Kept
 from storage.objects.memory import MemoryObjects
 from tests.support.builders import alarm, envelopes
 from tests.support.cameras import ScriptedCameras

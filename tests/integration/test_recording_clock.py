@@ -20,14 +20,15 @@ from typing import Any
 import pytest
 
 from drivers.cameras.parent.recorded import SpooledRecordings
+from gateway.domain.camera import CameraHealth
 from gateway.domain.errors import Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.finding import Finding
 from gateway.domain.plan import Camera, Site
 from gateway.domain.recording import Gap, GapCause, Quality, Segment
+from gateway.domain.stored import Kept
 from gateway.fsck.ledger_audit import MISDATED, TWICE, clocks, unexplained
 from gateway.fsck.object_audit import NOT_AS_LONG, hashes
-from gateway.ports import CameraHealth, Kept
 from gateway.recording.taking import Recording
 from tests.support import builders
 from tests.support.clock import MORNING, ManualClock, run

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.box.clock import SystemClock
 from gateway.domain.register import Act, RegisterLine, Who
-from gateway.ports import Signer
+from gateway.ports.recordings import Signer
 from gateway.watch import access_register
 from gateway.watch.access_register import Registering
 from tests.support.stores import WatchedStore, opened

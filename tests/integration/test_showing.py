@@ -11,10 +11,10 @@ from typing import Any
 
 from gateway.alarm.live_push import MOST_SHOWN, Showing
 from gateway.domain.alarm import State
+from gateway.domain.camera import LivePlaylist, LiveSegment
 from gateway.domain.errors import Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.message import Answer
-from gateway.ports import LivePlaylist, LiveSegment
 from tests.support.builders import alarm, envelopes
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import MORNING, ManualClock, run

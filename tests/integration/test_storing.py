@@ -13,7 +13,7 @@ import gateway.alarm.storing
 from gateway.alarm.storing import WATCH_S
 from gateway.domain.errors import Refused
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
-from gateway.ports import Kept
+from gateway.domain.stored import Kept
 from storage.objects.memory import MemoryObjects
 from tests.integration.test_gathering import MovableStore, Yard, yard
 from tests.support.clock import MORNING, ManualClock, run

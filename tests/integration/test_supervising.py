@@ -20,11 +20,12 @@ from typing import Any
 import pytest
 
 from gateway.domain.alarm import State
-from gateway.domain.answer import ItemKind
+from gateway.domain.answer import AnsweredItem, ItemKind
+from gateway.domain.camera import CameraHealth
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.fault import FaultKind
-from gateway.domain.message import Answer, Message, MessageType, Outcome
-from gateway.ports import AnsweredItem, Attempt, CameraHealth, PathHealth
+from gateway.domain.message import Answer, Attempt, Message, MessageType, Outcome
+from gateway.domain.uplink import PathHealth
 from gateway.watch import supervising
 from gateway.watch.supervising import Heartbeat, Standing, Supervising
 from tests.support.builders import alarm, envelopes

@@ -20,7 +20,7 @@ from gateway.domain.errors import Malformed
 from gateway.domain.fault import FaultKind
 from gateway.domain.liveness import SETTLED_S, Hearing, Seen
 from gateway.domain.plan import Point
-from gateway.ports import PathHealth
+from gateway.domain.uplink import PathHealth
 from gateway.watch.contacts import UNTOLD_S, Watching
 from gateway.watch.supervising import Standing, Supervising
 from tests.support.builders import Acknowledgements, contact_message, envelopes, point

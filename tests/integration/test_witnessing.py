@@ -15,7 +15,7 @@ from gateway.box.clock import SystemClock
 from gateway.domain.fault import Fault, FaultKind
 from gateway.domain.loss import Loss
 from gateway.domain.register import Act, RegisterLine, Who
-from gateway.ports import Transaction
+from gateway.ports.store import Transaction
 from gateway.watch.witness import Witnessing, marks_of, older
 from storage.objects.local import LocalObjects
 from storage.witness import WitnessFiles

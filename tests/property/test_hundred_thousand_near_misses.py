@@ -15,7 +15,8 @@ import structlog
 
 from drivers.contacts.formats import CODECS
 from gateway.alarm.intake import Intake
-from gateway.ports import ContactMessage, Store
+from gateway.ports.contacts import ContactMessage
+from gateway.ports.store import Store
 from tests.support.builders import contact_message, envelopes, point, site
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import MORNING, ManualClock, run

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from drivers.contacts.formats import CODECS, liveness
 from gateway.alarm.intake import Intake
 from gateway.domain.errors import Malformed
-from gateway.ports import ContactMessage
+from gateway.ports.contacts import ContactMessage
 from gateway.watch.contacts import Watching
 from tests.property.test_contact_near_misses import TRUE_PRESSES, payloads
 from tests.support.builders import contact_message, envelopes, point, site

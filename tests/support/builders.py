@@ -12,7 +12,7 @@ from gateway.domain.alarm import Alarm, State
 from gateway.domain.envelope import Envelopes
 from gateway.domain.links import LinkSigner
 from gateway.domain.plan import Camera, ContactSource, Point, Severity, Site, Zone
-from gateway.ports import ContactMessage
+from gateway.ports.contacts import ContactMessage
 from tests.support.clock import MORNING
 
 KEY = bytes(range(32))

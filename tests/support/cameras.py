@@ -8,14 +8,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
+from gateway.domain.camera import CameraHealth, LivePlaylist
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import ClipTaken, StillTaken
-from gateway.ports import CameraHealth, Clock, LivePlaylist
+from gateway.ports.clock import Clock
 from tests.support.films import film
 
 
 class ScriptedCameras:
-    """:class:`gateway.ports.CameraBank`. ``down`` cameras answer with their reason; ``hang`` cameras never answer.
+    """:class:`gateway.ports.cameras.CameraBank`. ``down`` cameras answer with their reason; ``hang`` cameras never answer.
 
     ``calls`` keeps ``(what, camera, start)`` in order; ``fail_first`` refuses that many calls for a camera before it works.
     """

@@ -16,7 +16,7 @@ MORNING = datetime(2026, 3, 2, 2, 15, 7, 123000, tzinfo=UTC)
 
 
 class ManualClock:
-    """:class:`gateway.ports.Clock` whose sleepers are parked until :meth:`advance` releases them, in order of time.
+    """:class:`gateway.ports.clock.Clock` whose sleepers are parked until :meth:`advance` releases them, in order of time.
 
     The store works on threads of its own, so letting the loop settle is more than a few turns: ``busy`` tells whether
     something outside the loop is still under way.

@@ -6,7 +6,8 @@ import hashlib
 from datetime import datetime, timedelta
 
 from gateway.domain.recording import Quality, Segment, segment_key
-from gateway.ports import ObjectStore, Store
+from gateway.ports.objects import ObjectStore
+from gateway.ports.store import Store
 
 SITE = "jms-no3-middle"
 

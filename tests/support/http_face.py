@@ -27,13 +27,15 @@ from gateway.alarm.answering import Answering
 from gateway.alarm.drilling import Drilling
 from gateway.api.app import ApiParts, Caller, build_app
 from gateway.domain.alarm import Alarm, State
+from gateway.domain.camera import CameraHealth, LivePlaylist, LiveSegment
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import ClipTaken, Evidence, EvidenceState, Kind, Moment, StillTaken
 from gateway.domain.links import LinkSigner
 from gateway.domain.plan import Camera, Point, Severity, Site, Zone
 from gateway.domain.room import Room
-from gateway.ports import CameraBank, CameraHealth, LivePlaylist, LiveSegment, Signer
+from gateway.ports.cameras import CameraBank
+from gateway.ports.recordings import Signer
 from gateway.recording.exporting import Exporting
 from gateway.recording.retention import Keeping
 from gateway.watch.access_register import Registering

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gateway.domain.errors import Refused, Unavailable
-from gateway.ports import Kept, LockProof, ObjectVersion
+from gateway.domain.stored import Kept, LockProof, ObjectVersion
 from storage.objects.memory import MemoryObjects
 from tests.support.clock import ManualClock
 

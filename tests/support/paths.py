@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.domain.message import Answer
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 OK = Answer(status=200, detail="OK")
 REFUSED = Answer(status=None, detail="connection refused")
@@ -27,7 +27,7 @@ class Tried:
 
 
 class ScriptedPath:
-    """:class:`gateway.ports.Uplink`. ``answer`` decides by the attempt; ``hold_s`` is how long an answer takes."""
+    """:class:`gateway.ports.centre.Uplink`. ``answer`` decides by the attempt; ``hold_s`` is how long an answer takes."""
 
     def __init__(self, clock: Clock, name: str = "first") -> None:
         self.name = name

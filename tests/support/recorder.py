@@ -28,7 +28,8 @@ from gateway.box.clock import SystemClock
 from gateway.domain.errors import Unavailable
 from gateway.domain.plan import Camera, Zone
 from gateway.domain.recording import SEAM, Gap, Quality, Segment, holes
-from gateway.ports import Kept, ObjectStore
+from gateway.domain.stored import Kept
+from gateway.ports.objects import ObjectStore
 from gateway.recording.taking import Recording
 from simulators.camera.simulated import SimulatedCamera
 from storage.objects.local import LocalObjects

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from gateway.domain.message import Answer
 from gateway.domain.upload import Put, Upload
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 TAKEN = Put(answer=Answer(status=201), whole=True)
 SILENT = Put(answer=Answer(status=None, detail="connection refused"), whole=False)
@@ -32,7 +32,7 @@ class TriedPut:
 
 
 class ScriptedMedia:
-    """:class:`gateway.ports.MediaUplink`. ``answer`` decides by the attempt; attempts at a place in ``hang`` never end.
+    """:class:`gateway.ports.centre.MediaUplink`. ``answer`` decides by the attempt; attempts at a place in ``hang`` never end.
 
     ``kept`` holds the bytes of what was taken whole, ``parts`` those of live pictures, in their order.
     """

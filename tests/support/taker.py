@@ -24,7 +24,7 @@ from drivers.cameras.parent.recorded import SpooledRecordings
 from gateway.box.clock import SystemClock
 from gateway.domain.plan import Camera
 from gateway.domain.recording import Quality
-from gateway.ports import ObjectStore
+from gateway.ports.objects import ObjectStore
 from gateway.recording.taking import Recording
 from storage.objects.s3 import S3Objects
 from storage.objects.s3_address import S3Address

@@ -13,7 +13,7 @@ from gateway.api.bodies import Instant
 from gateway.api.keyring import Keyring
 from gateway.api.parts import Caller
 from gateway.api.problems import KINDS, Problem, invalid, unavailable
-from gateway.ports import LivePlaylist, LiveSegment
+from gateway.domain.camera import LivePlaylist, LiveSegment
 
 AT = datetime(2026, 3, 2, 2, 15, 7, 123000, tzinfo=UTC)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from drivers.cameras import processes
 from drivers.cameras.spec import OnvifAddress
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 KNOCK_S = 3.0
 FIRST_BACK_OFF_S = 2.0

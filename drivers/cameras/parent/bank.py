@@ -1,4 +1,4 @@
-"""All cameras of the site as the gateway sees them. Implements ``gateway.ports.CameraBank``.
+"""All cameras of the site as the gateway sees them. Implements ``gateway.ports.cameras.CameraBank``.
 
 Imports no media library: what a camera streams is never read in this process. One file, though long: all that is known of a
 camera meets here, and each part of it is a module of its own.
@@ -24,11 +24,12 @@ from drivers.cameras.parent.salvage import salvage
 from drivers.cameras.parent.snapshots import Snapshots
 from drivers.cameras.parent.suspects import Suspects
 from drivers.cameras.spec import CameraSpec
+from gateway.domain.camera import CameraHealth, LivePlaylist, LiveSegment
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import ClipTaken, StillTaken
 from gateway.domain.fault import FaultKind
 from gateway.domain.recording import SEGMENT_S, stagger_s
-from gateway.ports import CameraHealth, Clock, LivePlaylist, LiveSegment
+from gateway.ports.clock import Clock
 
 ANSWER_S = 10.0
 """What an answer may take beyond the instant asked for: 16 cameras' clips are written and synced well within it."""
@@ -141,7 +142,7 @@ class SubprocessCameraBank:
     # ------------------------------------------------------------------ what is known of the cameras
 
     def health(self) -> Mapping[str, CameraHealth]:
-        """See :meth:`gateway.ports.CameraBank.health`."""
+        """See :meth:`gateway.ports.cameras.CameraBank.health`."""
         return dict(self._health)
 
     async def _watch_suspects(self) -> None:
@@ -316,7 +317,7 @@ class SubprocessCameraBank:
     # ------------------------------------------------------------------ evidence
 
     async def take_still(self, camera: str, at: datetime, *, at_s: float | None = None) -> StillTaken:
-        """See :meth:`gateway.ports.CameraBank.take_still`."""
+        """See :meth:`gateway.ports.cameras.CameraBank.take_still`."""
         request = {"op": "still", "camera": self._known(camera), "at": at.timestamp(), "at_s": at_s}
         message, jpeg = await self._link.ask(request, within_s=self._until_s(at, at_s) + ANSWER_S)
         offset = timedelta(seconds=message["offset_s"])
@@ -329,7 +330,7 @@ class SubprocessCameraBank:
         )
 
     async def fetch_snapshot(self, camera: str) -> StillTaken:
-        """See :meth:`gateway.ports.CameraBank.fetch_snapshot`.
+        """See :meth:`gateway.ports.cameras.CameraBank.fetch_snapshot`.
 
         The picture's instant is taken to be halfway between the request that it answers and its beginning.
         """
@@ -360,7 +361,7 @@ class SubprocessCameraBank:
         *,
         span_s: tuple[float, float] | tuple[None, None] = (None, None),
     ) -> ClipTaken:
-        """See :meth:`gateway.ports.CameraBank.cut_clip`. ``target`` lies below the spool (``ValueError`` otherwise).
+        """See :meth:`gateway.ports.cameras.CameraBank.cut_clip`. ``target`` lies below the spool (``ValueError`` otherwise).
 
         If the camera process dies meanwhile, what it had written is kept as a shorter clip.
         """
@@ -409,7 +410,7 @@ class SubprocessCameraBank:
     # ------------------------------------------------------------------ live picture
 
     async def live_playlist(self, camera: str) -> LivePlaylist:
-        """See :meth:`gateway.ports.CameraBank.live_playlist`."""
+        """See :meth:`gateway.ports.cameras.CameraBank.live_playlist`."""
         message, _ = await self._link.ask(
             {"op": "playlist", "camera": self._known(camera)}, within_s=ANSWER_S
         )
@@ -431,7 +432,7 @@ class SubprocessCameraBank:
         )
 
     async def live_part(self, camera: str, name: str) -> bytes:
-        """See :meth:`gateway.ports.CameraBank.live_part`."""
+        """See :meth:`gateway.ports.cameras.CameraBank.live_part`."""
         request = {"op": "part", "camera": self._known(camera), "name": name}
         _, data = await self._link.ask(request, within_s=ANSWER_S)
         return data

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from drivers.cameras.spec import CameraSpec
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 LOOK_EVERY_S = 5.0
 """How often the files of cameras that do not work are read; they are small, and few."""

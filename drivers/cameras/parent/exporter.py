@@ -20,7 +20,7 @@ LINE_BYTES = 1 << 20
 
 
 class SubprocessJoiner:
-    """:class:`gateway.ports.FilmJoiner`."""
+    """:class:`gateway.ports.recordings.FilmJoiner`."""
 
     @asynccontextmanager
     async def joining(
@@ -52,7 +52,7 @@ class SubprocessJoiner:
 
 
 class ProcessJoining:
-    """:class:`gateway.ports.Joining`: one export on its way."""
+    """:class:`gateway.ports.recordings.Joining`: one export on its way."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer

@@ -14,7 +14,7 @@ from typing import Any
 from drivers.cameras import processes
 from drivers.cameras.channel import HEAD, Message, check, decode, encode
 from gateway.domain.errors import Malformed, NotPlayable, Unavailable
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 FIRST_BACK_OFF_S = 0.1
 LONGEST_BACK_OFF_S = 5.0

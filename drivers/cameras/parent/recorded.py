@@ -10,15 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from gateway.domain.errors import Unavailable
-from gateway.domain.recording import Quality
-from gateway.ports import ClosedFile
+from gateway.domain.recording import ClosedFile, Quality
 
 log = logging.getLogger(__name__)
 
 
 class SpooledRecordings:
-    """:class:`gateway.ports.RecordedFiles` in the folder that ``recording.py`` writes: a folder for each camera, facts in
-    ``{start}.json`` beside ``{start}.mp4``."""
+    """:class:`gateway.ports.recordings.RecordedFiles` in the folder that ``recording.py`` writes: a folder for each camera, facts
+    in ``{start}.json`` beside ``{start}.mp4``."""
 
     def __init__(self, folder: Path, *, set_aside: bool = True) -> None:
         """Without ``set_aside`` nothing is changed: facts that cannot be read are passed over."""

@@ -18,9 +18,9 @@ from gateway.api.descriptions import roled
 from gateway.api.problems import invalid
 from gateway.api.schemas import AlarmDetailOut, AlarmsOut, NotedOut, RepliedOut, RequestedOut
 from gateway.domain.alarm import NEEDS_REASON, Alarm, State
+from gateway.domain.alarm import Request as Asked
 from gateway.domain.errors import NotFound
 from gateway.domain.ids import is_drill
-from gateway.ports import Request as Asked
 
 router = APIRouter(prefix="/api/v1/alarms", tags=["alarms"], route_class=RoledRoute)
 

@@ -21,11 +21,11 @@ from gateway.api.descriptions import roled
 from gateway.api.parts import ApiParts
 from gateway.api.problems import Problem, unavailable
 from gateway.api.service.page import error_page, player_page, wants_page
+from gateway.domain.camera import LivePlaylist
 from gateway.domain.errors import NotPlayable, Unavailable
 from gateway.domain.links import live_path
 from gateway.domain.plan import Camera
 from gateway.domain.register import Act
-from gateway.ports import LivePlaylist
 
 router = APIRouter(tags=["live"])
 

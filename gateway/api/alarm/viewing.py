@@ -9,12 +9,12 @@ from typing import Any
 
 from gateway.api.access import CENTRE
 from gateway.api.parts import ApiParts, Caller
-from gateway.domain.alarm import Alarm
+from gateway.domain.alarm import Alarm, Request, TimelineEntry
 from gateway.domain.errors import NotFound
 from gateway.domain.evidence import Evidence, EvidenceState
 from gateway.domain.links import media_path
-from gateway.domain.message import Message
-from gateway.ports import Attempt, Request, TimelineEntry, Transaction
+from gateway.domain.message import Attempt, Message
+from gateway.ports.store import Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,8 @@ from gateway.api.descriptions import roled
 from gateway.api.parts import ApiParts
 from gateway.api.problems import invalid
 from gateway.api.schemas import DaysOut
-from gateway.ports import CameraDay, Transaction
+from gateway.domain.recording import CameraDay
+from gateway.ports.store import Transaction
 
 router = APIRouter(prefix="/api/v1/recordings", tags=["recordings"], route_class=RoledRoute)
 

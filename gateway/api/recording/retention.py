@@ -18,8 +18,8 @@ from gateway.api.problems import invalid
 from gateway.api.recording.holds import person
 from gateway.api.schemas import LossesOut, RetentionOut, TrustedOut
 from gateway.domain.hold import Hold
-from gateway.domain.recording import HOUR, Quality
-from gateway.ports import CameraCoverage, Transaction
+from gateway.domain.recording import HOUR, CameraCoverage, Quality
+from gateway.ports.store import Transaction
 
 router = APIRouter(prefix="/api/v1/retention", tags=["retention"], route_class=RoledRoute)
 

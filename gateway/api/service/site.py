@@ -12,9 +12,9 @@ from starlette.requests import Request
 from gateway.api.access import EVERYONE, UPKEEP, RoledRoute, caller_of, parts_of
 from gateway.api.descriptions import roled
 from gateway.api.schemas import CallerOut, CamerasOut, FaultsOut, PointsOut, QuarantineOut, SiteOut
+from gateway.domain.camera import CameraHealth
 from gateway.domain.envelope import zone_object
 from gateway.domain.plan import Camera
-from gateway.ports import CameraHealth
 
 router = APIRouter(prefix="/api/v1", tags=["site"], route_class=RoledRoute)
 

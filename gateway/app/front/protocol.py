@@ -25,7 +25,7 @@ from uvicorn.server import ServerState
 from gateway.app.front import limits
 from gateway.app.front.brake import Brake, Pace, Refusal, source_of
 from gateway.app.front.costs import Costs, Measured
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 #: Nothing of uvicorn's own words: they stand in the log once for each bad byte of a stranger. The face logs what fails.
 _SILENT = logging.getLogger("gateway.app.front.silent")

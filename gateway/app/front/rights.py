@@ -10,7 +10,7 @@ from gateway.api.keyring import Keyring
 from gateway.api.parts import Caller
 from gateway.app.front.protocol import Right
 from gateway.domain.links import LinkSigner, LinkVerdict
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 _OPEN = frozenset({"/healthz", "/readyz", "/recordings"})
 _OPEN_BELOW = "/static/"

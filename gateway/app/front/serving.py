@@ -26,7 +26,7 @@ from gateway.app.front.costs import Costs
 from gateway.app.front.limits import Descriptors
 from gateway.app.front.protocol import FrontProtocol, Judge, Shared
 from gateway.domain.fault import FaultKind
-from gateway.ports import Clock
+from gateway.ports.clock import Clock
 
 log = structlog.get_logger(__name__)
 

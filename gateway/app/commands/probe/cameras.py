@@ -15,8 +15,8 @@ from gateway.app.commands.probe.second_streams import Second, second_streams
 from gateway.app.commands.probe.table import Line, Result, Tell
 from gateway.app.neighbours import camera_spec
 from gateway.box.clock import SystemClock
+from gateway.domain.camera import CameraHealth
 from gateway.domain.errors import Unavailable
-from gateway.ports import CameraHealth
 
 GIVEN_UP_S = 13.5
 SAME_CAUSE_S = 2.5  # a camera that has told the same fault for so long will not mend itself in this probe
