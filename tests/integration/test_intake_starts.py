@@ -146,20 +146,27 @@ def test_what_waits_is_not_acknowledged_before_it_is_kept(tmp_path: Path) -> Non
     run(tale())
 
 
-def test_what_a_bridge_says_of_a_contact_is_no_start_of_it(tmp_path: Path) -> None:
-    """Zigbee2MQTT calls it available again because it was pressed: the shortest edge counts."""
-    zigbee = wired("zigbee2mqtt/door", "zigbee2mqtt", normally_open=True)
+@pytest.mark.parametrize("normally_open", [True, False])
+@pytest.mark.parametrize(
+    "start",
+    [
+        ("zigbee2mqtt/door/availability", b"online"),
+        ("zigbee2mqtt/door/availability", b'{"state":"online"}'),
+        ("zigbee2mqtt/bridge/state", b"online"),
+    ],
+)
+def test_what_a_bridge_says_of_a_contact_is_no_start_of_it(
+    tmp_path: Path, start: tuple[str, bytes], normally_open: bool
+) -> None:
+    """Zigbee2MQTT calls it available again because it was pressed: the shortest edge counts, in either polarity."""
+    zigbee = wired("zigbee2mqtt/door", "zigbee2mqtt", normally_open=normally_open)
     starts = Starts([zigbee], liveness.decode)
+    rest, pressed = (b'{"contact":false}', b'{"contact":true}')[:: 1 if normally_open else -1]
 
     async def tale() -> None:
         async with door(tmp_path, zigbee, starts=starts) as d:
-            await d.send(b'{"contact":false}', topic="zigbee2mqtt/door")
-            for start in (
-                ("zigbee2mqtt/door/availability", b"online"),
-                ("zigbee2mqtt/bridge/state", b"online"),
-            ):
-                story = [(0.1, b'{"contact":true}'), (0.2, b'{"contact":false}')]
-                assert await heard_after(d, starts, start, story) == 1
+            await d.send(rest, topic="zigbee2mqtt/door")
+            assert await heard_after(d, starts, start, [(0.1, pressed), (0.2, rest)]) == 1
 
     run(tale())
 

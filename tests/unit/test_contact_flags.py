@@ -101,6 +101,14 @@ def test_a_kept_true_is_no_reason_to_lose_the_next_one() -> None:
     assert device.says(5, sos=True, battery=100)
 
 
+@pytest.mark.parametrize("flag", ["sos", "emergency", "panic"])
+def test_a_report_of_what_the_broker_kept_is_no_push(flag: str) -> None:
+    """Another value has changed since the kept copy: it is told with the state, and not because of it."""
+    device = Device()
+    device.says(retained=True, battery=100, **{flag: True})
+    assert not device.says(60, battery=99, **{flag: True})
+
+
 def test_a_kept_false_is_the_release_that_was_missed() -> None:
     """It is a state from then on, and free to be pushed."""
     device = Device()
@@ -181,6 +189,15 @@ def test_what_is_not_what_the_bridge_kept_counts(after_s: float, told: dict[str,
     device.says(sos=True, battery=99, linkquality=63)
     device.online(600)
     assert device.says(after_s, sos=True, battery=99, **told)
+
+
+@pytest.mark.parametrize("other", [(True, False), (False, True)], ids=["lowered", "raised"])
+def test_what_a_bridge_tells_with_another_flag_changed_is_not_what_it_kept(other: tuple[bool, bool]) -> None:
+    """All the rest is as remembered: something happened at the device, which may be a push of this one."""
+    device = Device()
+    device.says(sos=True, emergency=other[0], battery=99)
+    device.online(600)
+    assert device.says(2, sos=True, emergency=other[1], battery=99)
 
 
 def test_a_push_between_a_release_and_the_bridges_start_counts() -> None:

@@ -40,6 +40,7 @@ from gateway.domain.contact import Signal, SignalKind, Telling
 from gateway.domain.errors import Malformed
 
 _COMPONENT = re.compile(r"[a-z0-9_]+:[0-9]{1,4}").fullmatch
+_NAMED = re.compile(r"[a-z0-9_]+:[0-9]{1,4}|script:.*").fullmatch
 #: What a status of one component or of the device has besides inputs.
 _KNOWN = frozenset(
     {"id", "ts", "event", "result", "error", "src", "sys", "wifi", "mqtt", "cloud", "ble", "params"}
@@ -51,6 +52,7 @@ _MAYBE = re.compile(r"(?:bthomesensor|boolean):[0-9]{1,4}")
 _NO_PUSH = re.compile(r"(?:config|analog|ota|device|scheduled)_\w+|\w*measurement\w*|sleep")
 #: Buttons of its own, drawn ones, and Bluetooth buttons that it passes on. A word of push counts of any component.
 _PUSHED = ("input:", "button:", "bthomedevice:", "bthomesensor:")
+_INPUTS = tuple(each.rstrip(":") for each in _PUSHED)
 _PUSHES = ("_push", "_press", "_hold")
 #: The gestures whose release is told after them, however long it takes.
 _HELD = frozenset({"long_push", "hold_press", "long_press"})
@@ -120,7 +122,8 @@ def _bare(word: str) -> list[Signal]:
 def _event(event: dict[str, Any], sent_at: object) -> Iterator[Signal]:
     """One event. Its own time makes it the same event wherever it is told again: no two of one input share it."""
     component, word, data = event.get("component"), event.get("event"), members(event.get("data"))
-    if not isinstance(component, str) or not isinstance(word, str):
+    if not isinstance(component, str) or not isinstance(word, str) or not _NAMED(component):
+        yield from _strange(component, word)
         return
     at = unix_instant(event.get("ts")) or unix_instant(sent_at)
     word = text(word)[:40]
@@ -147,8 +150,6 @@ def _event(event: dict[str, Any], sent_at: object) -> Iterator[Signal]:
                 yield Signal(kind=SignalKind.UNREAD, word=f"the event {word} of {component} with {named}")
             return
         word = f"{word} {button}"[:40]
-    elif not _COMPONENT(component):
-        return
     elif word == "btn_down":
         kind = SignalKind.DOWN
     elif word == "btn_up":
@@ -170,6 +171,15 @@ def _event(event: dict[str, Any], sent_at: object) -> Iterator[Signal]:
         word=word,
         held=word in _HELD,
     )
+
+
+def _strange(component: object, word: object) -> Iterator[Signal]:
+    """An event whose component or word is missing or odd: told where it may be a push, since nobody can say of which input."""
+    said, of = text(str(word or "nothing"))[:40], text(str(component or "no component"))[:40]
+    is_push = said in ("btn_down", "btn_up") or said.endswith(_PUSHES)
+    of_input = of.lower().startswith(_INPUTS) and not _NO_PUSH.fullmatch(said)
+    if is_push or of_input:
+        yield Signal(kind=SignalKind.UNREAD, word=f"the event {said} of {of}")
 
 
 def _any(data: dict[str, Any], *names: str) -> object:
