@@ -2,7 +2,8 @@
 others go on. Pure.
 
 A process may be killed by chance. So one death is nobody's fault; at the second one within a while those cameras are suspected
-that the process was at each time. Where they are several they are opened one after another, until one of them is alone.
+that the process was at each time. Where they are several they are opened one after another, until one of them is alone. One that
+is away, and opened in vain again and again, is at work nearly always: it stands aside meanwhile, so that others can be alone.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ class Suspects:
         self._known: dict[str, _Suspect] = {}
         self._together: dict[str, float] = {}  # those the process was at together, and when last
         self._queue: list[str] = []  # to be opened one after another
+        self._aside: set[str] = (
+            set()
+        )  # those that had their turn and gave nothing, until the others had theirs
         self._turn_until_s = 0.0
         self._deaths: deque[tuple[float, str]] = deque(maxlen=64)
 
@@ -60,6 +64,8 @@ class Suspects:
     def fell(self, how: str, now_s: float) -> None:
         """The process died."""
         at = {camera: doing for (camera, doing), count in self._at.items() if count > 0}
+        # Who stands aside was opened alone and did nothing; that may still be coming to its end.
+        at = {camera: doing for camera, doing in at.items() if camera not in self._aside} or at
         self._at.clear()
         self._deaths.append((now_s, how))
         for known in self._known.values():
@@ -68,18 +74,25 @@ class Suspects:
             ((camera, doing),) = at.items()
             alone = camera in self._queue or camera in self._together
             self._suspect(camera, doing, how, now_s, sure=alone)
+        elif at and len(known := [c for c in at if c in self._known and self._known[c].until_s]) == 1:
+            self._suspect(known[0], at[known[0]], how, now_s, sure=True)  # it was tried again
         elif at:
             again = [c for c in at if now_s - self._together.get(c, -WITHIN_S) < WITHIN_S]
             self._together = dict.fromkeys(at, now_s)
             if again:  # one of these, most likely: each by itself
                 self._queue = sorted(again, key=lambda camera: self._deaths_of(camera))
+                self._aside.difference_update(again)
                 self._turn_until_s = now_s + ALONE_S
 
     def looked(self, healthy: dict[str, bool], now_s: float) -> None:
         """How the cameras are now."""
         if self._queue and (healthy.get(self._queue[0], False) or now_s >= self._turn_until_s):
-            self._queue.pop(0)
+            camera = self._queue.pop(0)
+            if not healthy.get(camera, False):
+                self._aside.add(camera)
             self._turn_until_s = now_s + ALONE_S
+        if not self._queue:
+            self._aside.clear()
         for camera, known in list(self._known.items()):
             if now_s < known.until_s or not healthy.get(camera, False):
                 known.well_since_s = None
@@ -94,7 +107,7 @@ class Suspects:
     def left_out(self, now_s: float) -> frozenset[str]:
         """The cameras that are not to be opened now."""
         paused = {camera for camera, known in self._known.items() if now_s < known.until_s}
-        return frozenset(paused | set(self._queue[1:]))
+        return frozenset(paused | set(self._queue[1:]) | self._aside)
 
     def cause(self, camera: str, now_s: float) -> str:
         """What is told of a camera the process dies of, until it is well; empty of all others."""
@@ -102,6 +115,11 @@ class Suspects:
         if known is None or not known.until_s:
             if camera in self._queue[1:]:
                 return "the camera process died; cameras are opened one after another, and its turn comes in seconds"
+            if camera in self._aside:
+                return (
+                    "the camera process died; cameras are opened one after another, and this one gave no picture in its turn: "
+                    "it is opened again when the others had theirs"
+                )
             return ""
         now = (
             f"it is left out for {known.until_s - now_s:.0f} s more, so that the other cameras go on, and tried again then"
