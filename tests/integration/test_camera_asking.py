@@ -35,7 +35,7 @@ ASKED = Callable[[Mapping[str, OnvifAddress]], AsyncIterator[dict[str, Any]]]
 
 @asynccontextmanager
 async def asking(
-    monkeypatch: pytest.MonkeyPatch, answers: ASKED, *cameras: str
+    monkeypatch: pytest.MonkeyPatch, answers: ASKED, *cameras: str, clock: SystemClock | None = None
 ) -> AsyncIterator[tuple[Addresses, dict[str, Found], dict[str, str]]]:
     """A running :class:`Addresses` whose process of asking is ``answers``; what was found, and the last causes."""
     found: dict[str, Found] = {}
@@ -49,7 +49,7 @@ async def asking(
     monkeypatch.setattr(addresses, "_answers", answers)
     async with raw_http(lambda _: b"") as server:
         here = OnvifAddress(host="127.0.0.1", port=server.port, username="admin", password="wrong")
-        asked = Addresses(dict.fromkeys(cameras, here), SystemClock(), changed)
+        asked = Addresses(dict.fromkeys(cameras, here), clock or SystemClock(), changed)
         running = asyncio.create_task(asked.run())
         try:
             yield asked, found, causes
@@ -104,25 +104,78 @@ def test_one_over_which_the_process_dies_takes_nobody_along(monkeypatch: pytest.
     asyncio.run(run())
 
 
+class Ahead(SystemClock):
+    """A clock that can be set ahead: who waits on it for a moment to come finds that it came."""
+
+    ahead_s = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.ahead_s
+
+
 def test_a_pause_is_for_the_credentials_that_were_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Others are tried at once; the old ones are not tried again."""
+    """They are not tried again while others are asked twice; new ones are tried at once, and the old ones after ten minutes."""
     tried: list[str] = []
+    others: list[str] = []
+
+    async def answers(cameras: Mapping[str, OnvifAddress]) -> AsyncIterator[dict[str, Any]]:
+        for camera, address in cameras.items():
+            (tried if camera == "cam" else others).append(address.password)
+            if address.password == "right":
+                yield {"id": camera, "resolved": RESOLVED}
+            else:
+                yield {"id": camera, "error": "no", "refused": camera == "cam"}
+
+    async def run() -> None:
+        clock = Ahead()
+        async with asking(monkeypatch, answers, "cam", "busy", clock=clock) as (asked, found, causes):
+            await wait_until(lambda: "not tried again for 10 min" in causes.get("cam", ""), 10)
+            for n in (2, 3):
+                await wait_until(lambda n=n: len(others) >= n - 1, 10)  # type: ignore[misc]
+                clock.ahead_s += addresses.LONGEST_BACK_OFF_S + 1
+                await wait_until(lambda n=n: len(others) >= n, 10)  # type: ignore[misc]
+            assert tried == ["wrong"]
+            clock.ahead_s += addresses.REFUSED_BACK_OFF_S
+            await wait_until(lambda: len(tried) == 2, 10)
+            here = asked._cameras["cam"]
+            await wait_until(lambda: not asked._states["cam"].busy, 10)
+            asked.correct("cam", replace(here, password="right"))
+            await wait_until(lambda: "cam" in found, 10)
+            assert tried == ["wrong", "wrong", "right"]
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("refused", [True, False])
+@pytest.mark.parametrize("resolved", [True, False])
+def test_an_answer_to_credentials_that_were_corrected_meanwhile_is_none(
+    resolved: bool, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old ones pause nothing and find nothing: the new ones are asked with at once."""
+    tried: list[str] = []
+    corrected = asyncio.Event()
 
     async def answers(cameras: Mapping[str, OnvifAddress]) -> AsyncIterator[dict[str, Any]]:
         for camera, address in cameras.items():
             tried.append(address.password)
             if address.password == "right":
+                yield {"id": camera, "resolved": {**RESOLVED, "profile": "of the right one"}}
+            elif resolved:
+                await corrected.wait()
                 yield {"id": camera, "resolved": RESOLVED}
             else:
-                yield {"id": camera, "error": "no", "refused": True}
+                await corrected.wait()
+                yield {"id": camera, "error": "no", "refused": refused}
 
     async def run() -> None:
         async with asking(monkeypatch, answers, "cam") as (asked, found, causes):
-            await wait_until(lambda: "not tried again for 10 min" in causes.get("cam", ""), 10)
-            here = asked._cameras["cam"]
-            asked.correct("cam", replace(here, password="right"))
+            await wait_until(lambda: tried == ["wrong"], 10)
+            asked.correct("cam", replace(asked._cameras["cam"], password="right"))
+            corrected.set()
             await wait_until(lambda: "cam" in found, 10)
             assert tried == ["wrong", "right"]
+            assert found["cam"].profile == "of the right one"
+            assert causes == {"cam": ""}
 
     asyncio.run(run())
 

@@ -22,6 +22,7 @@ from storage.witness import WitnessFiles
 from tests.support.builders import alarm
 from tests.support.clock import MORNING
 from tests.support.footage import SITE, recorded
+from tests.support.signals import wait_until
 from tests.support.stores import opened
 
 SOMEBODY = Who(name="李老师", unit="第三中学", right="guard")
@@ -112,6 +113,67 @@ def test_it_is_noted_beside_the_database_and_among_the_objects(tmp_path: Path) -
         (tmp_path / "gateway.db.head").unlink()
         (noted,) = files.read()
         assert json.loads(json.dumps(noted))["marks"] == {"hold": 2}
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("noted", "says"),
+    [
+        ({}, ""),
+        ({"hold": 1}, "knows less"),
+        ({"message": 400}, "knows less"),
+        ({"register": 3, "register_root": "00" * 32}, "not those it had"),
+        ({"register": 9, "register_root": "00" * 32}, "has 3 lines and had 9"),
+    ],
+)
+@pytest.mark.parametrize("place", ["beside the database", "among the objects"])
+def test_a_start_holds_the_database_against_each_note_and_then_notes_its_own(
+    tmp_path: Path, noted: Mapping[str, Any], says: str, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever note shows it, the loss is told before that note is written over; a change afterwards is noted too."""
+    monkeypatch.setattr("gateway.watch.witness.EVERY_S", 0.02)
+    objects = LocalObjects(tmp_path / "objects", known=tmp_path / "objects.mark")
+    files = WitnessFiles(tmp_path / "gateway.db", tmp_path / "objects")
+    losses = Noted()
+    told_first: list[bool] = []
+
+    class Watched(WitnessFiles):
+        def write(self, document: Mapping[str, Any]) -> None:
+            told = bool(losses.causes)
+            super().write(document)
+            told_first.append(told)
+
+    async def story() -> None:
+        await objects.start()
+        async with opened(tmp_path) as store:
+            await store.write(fill)
+            marks = {**await store.read(marks_of), **noted}
+            at = json.dumps({"at": MORNING.isoformat(), "marks": marks})
+            file, other = sorted(files._files, key=lambda each: (each == files._own) is not (place[0] == "b"))
+            file.write_text(at, "utf-8")
+            other.write_text(json.dumps({"at": MORNING.isoformat(), "marks": {}}), "utf-8")
+            watched = Watched(tmp_path / "gateway.db", tmp_path / "objects")
+            stage = Witnessing(
+                store=store,
+                clock=SystemClock(),
+                witnesses=watched,
+                losses=losses,
+                objects=objects,
+                prefix=f"{SITE}/",
+            )
+            running = asyncio.ensure_future(stage.run())
+            await wait_until(lambda: bool(told_first), 20)
+            assert len(losses.causes) == bool(says)
+            assert says in "".join(losses.causes)
+            assert told_first[0] is bool(says)
+            before = len(told_first)
+            line = RegisterLine(at=MORNING, act=Act.VIEWED, who=SOMEBODY, content="ev_3")
+            await store.write(lambda tx: tx.register.append(line))
+            await wait_until(lambda: len(told_first) > before, 20)
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        assert {each["marks"]["register"] for each in files.read()} == {4}
 
     asyncio.run(story())
 

@@ -74,8 +74,8 @@ class Suspects:
             ((camera, doing),) = at.items()
             alone = camera in self._queue or camera in self._together
             self._suspect(camera, doing, how, now_s, sure=alone)
-        elif at and len(known := [c for c in at if c in self._known and self._known[c].until_s]) == 1:
-            self._suspect(known[0], at[known[0]], how, now_s, sure=True)  # it was tried again
+        elif len(tried := [c for c in at if c in self._known and self._known[c].until_s]) == 1:
+            self._suspect(tried[0], at[tried[0]], how, now_s, sure=True)  # it was tried again
         elif at:
             again = [c for c in at if now_s - self._together.get(c, -WITHIN_S) < WITHIN_S]
             self._together = dict.fromkeys(at, now_s)
