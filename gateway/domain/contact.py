@@ -298,7 +298,9 @@ _NUMBERED = re.compile(r"(?:(button|switch|input|bthomedevice|bthomesensor)[ _:]
 def _names(wanted: str, signal: Signal) -> bool:
     wanted = wanted.strip().lower().replace("-", "_")
     if signal.input is None or signal.input in ("both", "all"):
-        return signal.input is not None or wanted == _plain(signal.word)
+        # Keys of a keypad are told apart by their words of alarm alone: `fire`, and `fire_release` after it.
+        word = _plain(signal.word)
+        return signal.input is not None or wanted == word or word.startswith(f"{wanted}_")
     said = _plain(signal.input)
     if wanted in (said, _plain(signal.word)):
         return True

@@ -98,6 +98,31 @@ def rpc(component: str, word: str, ts: float, **more: object) -> dict[str, objec
             [2],
         ),
         ("zigbee2mqtt", [(0, {"action": "panic"}), (60, {"action": "release"})], [1]),
+        ("zigbee2mqtt", [(0, {"action": "fire"}), (600, {"action": "off"}), (9, {"action": "fire"})], [2]),
+        # … under the alarm's own word, at once or late, with the button's number or without.
+        *(
+            (
+                "zigbee2mqtt",
+                [(0, {"action": alarm}), (after_s, {"action": over}), (9, {"action": alarm})],
+                [2],
+            )
+            for alarm, over in (
+                ("emergency", "emergency_off"),
+                ("emergency", "emergency-release"),
+                ("sos", "sos_released"),
+                ("panic", "panic_cancel"),
+                ("fire", "fire_cleared"),
+                ("medical", "medical_reset"),
+                ("1_emergency", "1_emergency_release"),
+                ("button_2_sos", "button_2_sos_off"),
+                ("left_sos", "left_sos_release"),
+                ("sos_press", "sos_release"),
+                ("sos_single", "sos_off"),
+            )
+            for after_s in (0.5, 5, 600)
+        ),
+        # All that is heard of a push.
+        ("zigbee2mqtt", [(0, {"action": "emergency_release"}), (9, {"action": "emergency"})], [2]),
         # What is another push.
         ("zigbee2mqtt", [(0, {"action": "single"}), (2.5, {"action": "single", "battery": 9})], [2]),
         ("zigbee2mqtt", [(0, {"action": "single"}), (0.5, {"action": "double"})], [2]),

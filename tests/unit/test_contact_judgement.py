@@ -196,6 +196,24 @@ def test_an_input_is_named_as_the_device_names_it(wanted: str, actions: list[str
         assert heard_by(["other", wanted], signal) == [1], action
 
 
+@pytest.mark.parametrize(
+    ("action", "points"),
+    [
+        ("fire", [1]),
+        ("fire_release", [1]),
+        ("fire_cancel", [1]),
+        ("emergency", [0]),
+        ("emergency_press", [0]),
+        ("emergency_off", [0]),
+        ("panic", [0]),  # nobody's: not lost
+    ],
+)
+def test_a_key_may_be_named_by_its_word_of_alarm(action: str, points: list[int]) -> None:
+    """What is told of it besides belongs to the same key."""
+    (signal,) = z2m(f'{{"action":"{action}"}}'.encode())
+    assert heard_by(["emergency", "fire"], signal) == points
+
+
 @pytest.mark.parametrize("action", ["right_single", "2_single", "single_right", "11_single"])
 def test_a_button_that_is_nobodys_point_is_heard_by_nobody(action: str) -> None:
     """Another button of the same device does not press this point."""

@@ -37,9 +37,16 @@ _KEYPAD = re.compile(
 )
 #: In front of it: which keypad or key.
 _WHICH_KEY = re.compile(r"(?:(?:keypad|button|key|partition|area|zone)(?:_?[0-9]+)?|[0-9]+)_")
-_ALARM = re.compile(
-    r"(?:^|_)(?:panic|sos|emergency|fire|duress|medical|police|help|alarm|holdup|hold_up)(?:_|$)"
+_ALARMS = r"(?:panic|sos|emergency|fire|duress|medical|police|help|alarm|holdup|hold_up)"
+_ALARM = re.compile(rf"(?:^|_){_ALARMS}(?:_|$)")
+#: Which button, and a word of alarm alone.
+_BARE_ALARM = re.compile(rf"(?:(?P<which>(?:\w+_)?[0-9]+)_)?(?P<word>{_ALARMS})")
+#: That an alarm is over: like `off`, it is no push after the alarm, and all that is heard of one whose alarm was lost.
+_OVER = re.compile(
+    rf"(?:(?P<which>\w+)_)?{_ALARMS}_(?P<over>cancel(?:l?ed)?|clear(?:ed)?|reset|end(?:ed)?|stop(?:ped)?|over|restored?)"
 )
+#: A word of alarm is no button's name: what follows it (`emergency_release`) is of the same button as the word alone.
+_ALARM_BEHIND = re.compile(rf"(?:^|_){_ALARMS}$")
 #: What a Zigbee device tells of itself that is neither its contact nor its flag. Seen alone it is telemetry, and no riddle.
 _TELEMETRY = frozenset(
     {
@@ -150,16 +157,26 @@ def _action(action: str, battery: int | None) -> Signal:
     key = _WHICH_KEY.match(word)
     if not _ALARM.search(word) and _KEYPAD.fullmatch(word, key.end() if key else 0):
         return Signal(kind=SignalKind.OTHER_USE, battery=battery, word=action[:40])
-    name, gesture = _split(word)
-    kind = SignalKind.DOWN if gesture in _DOWN else SignalKind.UP if gesture in _UP else SignalKind.GESTURE
-    which = name.removeprefix("button_") or None
+    over = _OVER.fullmatch(word)
+    name, gesture = (over["which"] or "", over["over"]) if over else _split(word)
+    is_up = over is not None or gesture in _UP
+    kind = SignalKind.UP if is_up else SignalKind.DOWN if gesture in _DOWN else SignalKind.GESTURE
+    which = _ALARM_BEHIND.sub("", name).removeprefix("button_") or None
+    is_alarm = _BARE_ALARM.fullmatch(gesture) is not None or _ALARM_BEHIND.search(name) is not None
     return Signal(
-        kind=kind, input=which, battery=battery, word=action[:40], held=gesture in _HELD, gesture=gesture[:40]
+        kind=kind,
+        input=which,
+        battery=battery,
+        word=action[:40],
+        held=is_alarm or gesture in _HELD,
+        gesture=gesture[:40],
     )
 
 
 def _split(word: str) -> tuple[str, str]:
     """(button, gesture); the longest known gesture wins, at the end before at the beginning."""
+    if alarm := _BARE_ALARM.fullmatch(word):
+        return alarm["which"] or "", alarm["word"]
     parts = word.split("_")
     for length in range(len(parts), 0, -1):
         last, first = "_".join(parts[-length:]), "_".join(parts[:length])
