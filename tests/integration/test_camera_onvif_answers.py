@@ -16,13 +16,13 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
+from drivers.cameras.onvif import soap
 from drivers.cameras.onvif.device import ANSWER_S, DEADLINE_S, Resolved, resolve
 from drivers.cameras.spec import OnvifAddress
 from gateway.domain.errors import Refused, Unavailable
 from simulators.camera.settings import StreamSettings
 from simulators.camera.simulated import SimulatedCamera
 from tests.support.answer_proxy import (
-    AnswerProxy,
     Rewriting,
     answer_proxy,
     edited,
@@ -82,21 +82,18 @@ async def asked(
     second: bool = True,
     sub: bool = True,
     password: str | None = None,
-    look: Callable[[AnswerProxy, SimulatedCamera], None] = lambda _, __: None,
+    moved: Mapping[str, str] | None = None,
 ) -> Resolved:
     camera = SimulatedCamera(name="cam", width=640, height=480, sub=SUB if sub else None, media2=second)
-    async with camera, answer_proxy(camera, rewriting) as proxy:
-        try:
-            return await resolve(
-                OnvifAddress(
-                    host="127.0.0.1",
-                    port=proxy.port,
-                    username=camera.username,
-                    password=camera.password if password is None else password,
-                )
+    async with camera, answer_proxy(camera, rewriting, moved) as proxy:
+        return await resolve(
+            OnvifAddress(
+                host="127.0.0.1",
+                port=proxy.port,
+                username=camera.username,
+                password=camera.password if password is None else password,
             )
-        finally:
-            look(proxy, camera)
+        )
 
 
 # ------------------------------------------------------------------ what is not needed
@@ -358,15 +355,33 @@ UNUSABLE = {
 }
 
 
-@pytest.mark.parametrize("capabilities", [True, False], ids=["GetCapabilities", "neither"])
+UNUSUAL = {"/onvif/media_service": "/Media/First", "/onvif/media2_service": "/cgi-bin/m2.fcgi"}
+"""Where nobody would look for them who was not told."""
+
+
+def not_by_device(request: bytes, answer: bytes) -> Answer:
+    """The device service answers no question to a media service."""
+    return UNKNOWN(request, answer) if b"/onvif/device_service" in request.split(b"\r\n")[0] else answer
+
+
 @pytest.mark.parametrize("name", UNUSABLE)
-def test_each_unusable_answer_has_its_next_road(name: str, capabilities: bool) -> None:
+@pytest.mark.parametrize("road", ["GetCapabilities", "where it usually is"])
+def test_each_unusable_answer_has_its_next_road(name: str, road: str) -> None:
     """GetServices, GetCapabilities, then where the media service usually is."""
     rewriting = {"GetServices": UNUSABLE[name]}
-    if not capabilities:
-        rewriting["GetCapabilities"] = UNUSABLE[name]
-    found = asyncio.run(asked(rewriting))
+    if road == "GetCapabilities":
+        found = asyncio.run(asked({**rewriting, "GetProfiles": not_by_device}, moved=UNUSUAL))
+    else:
+        found = asyncio.run(asked({**rewriting, "GetCapabilities": UNUSABLE[name]}))
     assert found.profile == "H264 640x480"
+
+
+def test_services_are_asked_where_they_are_named() -> None:
+    """Also where that is nowhere usual; where nobody names them, they are not found."""
+    assert asyncio.run(asked({"GetProfiles": not_by_device}, moved=UNUSUAL)).profile == "H264 640x480"
+    nowhere = {"GetServices": HTML, "GetCapabilities": HTML, "GetProfiles": not_by_device}
+    with pytest.raises(Unavailable, match="it answers 404"):
+        asyncio.run(asked(nowhere, moved=UNUSUAL))
 
 
 @pytest.mark.parametrize("question", ["GetServices", "GetCapabilities", DATE])
@@ -613,6 +628,7 @@ NAMED = [f"<!ENTITY {chr(98 + n)} '{f'&{chr(97 + n)};' * 10}'>" for n in range(9
 ENTITIES = f"<!DOCTYPE x [<!ENTITY a 'aaaaaaaaaa'>{''.join(NAMED)}]>{{}}".format
 BODY = "<e:Envelope xmlns:e='x'><e:Body>{}</e:Body></e:Envelope>".format
 FILE = "<!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/passwd'>]>{}".format
+WORDS = "<e:Fault><e:Code><e:Value>e:Sender</e:Value></e:Code><e:Reason><e:Text>{}</e:Text></e:Reason></e:Fault>".format
 
 
 @pytest.mark.parametrize(
@@ -622,7 +638,7 @@ FILE = "<!DOCTYPE x [<!ENTITY a SYSTEM 'file:///etc/passwd'>]>{}".format
         instead(b"<e:Envelope xmlns:e='x'><e:Body>" + b"<a/>" * 500_000),
         instead(b"<e:Envelope xmlns:e='x'><e:Body>" + b"<a>" * 300_000),
         instead(ENTITIES(BODY("<b>&j;</b>")).encode()),
-        instead(FILE(BODY("<e:Fault>&a;</e:Fault>")).encode()),
+        instead(FILE(BODY(WORDS("look: &a;"))).encode()),
         lambda _, __: [b"HTTP/1.1 200 OK\r\n\r\n"] + [b"<a/>" * 1024] * 4096,
         lambda _, __: (
             [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"] + [b"1\r\n<\r\n" * 1000] * 2000
@@ -654,6 +670,16 @@ def test_a_hostile_camera_does_not_delay_a_good_one(answer: Rewriting) -> None:
             assert time.monotonic() - began < DEADLINE_S + 3
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("piece", [b"<a/>", b"<a><b/></a>", b"<a></a>"])
+def test_an_answer_of_more_elements_than_any_camera_sends_is_not_parsed(piece: bytes) -> None:
+    """Within its bytes too: what is parsed costs some hundred bytes an element, and its turn of the loop."""
+    envelope = b"<e:Envelope xmlns:e='x'><e:Body><answer>%s</answer></e:Body></e:Envelope>"
+    most = (soap.MOST_TAGS - envelope.count(b"<")) // piece.count(b"<")
+    assert len(soap.answer(envelope % (piece * most))) == most
+    with pytest.raises(soap.Unreadable):
+        soap.answer(envelope % (piece * (most + 1)))
 
 
 @pytest.mark.parametrize("status", ["302 Found", "307 Temporary", "308 Permanent"])

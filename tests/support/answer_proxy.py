@@ -36,16 +36,26 @@ def question_of(request: bytes) -> str:
 
 @asynccontextmanager
 async def answer_proxy(
-    camera: SimulatedCamera, rewriting: Mapping[str, Rewriting]
+    camera: SimulatedCamera, rewriting: Mapping[str, Rewriting], moved: Mapping[str, str] | None = None
 ) -> AsyncIterator[AnswerProxy]:
-    """``rewriting`` is by operation, ``*`` for all others. The camera names the proxy's port for what it serves by HTTP."""
+    """``rewriting`` is by operation, ``*`` for all others. The camera names the proxy's port for what it serves by HTTP.
+
+    ``moved`` are paths of it to where they are instead: there only, and so named in its answers.
+    """
+    elsewhere = {old.encode(): new.encode() for old, new in (moved or {}).items()}
 
     async def answer(request: bytes) -> Answer:
         question = question_of(request)
         proxy.asked.append(question)
-        given = await _passed_on(request, camera.onvif_port)
+        path = request.split(b" ")[1]
+        if path in elsewhere:
+            return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+        here = next((old for old, new in elsewhere.items() if new == path), path)
+        given = await _passed_on(request.replace(path, here, 1), camera.onvif_port)
         head, _, body = given.partition(b"\r\n\r\n")
         body = body.replace(b":%d/" % camera.onvif_port, b":%d/" % proxy.port)
+        for old, new in elsewhere.items():
+            body = body.replace(old + b"<", new + b"<")
         if body:
             head = re.sub(rb"(?i)content-length: *[0-9]+", b"Content-Length: %d" % len(body), head)
             given = head + b"\r\n\r\n" + body
