@@ -1,26 +1,27 @@
 """Drilling: exercises on a plane of their own, and the daily self-test that proves the chain to the centre and back.
 
-An exercise leaves behind what a press does (:mod:`gateway.alarm.first_work`), so gathering and delivering treat it alike; what
+An exercise leaves behind what a press does (:mod:`gateway.alarm.opening`), so gathering and delivering treat it alike; what
 tells it apart is its id, its message types and its secret. Nothing here can raise, change or end an alarm.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 
 import structlog
 
-from gateway.alarm.first_work import raise_alarm
+from gateway.alarm.opening import open_alarm, write_opening
 from gateway.domain.alarm import Alarm, Drill
+from gateway.domain.camera import CameraHealth
 from gateway.domain.drill import LEAST_ARMED_S, MOST_ARMED_S, DrillWindow, self_test_due, unanswered
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import NotFound, Refused, Unavailable
 from gateway.domain.ids import new_id
 from gateway.domain.message import DRILL_TYPES, MessageType
-from gateway.domain.opening import open_alarm
 from gateway.domain.plan import Point
 from gateway.ports.cameras import CameraBank
 from gateway.ports.clock import Clock
@@ -72,8 +73,8 @@ class Drilling:
         self.causes: dict[str, str] = {}
 
     def armed(self, point: str) -> bool:
-        """Whether there may be a window for the point. Asked on the database's thread, so it only looks: what it took away could
-        be the window that is being announced just then."""
+        """Whether there may be a window for the point. It only looks: what it took away could be the window that is being
+        announced just then."""
         until_s = self._armed_until_s.get(point)
         return until_s is not None and self._clock.monotonic() < until_s
 
@@ -82,19 +83,17 @@ class Drilling:
         found = self._known(point)
         now = self._clock.now()
 
-        def work(tx: Transaction) -> Alarm:
-            for other in tx.alarms.open_drills():
-                if other.point == point and (now - other.raised_at).total_seconds() < AGAIN_AFTER_S:
-                    raise Refused(
-                        f"a drill of {point} was raised just now: {other.id}; wait {AGAIN_AFTER_S:.0f} s"
-                    )
-            drill = open_alarm(self._envelopes.site, found, now, now, kind)
-            raise_alarm(
-                tx, self._envelopes, self._cameras.health(), drill, found, {"by": by, "kind": kind.value}
+        drill = await self._store.write(
+            partial(
+                _raise_drill,
+                envelopes=self._envelopes,
+                point=found,
+                kind=kind,
+                by=by,
+                now=now,
+                health=self._cameras.health(),
             )
-            return drill
-
-        drill = await self._store.write(work)
+        )
         log.info("drill.raised", alarm_id=drill.id, point=point, kind=kind.value, by=by)
         self._wake_delivering()
         self._wake_gathering()
@@ -111,23 +110,11 @@ class Drilling:
             id=new_id("wnd", now), point=point, by=by, armed_at=now, until=now + timedelta(seconds=for_s)
         )
 
-        def work(tx: Transaction) -> None:
-            alarm = tx.alarms.open_at(point)
-            if alarm is not None:
-                raise Refused(f"{point} has an open alarm ({alarm.id}): its presses belong to that")
-            tx.windows.add(window)
-            said = self._envelopes.message(
-                MessageType.DRILL_WINDOW,
-                self._envelopes.window(window, found),
-                at=now,
-                now=now,
-                subject=window.id,
-            )
-            tx.messages.add(said)
-
         # Before the commit: intake must look as soon as there can be a window.
         self._may_be_armed(window, now)
-        await self._store.write(work)
+        await self._store.write(
+            partial(_announce_window, envelopes=self._envelopes, window=window, point=found)
+        )
         log.info("drill.armed", window=window.id, point=point, by=by)
         self._wake_delivering()
         return window
@@ -141,20 +128,7 @@ class Drilling:
 
     async def receipt(self, drill: str) -> Receipt:
         """What became of the drill's first message so far."""
-
-        def work(tx: Transaction) -> Receipt:
-            for message, attempts in tx.messages.about(drill):
-                if message.type in DRILL_TYPES:
-                    last = attempts[-1] if attempts else None
-                    told = (
-                        "no attempt yet"
-                        if last is None
-                        else f"{last.path}: {last.status or ''} {last.detail}"
-                    )
-                    return Receipt(received_at=message.received_at, attempts=len(attempts), last=told)
-            raise NotFound(f"drill {drill!r:.80}")
-
-        return await self._store.read(work)
+        return await self._store.read(partial(_receipt, drill=drill))
 
     async def run(self) -> None:
         now = self._clock.now()
@@ -223,3 +197,52 @@ class Drilling:
         if not self._can_sign:
             raise Refused("drills need centre.webhook.drill_secret in the site file, a secret of their own")
         return found
+
+
+def _raise_drill(
+    tx: Transaction,
+    *,
+    envelopes: Envelopes,
+    point: Point,
+    kind: Drill,
+    by: str,
+    now: datetime,
+    health: Mapping[str, CameraHealth],
+) -> Alarm:
+    for other in tx.alarms.open_drills():
+        if other.point == point.id and (now - other.raised_at).total_seconds() < AGAIN_AFTER_S:
+            raise Refused(
+                f"a drill of {point.id} was raised just now: {other.id}; wait {AGAIN_AFTER_S:.0f} s"
+            )
+    detail = {"by": by, "kind": kind.value}
+    opening = open_alarm(
+        envelopes,
+        point,
+        pressed_at=now,
+        now=now,
+        health=health,
+        detail=detail,
+        drill=kind,
+        durable=tx.durable,
+    )
+    write_opening(tx, opening)
+    return opening.alarm
+
+
+def _announce_window(tx: Transaction, *, envelopes: Envelopes, window: DrillWindow, point: Point) -> None:
+    alarm = tx.alarms.open_at(point.id)
+    if alarm is not None:
+        raise Refused(f"{point.id} has an open alarm ({alarm.id}): its presses belong to that")
+    tx.windows.add(window)
+    now = window.armed_at
+    data = envelopes.window(window, point)
+    tx.messages.add(envelopes.message(MessageType.DRILL_WINDOW, data, at=now, now=now, subject=window.id))
+
+
+def _receipt(tx: Transaction, *, drill: str) -> Receipt:
+    for message, attempts in tx.messages.about(drill):
+        if message.type in DRILL_TYPES:
+            last = attempts[-1] if attempts else None
+            text = "no attempt yet" if last is None else f"{last.path}: {last.status or ''} {last.detail}"
+            return Receipt(received_at=message.received_at, attempts=len(attempts), last=text)
+    raise NotFound(f"drill {drill!r:.80}")

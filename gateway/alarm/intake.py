@@ -16,7 +16,8 @@ from functools import partial
 
 import structlog
 
-from gateway.alarm.admission import Admission, Outcome
+from gateway.alarm.admission import Outcome, admit
+from gateway.alarm.decision import Incoming, PointSignals, Verdict, signals_of
 from gateway.alarm.edges import Edges
 from gateway.alarm.flood import FOLD_S, Flood, meaning_of
 from gateway.alarm.starts import SETTLES_S, Starts
@@ -24,10 +25,10 @@ from gateway.domain.contact import Signal, SignalKind
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Malformed, Unavailable
 from gateway.domain.fault import FaultKind
-from gateway.domain.ids import ids_drawn_from
 from gateway.domain.message import Message
 from gateway.domain.misread import reads_as
 from gateway.domain.plan import Point
+from gateway.domain.words import counted
 from gateway.ports.cameras import CameraBank
 from gateway.ports.clock import Clock
 from gateway.ports.contacts import ContactMessage
@@ -78,9 +79,9 @@ class Intake:
         self._store = store
         self._clock = clock
         self._starts = starts or Starts()
-        self._admission = Admission(
-            clock=clock, envelopes=envelopes, cameras=cameras, armed=armed, starts=self._starts
-        )
+        self._envelopes = envelopes
+        self._cameras = cameras
+        self._armed = armed
         self._codecs = codecs
         self._offer = offer
         self._wake_gathering = wake_gathering
@@ -167,11 +168,9 @@ class Intake:
         if points is None:
             return
         now = self._clock.now()
-        press = Signal(kind=SignalKind.PRESSED)
-
-        def work(tx: Transaction) -> None:
-            for payload in (b"an alarm", b"its repetition"):
-                message = ContactMessage(
+        presses = [
+            self._incoming(
+                ContactMessage(
                     topic="",
                     payload=payload,
                     retained=False,
@@ -179,12 +178,14 @@ class Intake:
                     mid=0,
                     arrived_at=now,
                     acknowledge=lambda: None,
-                )
-                self._admission.decide(tx, message, points[:1], [press])
-            raise _Rehearsed
-
+                ),
+                points[:1],
+                [Signal(kind=SignalKind.PRESSED)],
+            )
+            for payload in (b"an alarm", b"its repetition")
+        ]
         with suppress(_Rehearsed, Unavailable):
-            await self._store.write(work)
+            await self._store.write(partial(_rehearse, presses=presses, envelopes=self._envelopes))
 
     async def _settle(self) -> None:
         """What was acknowledged long ago on a connection that still stands has been heard: a DUP under its packet id is
@@ -210,59 +211,108 @@ class Intake:
         self._edges.hear(message.topic, signals)
         if self._must_stand(points, message, signals):
             signals = await self._what_stands(message, signals)
-        # Decided again after a commit that failed or hung, it is the same alarm.
-        seed = secrets.token_bytes(SEED_BYTES)
-
-        def decided(tx: Transaction) -> Outcome:
-            with ids_drawn_from(seed):
-                return self._admission.decide(
-                    tx,
-                    message,
-                    points,
-                    signals,
-                    unreadable=unreadable,
-                    maybe_kept=message.mid in self._kept_mids,
-                    times=times,
-                )
-
-        while True:
-            try:
-                done = await self._store.write(decided)
-                break
-            except Unavailable as exc:
-                # Not acknowledged: the broker keeps it too. We keep trying, since the disk may come back.
-                log.error("intake.cannot_commit", topic=message.topic, cause=exc.reason)
-                await self._clock.sleep(RETRY_COMMIT_S)
+        outcome = await self._commit(message, points, signals, unreadable, times)
         # First the alert, then the broker: both are due, and the alert is what somebody waits for.
-        for said in done.said:
-            self._offer(said)
-        await self._clock.sleep(0)  # the alert's attempt begins before anything else is done here
-        if done.kept:
-            self._kept_mids.add(message.mid)
-            self._acknowledged[message.mid] = (self._clock.monotonic(), message)
-        elif done.what != "redelivered":
-            self._kept_mids.discard(message.mid)
+        await self._publish(outcome)
+        self._remember_id(message, outcome)
         if self._store.durable:
             message.acknowledge()
         else:
             self._hold_back(message)
-        if done.said:
+        if outcome.messages:
             self._wake_gathering()
-        for point, mine in zip(points, Admission.heard(points, signals), strict=True):
-            told = [signal for signal in signals if signal.input is None or signal in mine]
-            elsewhere = bool(signals) and not told
-            self._saw([point], signals, message, unreadable or self._unread(point, message, told), elsewhere)
-        if done.what == "press":
-            self.admitted_total += len(done.said)
-        elif done.what == "quarantined":
+        self._report(message, points, signals, unreadable)
+        if outcome.verdict is Verdict.PRESS:
+            self.admitted_total += len(outcome.messages)
+        elif outcome.verdict is Verdict.QUARANTINED:
             self.quarantined_total += 1
-        alarm = done.alarm
         log.info(
             "contact.message",
             topic=message.topic,
-            outcome=done.what,
-            alarm_id=alarm.id if alarm else None,
+            outcome=outcome.verdict.value,
+            alarm_id=outcome.alarm.id if outcome.alarm else None,
         )
+
+    async def _commit(
+        self,
+        message: ContactMessage,
+        points: Sequence[Point],
+        signals: Sequence[Signal],
+        unreadable: str | None,
+        times: int,
+    ) -> Outcome:
+        """Decide and write, until the database takes it."""
+        seed = secrets.token_bytes(
+            SEED_BYTES
+        )  # decided again after a commit that failed, it is the same alarm
+        while True:
+            incoming = self._incoming(message, points, signals, unreadable=unreadable, times=times)
+            try:
+                return await self._store.write(
+                    partial(admit, incoming=incoming, envelopes=self._envelopes, seed=seed)
+                )
+            except Unavailable as exc:
+                # Not acknowledged: the broker keeps it too. We keep trying, since the disk may come back.
+                log.error("intake.cannot_commit", topic=message.topic, cause=exc.reason)
+                await self._clock.sleep(RETRY_COMMIT_S)
+
+    def _incoming(
+        self,
+        message: ContactMessage,
+        points: Sequence[Point],
+        signals: Sequence[Signal],
+        *,
+        unreadable: str | None = None,
+        times: int = 1,
+    ) -> Incoming:
+        """The message and all that is known beside it now, as values: it is decided on the database's thread."""
+        return Incoming(
+            message=message,
+            signals=signals,
+            at=[
+                PointSignals(
+                    point=point,
+                    source=point.source,
+                    signals=counted(part, point.source.presses),
+                    maybe_armed=self._armed(point.id),
+                    bridge_online_at=self._starts.bridge_online_at(point.source),
+                    started_at=self._starts.device_at(point.source),
+                )
+                for point, part in zip(points, signals_of(points, signals), strict=True)
+                if point.source is not None
+            ],
+            unreadable=unreadable,
+            mid_in_use=message.mid in self._kept_mids,
+            times=times,
+            read_at=self._clock.now(),
+            health=self._cameras.health(),
+        )
+
+    async def _publish(self, outcome: Outcome) -> None:
+        """Offer the alert to delivering; its attempt begins before anything else is done here."""
+        for message in outcome.messages:
+            self._offer(message)
+        await self._clock.sleep(0)
+
+    def _remember_id(self, message: ContactMessage, outcome: Outcome) -> None:
+        if outcome.stored:
+            self._kept_mids.add(message.mid)
+            self._acknowledged[message.mid] = (self._clock.monotonic(), message)
+        elif outcome.verdict is not Verdict.REDELIVERED:
+            self._kept_mids.discard(message.mid)
+
+    def _report(
+        self,
+        message: ContactMessage,
+        points: Sequence[Point],
+        signals: Sequence[Signal],
+        unreadable: str | None,
+    ) -> None:
+        """Report to whoever watches the contacts what was heard of each."""
+        for point, mine in zip(points, signals_of(points, signals), strict=True):
+            told = [signal for signal in signals if signal.input is None or signal in mine]
+            elsewhere = bool(signals) and not told
+            self._saw([point], signals, message, unreadable or self._unread(point, message, told), elsewhere)
 
     def _hold_back(self, message: ContactMessage) -> None:
         """The alert is on its way and its alarm is in memory only: the broker keeps the press until it is on disk. No more of
@@ -332,3 +382,9 @@ class Intake:
 
 def _settled(tx: Transaction, *, mid: int) -> None:
     tx.inbox.settle(mid)
+
+
+def _rehearse(tx: Transaction, *, presses: Sequence[Incoming], envelopes: Envelopes) -> None:
+    for press in presses:
+        admit(tx, incoming=press, envelopes=envelopes, seed=secrets.token_bytes(SEED_BYTES))
+    raise _Rehearsed

@@ -254,6 +254,16 @@ def _flag_raised(
     return pushed(memory, signal, now), True
 
 
+def asks_open_alarm(memory: Memory, signals: Sequence[Signal], is_: FlagIs | None) -> bool:
+    """Whether :func:`judge` may ask if an alarm of the point is open: a flag is raised that was up already."""
+    raised = [signal.word for signal in signals if signal.kind is SignalKind.RAISED]
+    if is_ is not None or not raised:
+        return False
+    return len(set(raised)) < len(raised) or any(
+        name in memory.flags and memory.flags[name].up for name in raised
+    )
+
+
 def told_again(memory: Memory, signal: Signal, now: datetime) -> bool:
     """Whether it is the push of just before, told in one more message, under whatever key and beside whatever telemetry."""
     push = memory.push

@@ -26,9 +26,12 @@ class Inbox(Protocol):
     def bounced(self, topic: str, digest: str, since: datetime, until: datetime) -> bool:
         """Whether a press of the same topic and payload came between the two instants, both included."""
 
-    def admit(self, entry: InboxEntry) -> int | None:
-        """Keep the entry and return its number; ``None``, and nothing kept, if its hardware identity was admitted
-        before."""
+    def admit(self, entry: InboxEntry) -> bool:
+        """Keep the entry; false, and nothing kept, if its hardware identity was admitted before."""
+
+    def admit_press(self, entry: InboxEntry, point: str) -> str | None:
+        """Keep the entry as a press of the point's open alarm, or of its own ``alarm`` where the point has none open. Returns
+        the alarm it is a press of; ``None``, and nothing kept, if its hardware identity was admitted before."""
 
     def admitted(self, identity: str) -> tuple[str, datetime] | None:
         """The digest of the message that was admitted under this identity, and when it arrived."""
@@ -44,9 +47,6 @@ class Inbox(Protocol):
 
     def note(self, identity: str, topic: str, at: datetime) -> None:
         """Keep the identity of an event that was no press, so that it is never admitted as one; harmless if it is known."""
-
-    def belongs(self, number: int, alarm: str) -> None:
-        """The entry is a press of an alarm that was open already."""
 
     def settle(self, mid: int) -> None:
         """The broker has used this packet id for another message, so it has our acknowledgement of the earlier one:

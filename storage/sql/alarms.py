@@ -19,10 +19,11 @@ from storage.sql.tables import timeline
 
 _COLUMNS = tuple(f.name for f in fields(Alarm))
 _GET = select(table).where(table.c.id == bindparam("alarm"))
-_REAL_OPEN = (table.c.state != literal_column("'closed'")) & table.c.drill.is_(None)
-_OPEN_AT = select(table).where(table.c.point == bindparam("at"), _REAL_OPEN)
+#: Alarms that are open, drills left out: as the unique index has it.
+REAL_OPEN = (table.c.state != literal_column("'closed'")) & table.c.drill.is_(None)
+_OPEN_AT = select(table).where(table.c.point == bindparam("at"), REAL_OPEN)
 _ADD = PreparedInsert(
-    upsert(table).on_conflict_do_nothing(index_elements=["point"], index_where=_REAL_OPEN),
+    upsert(table).on_conflict_do_nothing(index_elements=["point"], index_where=REAL_OPEN),
     _COLUMNS,
 )
 _SAVE = (
@@ -93,7 +94,7 @@ class SqlAlarms:
         return [_alarm(row) for row in self._c.execute(query)]
 
     def open(self) -> list[Alarm]:
-        query = select(table).where(_REAL_OPEN).order_by(table.c.raised_at, table.c.id)
+        query = select(table).where(REAL_OPEN).order_by(table.c.raised_at, table.c.id)
         return [_alarm(row) for row in self._c.execute(query)]
 
     def open_drills(self) -> list[Alarm]:

@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from gateway.domain.contact import Memory
 from gateway.domain.inbox import InboxEntry
+from storage.sql.alarms import REAL_OPEN
 from storage.sql.prepared import PreparedInsert
 from storage.sql.remembered import from_text, to_text
-from storage.sql.tables import contact_memory, inbox, quarantine
+from storage.sql.tables import alarm, contact_memory, inbox, quarantine
 
 QUARANTINE_HEAD_BYTES = 1024
 
@@ -36,9 +37,15 @@ _BOUNCED = (
     )
     .limit(1)
 )
-_ADMIT = PreparedInsert(
-    upsert(inbox).on_conflict_do_nothing(index_elements=["identity"]),
-    ("identity", "topic", "digest", "mid", "settled", "arrived_at", "alarm"),
+_ADD = upsert(inbox).on_conflict_do_nothing(index_elements=["identity"])
+_COLUMNS = ("identity", "topic", "digest", "mid", "settled", "arrived_at")
+_ADMIT = PreparedInsert(_ADD, (*_COLUMNS, "alarm"))
+_OPEN_THERE = select(alarm.c.id).where(alarm.c.point == bindparam("at"), REAL_OPEN).scalar_subquery()
+_ADMIT_PRESS = PreparedInsert(
+    _ADD.values(alarm=func.coalesce(_OPEN_THERE, bindparam("alarm", type_=inbox.c.alarm.type))).returning(
+        inbox.c.alarm
+    ),
+    _COLUMNS,
 )
 _NOT_SETTLED = (inbox.c.mid == bindparam("packet"), inbox.c.settled.is_(False))
 _SETTLE = update(inbox).where(*_NOT_SETTLED).values(settled=True)
@@ -74,6 +81,18 @@ def _memory(row: Any) -> Memory:
     )
 
 
+def _values(entry: InboxEntry) -> dict[str, Any]:
+    return {
+        "identity": entry.identity,
+        "topic": entry.topic,
+        "digest": entry.digest,
+        "mid": entry.mid,
+        "settled": entry.mid == 0,  # at QoS 0 nothing is delivered twice
+        "arrived_at": entry.arrived_at,
+        "alarm": entry.alarm,
+    }
+
+
 class SqlInbox:
     """:class:`gateway.ports.alarm_tables.Inbox` on a connection."""
 
@@ -89,20 +108,12 @@ class SqlInbox:
         values = {"topic": topic, "digest": digest, "since": since, "until": until}
         return self._c.execute(_BOUNCED, values).first() is not None
 
-    def admit(self, entry: InboxEntry) -> int | None:
-        done = _ADMIT.run(
-            self._c,
-            {
-                "identity": entry.identity,
-                "topic": entry.topic,
-                "digest": entry.digest,
-                "mid": entry.mid,
-                "settled": entry.mid == 0,  # at QoS 0 nothing is delivered twice
-                "arrived_at": entry.arrived_at,
-                "alarm": entry.alarm,
-            },
-        )
-        return int(done.lastrowid or 0) if done.rowcount == 1 else None
+    def admit(self, entry: InboxEntry) -> bool:
+        return _ADMIT.run(self._c, _values(entry)).rowcount == 1
+
+    def admit_press(self, entry: InboxEntry, point: str) -> str | None:
+        rows = _ADMIT_PRESS.run(self._c, {**_values(entry), "at": point}).fetchall()
+        return str(rows[0][0]) if rows else None
 
     def admitted(self, identity: str) -> tuple[str, datetime] | None:
         row = self._c.execute(_ADMITTED, {"name": identity}).first()
@@ -120,9 +131,6 @@ class SqlInbox:
     def note(self, identity: str, topic: str, at: datetime) -> None:
         # Under no packet id: what is kept for a DUP is dropped with its packet id, this is not.
         self.admit(InboxEntry(identity=identity, topic=topic, digest="", mid=0, arrived_at=at, alarm=None))
-
-    def belongs(self, number: int, alarm: str) -> None:
-        self._c.execute(update(inbox).where(inbox.c.n == number).values(alarm=alarm))
 
     def settle(self, mid: int) -> None:
         self._c.execute(_DROP, {"packet": mid})

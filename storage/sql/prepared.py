@@ -12,18 +12,19 @@ from typing import Any
 
 from sqlalchemy import Connection, Insert
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from sqlalchemy.sql.dml import ReturningInsert
 
 _DIALECT = SQLiteDialect_pysqlite()
 
 
 class PreparedInsert:
-    """One INSERT of the named columns. Errors are the driver's own (``sqlite3.Error``)."""
+    """One INSERT of the named columns, and of what else it binds by name. Errors are the driver's own (``sqlite3.Error``)."""
 
-    def __init__(self, statement: Insert, columns: Iterable[str]) -> None:
+    def __init__(self, statement: Insert | ReturningInsert[Any], columns: Iterable[str]) -> None:
         compiled = statement.compile(dialect=_DIALECT, column_keys=list(columns))
         self._sql = str(compiled)
         self._binds: list[tuple[str, Callable[[Any], Any] | None]] = [
-            (name, statement.table.c[name].type.dialect_impl(_DIALECT).bind_processor(_DIALECT))
+            (name, compiled.binds[name].type.dialect_impl(_DIALECT).bind_processor(_DIALECT))
             for name in compiled.positiontup or ()
         ]
 

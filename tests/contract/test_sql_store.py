@@ -26,7 +26,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 
-from gateway.domain.alarm import Request
+from gateway.domain.alarm import Drill, Request, State
 from gateway.domain.contact import Memory
 from gateway.domain.errors import InvariantBroken, Unavailable
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
@@ -315,14 +315,42 @@ def test_an_identity_is_admitted_once(tmp_path: Path) -> None:
         async with opened(tmp_path) as store:
 
             def work(tx: SqlTransaction) -> list[bool]:
-                return [
-                    tx.inbox.admit(entry(i, n)) is not None for n, i in enumerate(["a", "a", None, None], 1)
-                ]
+                return [tx.inbox.admit(entry(i, n)) for n, i in enumerate(["a", "a", None, None], 1)]
 
             assert await store.write(work) == [True, False, True, True]
             assert await store.read(lambda tx: tx.inbox.unsettled()) == {1, 3, 4}
             await store.write(lambda tx: tx.inbox.settle(3))
             assert await store.read(lambda tx: tx.inbox.unsettled()) == {1, 4}
+
+    run(story())
+
+
+def test_the_row_of_a_press_bears_its_alarm_from_the_start(tmp_path: Path) -> None:
+    """A press goes to its point's open alarm; where none is open, a drill or a closed alarm aside, to its own."""
+
+    def entry(alarm: str, identity: str | None = None) -> InboxEntry:
+        return InboxEntry(identity=identity, topic="t", digest="d", mid=0, arrived_at=MORNING, alarm=alarm)
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+
+            def work(tx: SqlTransaction) -> list[str | None]:
+                tx.alarms.add(alarm("drl_1", point="p-1", drill=Drill.DRILL))
+                tx.alarms.add(alarm("alm_1", point="p-1", state=State.CLOSED, closed_at=MORNING))
+                tx.alarms.add(alarm("alm_2", point="p-2"))
+                return [
+                    tx.inbox.admit_press(entry("alm_3", "a"), "p-1"),
+                    tx.inbox.admit_press(entry("alm_4", "a"), "p-1"),
+                    tx.inbox.admit_press(entry("alm_5"), "p-2"),
+                    tx.inbox.admit_press(entry("alm_6"), "p-3"),
+                ]
+
+            assert await store.write(work) == ["alm_3", None, "alm_2", "alm_6"]
+
+            def kept(tx: SqlTransaction) -> list[str]:
+                return [a for (a,) in tx.driver.execute("SELECT alarm FROM inbox ORDER BY n")]
+
+            assert await store.read(kept) == ["alm_3", "alm_2", "alm_6"]
 
     run(story())
 
