@@ -19,7 +19,7 @@ from drivers.uplinks.replies import Reply
 from drivers.uplinks.streaming import Read, Streamed
 from drivers.uplinks.wire import CONNECT_S, NoReply, Wire
 from gateway.domain.errors import Refused, Unavailable
-from gateway.domain.message import Answer
+from gateway.domain.message import PAGE_BYTES, Answer
 from gateway.domain.upload import Put, Upload
 
 STALLED_S = 10.0  # nothing has moved for so long: the attempt is over
@@ -217,11 +217,12 @@ class MediaPush:
 
 
 def _answer(reply: Reply) -> Answer:
-    """The status and a few words."""
+    """The status and a few words; of what may be a web page its beginning."""
     words = [reply.reason, reply.body.decode("utf-8", "replace")] if reply.status >= 300 else []
     return Answer(
         status=reply.status,
         detail=": ".join(word.strip() for word in words if word.strip())[:300],
+        body=reply.body[:PAGE_BYTES],
         content_type=reply.first("content-type"),
         retry_after_s=seconds(reply.first("retry-after")),
         sent=True,

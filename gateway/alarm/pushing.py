@@ -27,7 +27,15 @@ from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import Evidence, Kind
 from gateway.domain.fault import FaultKind
-from gateway.domain.message import RETRY_EVERY_S, Answer, Attempt, Outcome, next_due_s, scheduled_s
+from gateway.domain.message import (
+    RETRY_EVERY_S,
+    Answer,
+    Attempt,
+    Outcome,
+    is_web_page,
+    next_due_s,
+    scheduled_s,
+)
 from gateway.domain.refusal import MEDIA, in_words
 from gateway.domain.uplink import PathHealth
 from gateway.domain.upload import REFUSING, Put, Upload, item_place, urgency
@@ -363,7 +371,7 @@ class Pushing:
 
     def _answered(self, answer: Answer) -> None:
         # Servers of WebDAV say "created" (201) by a page; a login page says "OK".
-        page = answer.status == 200 and "html" in answer.content_type.lower()
+        page = answer.status == 200 and is_web_page(answer)
         self._page = (
             f"a web page (HTML) answers in place of the centre at {MEDIA.address}: a proxy, or a login page of the network, may "
             "have swallowed evidence; ask the centre whether it has it, and check the address and the network"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum, StrEnum
@@ -154,6 +155,22 @@ def judge(answer: Answer, may_have_it: bool = False) -> Outcome:
     return Outcome.GONE if status == 410 else Outcome.FAILED
 
 
+#: How a web page begins, whatever its type is said to be: also behind a byte order mark, a declaration, or comments.
+_PAGE = re.compile(
+    rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff|\s|<\?xml[^>]{0,200}>|<!--.{0,1000}?-->)*"
+    rb"<(?:!doctype\s+html|(?:html|head|meta|title|script|style|body|frameset|iframe|form|center|h1|div|p|a)\b)",
+    re.IGNORECASE | re.DOTALL,
+)
+PAGE_BYTES = 4096
+"""Of the beginning of a body, looked at for that."""
+
+
+def is_web_page(answer: Answer) -> bool:
+    """Whether it is of type HTML or begins as web pages do. Zeros are passed over: UTF-16 has one in each letter."""
+    begins = answer.body[:PAGE_BYTES].replace(b"\0", b"")
+    return "html" in answer.content_type.lower() or _PAGE.match(begins) is not None
+
+
 def strangers_page(answer: Answer, gave_json: bool) -> str:
     """Why a 2xx seems to be by somebody else than the centre: a login page of the network, or a proxy; empty if it does not.
 
@@ -161,8 +178,7 @@ def strangers_page(answer: Answer, gave_json: bool) -> str:
     """
     if not answer.body and not answer.lost:
         return ""
-    begins = answer.body.lstrip()[:20].lower()
-    if "html" in answer.content_type.lower() or begins.startswith((b"<!doctype html", b"<html")):
+    if is_web_page(answer):
         return "a web page (HTML) answers in place of the centre"
     if not gave_json or answer.lost:
         return ""

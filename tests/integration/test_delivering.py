@@ -417,6 +417,23 @@ PAGES = [
     (None, Answer(status=200, body=PAGE, content_type=""), True),
     (None, Answer(status=200, body=b"  \n<HTML>", content_type="text/plain"), True),
     (None, Answer(status=202, body=b"ok", content_type="Text/HTML"), True),
+    *(
+        (None, Answer(status=200, body=body, content_type=type_), True)
+        for body in (
+            b"\xef\xbb\xbf<!DOCTYPE html>",
+            b'<?xml version="1.0"?>\n<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0">',
+            b"<!-- proxy 7 --><!-- served -->\r\n<html>",
+            b"<head><title>Login</title>",
+            b'<META HTTP-EQUIV="refresh" content="0;url=http://192.0.2.1/">',
+            b"<script>top.self.location.href='http://192.0.2.1/'</script>",
+            "<html>登录</html>".encode("utf-16"),
+            "<html>登录</html>".encode("gb18030"),
+        )
+        for type_ in ("", "application/octet-stream", "application/json")
+    ),
+    (None, Answer(status=200, body=b"<ok/>", content_type="text/xml"), False),
+    (None, Answer(status=200, body=b'<?xml version="1.0"?><ack id="1"/>'), False),
+    (None, Answer(status=200, body=b"<headers/>"), False),
     (None, Answer(status=200, content_type="text/html", lost="is too long and was dropped"), True),
     (b"{}", Answer(status=200, body=b"logged out", content_type="text/plain"), True),
     (b"{}", Answer(status=200, body=b"OK"), True),

@@ -24,7 +24,7 @@ from aiohttp import web
 from drivers.uplinks import media_push, streaming
 from drivers.uplinks.media_push import MediaPush
 from gateway.domain.errors import Refused, Unavailable
-from gateway.domain.message import Outcome
+from gateway.domain.message import Outcome, is_web_page
 from gateway.domain.upload import Put, Upload
 from simulators.centre import SimulatedCentre
 from simulators.centre.put_faults import PutFaults
@@ -393,6 +393,27 @@ def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
 
     done = run(story())
     assert (done.whole, done.answer.status, elsewhere) == (False, 307, [])
+
+
+@pytest.mark.parametrize(
+    ("body", "is_page"),
+    [(b"<!DOCTYPE html><html>log in</html>", True), (b"<stored/>", False), (b"", False)],
+)
+def test_what_an_answer_says_is_looked_at_whatever_it_is_called(
+    tmp_path: Path, body: bytes, is_page: bool
+) -> None:
+    """A login page that comes as no HTML is told from a receipt."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        return web.Response(body=body, content_type="application/octet-stream")
+
+    async def story() -> Put:
+        async with store(tmp_path) as objects, stranger(answer) as url, uplink_to(url) as uplink:
+            return await put(uplink, objects)
+
+    done = run(story())
+    assert (done.answer.status, is_web_page(done.answer)) == (200, is_page)
 
 
 @pytest.mark.parametrize(

@@ -381,24 +381,27 @@ def test_what_the_path_suffers_from_is_said(tmp_path: Path, status: int, says: s
 
 
 @pytest.mark.parametrize(
-    ("status", "content_type", "told"),
+    ("status", "content_type", "body", "told"),
     [
-        (200, "text/html; charset=utf-8", True),
-        (200, "application/xhtml+xml", True),
-        (201, "text/html", False),
-        (200, "", False),
-        (204, "text/html", False),
+        (200, "text/html; charset=utf-8", b"", True),
+        (200, "application/xhtml+xml", b"", True),
+        (200, "", b"<!DOCTYPE html><html>", True),
+        (200, "text/plain", b"\xef\xbb\xbf <script>location='http://192.0.2.1/'</script>", True),
+        (201, "text/html", b"<html>Created</html>", False),
+        (200, "", b"", False),
+        (200, "text/xml", b"<stored/>", False),
+        (204, "text/html", b"", False),
     ],
 )
 def test_a_login_page_in_place_of_the_media_place_is_a_fault(
-    tmp_path: Path, status: int, content_type: str, told: bool
+    tmp_path: Path, status: int, content_type: str, body: bytes, told: bool
 ) -> None:
     """It is a 2xx, so nothing is put again; a person is told to ask the centre. WebDAV's page of a 201 is none."""
 
     async def story() -> None:
         async with yard(tmp_path) as y:
             y.media.answer = lambda _: Put(
-                answer=Answer(status=status, content_type=content_type), whole=True
+                answer=Answer(status=status, content_type=content_type, body=body), whole=True
             )
             (place,) = await y.stored()
             await y.clock.advance(60)
