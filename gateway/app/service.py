@@ -82,9 +82,12 @@ from gateway.domain.room import Room
 from gateway.domain.uplink import PathHealth
 from gateway.ports.contacts import ContactMessage
 from gateway.recording.exporting import Exporting
+from gateway.recording.gap_watch import GapWatch
+from gateway.recording.ledger import Ledger
 from gateway.recording.object_locks import Locking
 from gateway.recording.retention import Keeping
-from gateway.recording.taking import Recording
+from gateway.recording.spool_room import SpoolRoom
+from gateway.recording.taking import Taking
 from gateway.watch.access_register import Registering
 from gateway.watch.certificates import Certifying, Peer
 from gateway.watch.contacts import Watching
@@ -186,7 +189,7 @@ class Gateway:
             spool=settings.data_dir / "spool",
             clock=self.clock,
             recordings=settings.data_dir / "recording",
-            segment_closed=lambda: self.recording.wake(),
+            segment_closed=lambda: self.taking.wake(),
         )
         self.objects = object_store(settings, self.clock, self._anything_on_record)
         self._build_stages()
@@ -316,19 +319,27 @@ class Gateway:
             objects=self.objects,
             prefix=f"{site.site.id}/",
         )
-        self.recording = Recording(
-            store=self.store,
+        self.ledger = Ledger(store=self.store, clock=self.clock, site=self.plan)
+        self.taking = Taking(
+            ledger=self.ledger,
             clock=self.clock,
             objects=self.objects,
             files=SpooledRecordings(settings.data_dir / "recording"),
-            cameras=self.cameras,
-            give_way=self.cameras.give_way,
-            site=self.plan,
             reckoned=self.keeping.reckoned,
-            allowed=self.keeping.allowed,
-            free_bytes=lambda: shutil.disk_usage(settings.data_dir).free,
-            reserve_bytes=int(site.storage.reserve_gb * 1e9),
             locked_until=self._locked_until,
+        )
+        self.gap_watch = GapWatch(
+            ledger=self.ledger,
+            clock=self.clock,
+            cameras=self.cameras,
+            site=self.plan,
+            spool=SpoolRoom(
+                self.clock,
+                lambda: shutil.disk_usage(settings.data_dir).free,
+                reserve_bytes=int(site.storage.reserve_gb * 1e9),
+            ),
+            allowed=self.keeping.allowed,
+            give_way=self.cameras.give_way,
         )
         self.locking: Locking | None = None
         if settings.objects_dir is None:  # files are locked by nobody (storage/DESIGN.md)
@@ -493,7 +504,8 @@ class Gateway:
         yield from self.confirming.found()
         yield from self.certifying.observed(now)
         yield from self.keeping.causes.items()
-        yield from self.recording.causes.items()
+        yield from self.gap_watch.causes.items()
+        yield from self.taking.causes.items()
         if self._front is not None:
             yield from self._front.found()
         yield from self.cameras.causes.items()
@@ -592,7 +604,7 @@ class Gateway:
         self._restarted("keeping", self.keeping.run)
         if self.locking is not None:
             self._restarted("locking", self.locking.run)
-        self._restarted("recording", self.recording.run)
+        self._restarted("recording", self._run_recording)
         self._restarted("exports", self.exporting.clear, once=True)
         self._restarted("drilling", self.drilling.run)
         self._restarted("operator", OperatorDoor(self._settings.data_dir, self.drilling, self.clock).run)
@@ -629,6 +641,12 @@ class Gateway:
         async with asyncio.TaskGroup() as stages:
             stages.create_task(self.pushing.run(), name="pushing")
             stages.create_task(self.showing.run(), name="showing")
+
+    async def _run_recording(self) -> None:
+        await self.ledger.resume()
+        async with asyncio.TaskGroup() as stages:
+            stages.create_task(self.taking.run(), name="taking")
+            stages.create_task(self.gap_watch.run(), name="gap watch")
 
     async def _announce_plan(self) -> None:
         await announce_plan(self.store, self.clock, self.envelopes, self.delivering.wake)

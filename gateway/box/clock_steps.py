@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -53,13 +54,15 @@ class Steps:
         self._steps.append(step)
         return step
 
-    def within(self, start: datetime, end: datetime) -> Step | None:
-        """The step ahead that a span without recordings comes of, if one does: all it jumped over lies in the span."""
-        for step in reversed(self._steps):
-            if (
-                step.by > timedelta()
-                and start <= step.after <= end + STEP
-                and end - start >= step.by - 2 * STEP
-            ):
-                return step
-        return None
+    @property
+    def seen(self) -> tuple[Step, ...]:
+        """The last steps, oldest first."""
+        return tuple(self._steps)
+
+
+def step_within(steps: Sequence[Step], start: datetime, end: datetime) -> Step | None:
+    """The newest step ahead that explains a span without recordings: all the time it skipped lies in the span."""
+    for step in reversed(steps):
+        if step.by > timedelta() and start <= step.after <= end + STEP and end - start >= step.by - 2 * STEP:
+            return step
+    return None

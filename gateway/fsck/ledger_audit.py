@@ -20,7 +20,7 @@ from gateway.domain.merkle import root_of
 from gateway.domain.recording import SEGMENT_S, Segment, hour_shares
 from gateway.domain.recording import holes as holes_of
 from gateway.ports.store import Store, Transaction
-from gateway.recording.gap_causes import told_until
+from gateway.recording.ledger import covered_until
 
 PAGE = 1000
 AT_ONCE = timedelta(days=5)  # of one camera: some 7,000 minutes
@@ -51,7 +51,7 @@ async def unexplained(
         end = min(until or now, now - ON_ITS_WAY) if running else min(until or now, now)
         mine = waiting.get(camera, ())
         if not running and until is None:
-            known = await store.read(partial(told_until, camera=camera, now=now))
+            known = await store.read(partial(covered_until, camera=camera, now=now))
             end = min(end, max([known or begin, *(stop for _, stop in mine)]))
         at = begin
         while at < end:

@@ -39,7 +39,7 @@ OVERDUE_READ = 1000  # rows read at once in looking for the first of a camera th
 REFUSED_MOST = 200  # objects of one camera: then the store refuses all, and to ask for each helps nobody
 
 #: The named points of a deletion, in their order: what a test ends the process at.
-POINTS = ("deletion.intended", "deletion.objects-gone", "deletion.registered")
+CRASH_POINTS = ("deletion.intended", "deletion.objects-gone", "deletion.registered")
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class Sweeping:
         retention_days: int,
         passed: Callable[[str], None] = lambda _point: None,
     ) -> None:
-        """``passed`` is told each of :data:`POINTS` as it is passed."""
+        """``passed`` is told each of :data:`CRASH_POINTS` as it is passed."""
         self._store = store
         self._clock = clock
         self._objects = objects
@@ -199,7 +199,7 @@ class Sweeping:
 
     async def _carry_out(self, intended: Deletion, swept: Swept) -> None:
         """Delete the objects and put on record which are gone. Raises ``Unavailable``, after that, if the store was away."""
-        self._passed(POINTS[0])
+        self._passed(CRASH_POINTS[0])
         gone: set[str] = set()
         waiting = iter([str(item["key"]) for item in intended.items])
         away: list[Unavailable] = []
@@ -222,7 +222,7 @@ class Sweeping:
         async with asyncio.TaskGroup() as workers:
             for _ in range(min(AT_ONCE, len(intended.items))):
                 workers.create_task(work())
-        self._passed(POINTS[1])
+        self._passed(CRASH_POINTS[1])
         await self._done(intended, gone, swept)
         if away:
             raise away[0]
@@ -270,7 +270,7 @@ class Sweeping:
 
         count, size = await self._store.write(work)
         swept.objects, swept.bytes = swept.objects + count, swept.bytes + size
-        self._passed(POINTS[2])
+        self._passed(CRASH_POINTS[2])
 
     @staticmethod
     def _segments_gone(tx: Transaction, intended: Deletion, items: Sequence[Mapping[str, Any]]) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.recording import segment_key
-from gateway.recording.taking import POINTS as STAGE_POINTS
+from gateway.recording.taking import CRASH_POINTS as STAGE_POINTS
 from storage.objects.s3 import POINTS
 from tests.support.builders import site
 from tests.support.clock import run

@@ -19,7 +19,7 @@ from gateway.fsck.ledger_audit import ceiling, deletions, sums
 from gateway.fsck.object_audit import OnRecord
 from gateway.fsck.object_audit import objects as audited
 from gateway.ports.store import Store
-from gateway.recording.deletion import BATCH, POINTS, Sweeping, Swept
+from gateway.recording.deletion import BATCH, CRASH_POINTS, Sweeping, Swept
 from storage.objects.local import LocalObjects
 from tests.support.clock import MORNING, ManualClock, run
 from tests.support.footage import SITE, recorded
@@ -48,7 +48,7 @@ async def findings(store: Store, objects: LocalObjects) -> list[Finding]:
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3])
-@pytest.mark.parametrize("point", [*POINTS, AN_OBJECT])
+@pytest.mark.parametrize("point", [*CRASH_POINTS, AN_OBJECT])
 def test_a_sweep_killed_at_any_point_is_finished_by_the_next(tmp_path: Path, point: str, nth: int) -> None:
     """Nothing is lost in between, what is held or not due stays, and every deleted object is in one record."""
 
@@ -67,7 +67,7 @@ def test_a_sweep_killed_at_any_point_is_finished_by_the_next(tmp_path: Path, poi
         async with opened(tmp_path) as store:
             objects = LocalObjects(tmp_path / "objects")
             pending = await store.read(lambda tx: tx.deletions.pending())
-            assert len(pending) == (0 if point == POINTS[2] else 1)
+            assert len(pending) == (0 if point == CRASH_POINTS[2] else 1)
             found = await findings(store, objects)
             assert [f.what for f in found] == ["a deletion that was not finished"] * len(pending)
             assert {f.grade for f in found} <= {Grade.SUSPICIOUS}

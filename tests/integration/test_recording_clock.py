@@ -25,15 +25,15 @@ from gateway.domain.errors import Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.finding import Finding
 from gateway.domain.plan import Camera, Site
-from gateway.domain.recording import Gap, GapCause, Quality, Segment
+from gateway.domain.recording import Gap, GapCause, Segment
 from gateway.domain.stored import Kept
 from gateway.fsck.ledger_audit import MISDATED, TWICE, clocks, unexplained
 from gateway.fsck.object_audit import NOT_AS_LONG, hashes
-from gateway.recording.taking import Recording
 from tests.support import builders
 from tests.support.clock import MORNING, ManualClock, run
 from tests.support.films import film
 from tests.support.recorder import MovableObjects
+from tests.support.recording_stages import RecordingStages, build_recording
 from tests.support.stores import WatchedStore, opened
 
 MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
@@ -102,7 +102,7 @@ class Ledger:
     store: WatchedStore
     objects: BadPlaces
     cameras: ToldCameras
-    stage: Recording
+    stage: RecordingStages
 
     def recorded(self, camera: str = "cam") -> None:
         """The camera is recorded, from now on."""
@@ -180,17 +180,13 @@ async def ledger(
     asyncio.get_running_loop().set_default_executor(threads)
     async with opened(folder) as store:
         clock.busy = lambda: store.busy() or threads.under_way > 0
-        stage = Recording(
+        stage = build_recording(
             store=store,
             clock=clock,
             objects=objects,
             files=SpooledRecordings(folder / "recording"),
             cameras=cameras,  # type: ignore[arg-type]
-            give_way=lambda _nothing, _keys, _second: None,
             site=plan,
-            reckoned=clock.now,
-            allowed=lambda _camera: Quality.FULL,
-            free_bytes=lambda: 10**12,
         )
         at_work = Ledger(folder, clock, store, objects, cameras, stage)
         for camera in plan.cameras:

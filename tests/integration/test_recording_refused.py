@@ -194,7 +194,7 @@ def test_a_disk_whose_room_cannot_be_measured_stops_no_watch(tmp_path: Path) -> 
                     time.sleep(0.05)
                 return 10**12
 
-            school.stage._free_bytes = measured
+            school.stage.gap_watch._spool._free_bytes = measured
             with refused("a file in its place", tmp_path / "recording"):
                 await wait_until(lambda: told(school) != "", 20, "a fault")
                 assert "does not answer" in school.stage.causes[FaultKind.DISK, "recordings unmeasured"]

@@ -30,10 +30,10 @@ from gateway.domain.plan import Camera, Zone
 from gateway.domain.recording import SEAM, Gap, Quality, Segment, holes
 from gateway.domain.stored import Kept
 from gateway.ports.objects import ObjectStore
-from gateway.recording.taking import Recording
 from simulators.camera.simulated import SimulatedCamera
 from storage.objects.local import LocalObjects
 from tests.support.builders import site
+from tests.support.recording_stages import RecordingStages, build_recording
 from tests.support.stores import WatchedStore, opened
 
 FPS = 10
@@ -61,7 +61,7 @@ class School:
     objects: MovableObjects
     kept_in: ObjectStore
     bank: SubprocessCameraBank
-    stage: Recording
+    stage: RecordingStages
     allowed: dict[str, Quality | None] = field(default_factory=dict)
     free: list[int] = field(default_factory=lambda: [10**12])
 
@@ -129,7 +129,7 @@ async def recording(
     allowed: dict[str, Quality | None] = {}
     free = [10**12]
     async with opened(folder) as store:
-        stage: Recording | None = None
+        stage: RecordingStages | None = None
         bank = SubprocessCameraBank(
             [replace(spec_of(reached), record=filmed.continuous)] if in_plan else [],
             ring_s=10,
@@ -140,7 +140,7 @@ async def recording(
             segment_s=segment_s,
             segment_closed=lambda: stage.wake() if stage is not None else None,
         )
-        stage = Recording(
+        stage = build_recording(
             store=store,
             clock=clock,
             objects=kept_in or objects,
@@ -148,7 +148,6 @@ async def recording(
             cameras=bank,
             give_way=bank.give_way,
             site=plan,
-            reckoned=clock.now,
             allowed=lambda camera: allowed.get(camera, Quality.FULL),
             locked_until=locked_until,
             free_bytes=lambda: free[0],

@@ -23,12 +23,11 @@ from drivers.cameras.parent.bank import SubprocessCameraBank
 from drivers.cameras.parent.recorded import SpooledRecordings
 from gateway.box.clock import SystemClock
 from gateway.domain.plan import Camera
-from gateway.domain.recording import Quality
 from gateway.ports.objects import ObjectStore
-from gateway.recording.taking import Recording
 from storage.objects.s3 import S3Objects
 from storage.objects.s3_address import S3Address
 from tests.support.builders import site
+from tests.support.recording_stages import build_recording
 from tests.support.stores import WatchedStore, opened
 
 LOCKED = timedelta(hours=1)
@@ -70,7 +69,7 @@ async def taking(
         site(cameras=()), cameras={"cam": Camera(id="cam", name="南门枪机", zone="b1-301", continuous=True)}
     )
     async with opened(folder) as store:
-        stage = Recording(
+        stage = build_recording(
             store=store,
             clock=clock,
             objects=objects,
@@ -79,12 +78,8 @@ async def taking(
             cameras=SubprocessCameraBank(
                 [], ring_s=5, ring_bytes_total=1 << 20, spool=folder / "spool", clock=clock
             ),
-            give_way=lambda _none, _keys, _second: None,
             site=plan,
-            reckoned=clock.now,
-            allowed=lambda _: Quality.FULL,
             locked_until=lambda end: end + LOCKED,
-            free_bytes=lambda: 10**12,
             passed=passed,
         )
         task = asyncio.create_task(stage.run())
