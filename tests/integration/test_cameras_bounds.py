@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -160,10 +161,36 @@ def test_what_one_camera_may_take_is_bounded(
 ) -> None:
     """The cause says what it sent; the process stays small and lives; the camera beside it is recorded and its still comes."""
     play, codec, cause = KINDS[kind]
+    bounded(kind, CraftedCamera(play, codec=codec), cause, tmp_path, capsys)
+
+
+NO_PICTURE = "without one whole picture"
+
+
+@pytest.mark.parametrize(
+    ("kind", "how", "cause"),
+    [
+        ("asked slowly", {"slow_s": 0.4}, NO_PICTURE),
+        ("asked more slowly", {"slow_s": 1.5}, NO_PICTURE),
+        ("a description of 2 GB", {"described": 2_000_000_000}, f"{NO_PICTURE}|cannot be opened"),
+        ("a description of 500 MB", {"described": 500_000_000}, f"{NO_PICTURE}|cannot be opened"),
+        ("a description of 90 MB", {"described": 90_000_000, "slow_s": 0.4}, NO_PICTURE),
+    ],
+)
+def test_what_one_camera_may_take_is_bounded_from_the_first_answer_on(
+    kind: str, how: dict[str, Any], cause: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also of one that is slow to answer what is asked ahead of a session, and that names how much it will say."""
+    bounded(kind, CraftedCamera(one_unit_without_end, **how), cause, tmp_path, capsys)
+
+
+def bounded(
+    kind: str, crafted: CraftedCamera, cause: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     good = SimulatedCamera(name="good", width=320, height=180, fps=10)
 
     async def story() -> tuple[int, int]:
-        with CraftedCamera(play, codec=codec) as bad:
+        with crafted as bad:
             async with (
                 started(good),
                 banked(

@@ -30,10 +30,23 @@ Play = Callable[[], Iterator[Unit]]
 
 
 class CraftedCamera:
-    """Serves ``play`` under its ``url`` until :meth:`stop`; ``codec`` is ``H264`` or ``H265``, ``sets`` go into the SDP."""
+    """Serves ``play`` under its ``url`` until :meth:`stop`; ``codec`` is ``H264`` or ``H265``, ``sets`` go into the SDP.
 
-    def __init__(self, play: Play, *, codec: str = "H264", sets: tuple[bytes, ...] = ()) -> None:
+    What is asked ahead of a session is answered after ``slow_s``. A session is described by ``described`` bytes, which never come
+    to their end, where that is not 0.
+    """
+
+    def __init__(
+        self,
+        play: Play,
+        *,
+        codec: str = "H264",
+        sets: tuple[bytes, ...] = (),
+        slow_s: float = 0.0,
+        described: int = 0,
+    ) -> None:
         self._play, self._codec, self._sets = play, codec, sets
+        self._slow_s, self._described = slow_s, described
         self._stopped = threading.Event()
         self.sessions = 0
         self.sent = 0
@@ -86,7 +99,14 @@ class CraftedCamera:
         lines, body = [f"CSeq: {number[1] if number else 0}"], ""
         if method == "OPTIONS":
             lines += ["Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN"]
+        elif method == "DESCRIBE" and self._described and "campus-gateway" not in request:
+            lines += ["Content-Type: application/sdp", f"Content-Length: {self._described}"]
+            client.sendall(("RTSP/1.0 200 OK\r\n" + "\r\n".join(lines) + "\r\n\r\n").encode())
+            while not self._stopped.is_set():
+                client.sendall(b"v=0\r\n" * 20_000)
         elif method == "DESCRIBE":
+            if "campus-gateway" in request:
+                self._stopped.wait(self._slow_s)
             body = self._sdp()
             lines += ["Content-Type: application/sdp", f"Content-Length: {len(body)}"]
         elif method == "SETUP":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from types import SimpleNamespace
@@ -83,7 +83,7 @@ def received(given: list[Piece], monkeypatch: pytest.MonkeyPatch) -> tuple[Sessi
     container = SimpleNamespace(streams=streams, demux=lambda *_: iter(given))
 
     @contextmanager
-    def opened(address: Address, *, audio: bool) -> Iterator[Any]:
+    def opened(address: Address, *, audio: bool, connecting: Callable[[str], None]) -> Iterator[Any]:
         yield container
 
     monkeypatch.setattr(rtsp, "opened", opened)

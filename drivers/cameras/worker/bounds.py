@@ -6,10 +6,13 @@ needs and below what hurts the others. What exceeds one is refused in words, and
 
 from __future__ import annotations
 
+import ctypes
+import re
 import threading
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from drivers.cameras.codec.sps import Picture
 from gateway.domain.errors import Unavailable
@@ -56,6 +59,20 @@ ALL_DECODING_BYTES = 512 << 20
 
 TOGETHER_BYTES = 96 << 20
 """Decoded pictures kept at once until they are JPEG: 30 of 1080p."""
+
+
+MOST_ALLOCATED = 96 << 20
+"""Bytes of one block that the media library may allocate: a plane of the largest picture at ten bits has 71 MB."""
+
+
+def allocate_at_most(size: int) -> bool:
+    """Let the media library allocate no block larger than this; ``False`` where it cannot be told."""
+    with suppress(OSError, AttributeError):
+        maps = Path("/proc/self/maps").read_text("utf-8", "replace")
+        for path in sorted(set(re.findall(r"/\S*libavutil\S*", maps))):
+            ctypes.CDLL(path).av_max_alloc(ctypes.c_size_t(size))
+            return True
+    return False
 
 
 class Rate:

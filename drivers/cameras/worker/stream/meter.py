@@ -35,8 +35,8 @@ Peer = tuple[str, int]
 class Meter:
     """One session's connection. ``picture`` is called by the session for each whole picture; ``flooded`` says that it was cut."""
 
-    def __init__(self, peers: frozenset[Peer]) -> None:
-        self.peers = peers
+    def __init__(self) -> None:
+        self.peers: frozenset[Peer] = frozenset()
         self.flooded = False
         self._connection: socket.socket | None = None
         self._device = -1
@@ -46,6 +46,15 @@ class Meter:
     def picture(self) -> None:
         """A whole picture is there: what comes from now on belongs to the next ones."""
         self._base = None
+
+    def connecting(self, url: str) -> None:
+        """The library is about to connect to this address: the next connection there is the session's. What was asked before, on
+        a connection of ours or on one that came to nothing, is none. Raises :class:`Fallen` where that had to be cut."""
+        if self.flooded:
+            raise flooded()
+        peers = _peers(url)
+        self.close()
+        self._base, self.peers = 0, peers
 
     @property
     def place(self) -> int:
@@ -89,9 +98,9 @@ class Meters:
         self._begun = False
 
     @contextmanager
-    def metered(self, url: str) -> Iterator[Meter]:
-        """Watch the connection to this address, which is opened now. Raises :class:`Fallen` where it had to be cut."""
-        meter = Meter(_peers(url))
+    def metered(self) -> Iterator[Meter]:
+        """Watch the connection of a session, once its meter is told where to. Raises :class:`Fallen` where it had to be cut."""
+        meter = Meter()
         with self._lock:
             self._meters.add(meter)
             if not self._begun:
@@ -120,7 +129,7 @@ class Meters:
             if not meters:
                 self._wanted.wait()
                 continue
-            unknown = [meter for meter in meters if meter.place < 0]
+            unknown = [meter for meter in meters if meter.place < 0 and meter.peers]
             if unknown:
                 self._find(unknown, {meter.place for meter in meters})
             for meter in meters:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -14,6 +15,7 @@ import av
 from drivers.cameras.codec.sps import LARGEST_PICTURE
 from drivers.cameras.http.door import STREAMS
 from drivers.cameras.unforeseen import UNFORESEEN
+from drivers.cameras.worker.bounds import MOST_ALLOCATED, allocate_at_most
 from drivers.cameras.worker.frames.mp4 import CODECS
 from drivers.cameras.worker.stream.beforehand import MOST_CREDENTIALS, Beforehand, asked_beforehand
 from gateway.domain.errors import Unavailable
@@ -45,6 +47,9 @@ PARSED = OPTIONS | {"fflags": "nofillin", "probesize": "50000"}
 """For a stream without parameter sets in its description that is joined in the middle of a picture: there the library insists on
 its parser. What it hands out are whole pictures, taken apart like single packets; only the time of a picture behind a trailing
 message is that message's."""
+
+_bounded = allocate_at_most(MOST_ALLOCATED)
+"""Whether the media library was told; what it would allocate is named by a stranger (a length of 2 GB, in a line of text)."""
 
 _digest_agreed: set[tuple[str, str]] = set()
 """Places and user names where Digest was asked for since this process began."""
@@ -94,16 +99,19 @@ class Address:
         return max(0, len(self._credentials.encode()) - MOST_CREDENTIALS) if self.username else 0
 
 
-def opened(address: Address, *, audio: bool) -> Any:
-    """The container of the stream, its first packets looked at. Raises :class:`Fallen`."""
+def opened(address: Address, *, audio: bool, connecting: Callable[[str], None] = lambda _url: None) -> Any:
+    """The container of the stream, its first packets looked at. ``connecting`` is told where the library connects to, each time
+    just before. Raises :class:`Fallen`."""
     began_s, asked_for = time.monotonic(), address
     known = _not_again.pop(address, None)
     address, before = (known, None) if known is not None else _looked_at(address)
     kinds = {"allowed_media_types": "video+audio" if audio else "video"}
     try:
         try:
+            connecting(address.url)
             return _open(address, OPTIONS | kinds, began_s)
         except av.error.InvalidDataError:
+            connecting(address.url)
             return _open(address, PARSED | kinds, began_s)
     except av.FFmpegError as exc:
         refused = isinstance(exc, av.error.HTTPUnauthorizedError)

@@ -213,7 +213,10 @@ class Session:
             AT_WORK.end(self.id, OPENING)
 
     def _receive_from(self, address: Address) -> None:
-        with METERS.metered(address.url) as meter, opened(address, audio=self._audio) as container:
+        with (
+            METERS.metered() as meter,
+            opened(address, audio=self._audio, connecting=meter.connecting) as container,
+        ):
             self.sessions += 1
             self.refused = False
             video = chosen(container)
