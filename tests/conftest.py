@@ -10,15 +10,16 @@ from pathlib import Path
 import pytest
 
 from storage.sql.ground import OWNER
-from tests.support.ceph_rgw import running_ceph
+from tests.support.ceph_rgw import running_ceph, shared_ceph
 from tests.support.s3_stores import S3Store
 from tests.support.small_disk import mounted_small_disk
 
 
 @pytest.fixture(scope="session")
-def ceph() -> Iterator[S3Store]:
-    """Ceph's S3 gateway; each test takes buckets of its own."""
-    with running_ceph() as store:
+def ceph(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[S3Store]:
+    """Ceph's S3 gateway, one for all workers of a run; each test takes buckets of its own."""
+    alone = worker_id == "master"
+    with running_ceph() if alone else shared_ceph(tmp_path_factory.getbasetemp().parent) as store:
         yield store
 
 

@@ -6,6 +6,8 @@ Started by hand, since the usual ways need containers or root's systemd. Debian'
 
 from __future__ import annotations
 
+import fcntl
+import json
 import subprocess
 import tempfile
 import uuid
@@ -26,6 +28,8 @@ PACKAGES = {
     "ceph-authtool": "ceph-common",
     "monmaptool": "ceph-common",
 }
+#: Workers of one run end together, but for the last test of each.
+ENDS_WITHIN_S = 300.0
 _CONFIG = """\
 [global]
 fsid = {fsid}
@@ -76,6 +80,42 @@ def running_ceph(room_bytes: int = 2 << 30) -> Iterator[S3Store]:
         store = S3Store(free_port())
         _start(Path(name), store, ended, room_bytes)
         yield store
+
+
+@contextmanager
+def shared_ceph(folder: Path) -> Iterator[S3Store]:
+    """One Ceph for all workers of a test run: who asks first starts it, and ends it when nobody uses it any more. ``folder`` is
+    common to the workers."""
+    with ExitStack() as ended:
+        with _users(folder) as users:
+            is_first = not users
+            store = ended.enter_context(running_ceph()) if is_first else S3Store(users[0])
+            users.append(store.port)
+        try:
+            yield store
+        finally:
+            with _users(folder) as users:
+                users.remove(store.port)
+            if is_first:
+                wait_for(lambda: not _used(folder), within_s=ENDS_WITHIN_S, what="the end of other workers")
+
+
+def _used(folder: Path) -> bool:
+    with _users(folder) as users:
+        return bool(users)
+
+
+@contextmanager
+def _users(folder: Path) -> Iterator[list[int]]:
+    """Its port, once for each worker that uses it; what is changed in it is kept. One worker at a time."""
+    with (folder / "ceph.users").open("a+", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        users: list[int] = json.loads(file.read() or "[]")
+        yield users
+        file.seek(0)
+        file.truncate()
+        file.write(json.dumps(users))
 
 
 def _start(folder: Path, store: S3Store, ended: ExitStack, room_bytes: int) -> None:
