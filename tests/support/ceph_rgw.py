@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from tests.support.processes import Child, free_port, tool, wait_for
 from tests.support.s3_stores import ACCESS_KEY, SECRET_KEY, S3Store, listens
@@ -89,13 +90,15 @@ def shared_ceph(folder: Path) -> Iterator[S3Store]:
     with ExitStack() as ended:
         with _users(folder) as users:
             is_first = not users
-            store = ended.enter_context(running_ceph()) if is_first else S3Store(users[0])
-            users.append(store.port)
+            # The keys are made anew in each process.
+            store = ended.enter_context(running_ceph()) if is_first else S3Store(**users[0])
+            mine = {"port": store.port, "access_key": store.access_key, "secret_key": store.secret_key}
+            users.append(mine)
         try:
             yield store
         finally:
             with _users(folder) as users:
-                users.remove(store.port)
+                users.remove(mine)
             if is_first:
                 wait_for(lambda: not _used(folder), within_s=ENDS_WITHIN_S, what="the end of other workers")
 
@@ -106,12 +109,12 @@ def _used(folder: Path) -> bool:
 
 
 @contextmanager
-def _users(folder: Path) -> Iterator[list[int]]:
-    """Its port, once for each worker that uses it; what is changed in it is kept. One worker at a time."""
+def _users(folder: Path) -> Iterator[list[dict[str, Any]]]:
+    """Where it is and its keys, once for each worker that uses it; what is changed in it is kept. One worker at a time."""
     with (folder / "ceph.users").open("a+", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
-        users: list[int] = json.loads(file.read() or "[]")
+        users: list[dict[str, Any]] = json.loads(file.read() or "[]")
         yield users
         file.seek(0)
         file.truncate()
