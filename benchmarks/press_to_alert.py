@@ -146,6 +146,7 @@ def _floor(folder: Path, port: int, receiver: rig.Receiver, presses: int) -> lis
 
 def _floor_process(database: str, port: int, receiver_port: int, pipe: Connection) -> None:
     import paho.mqtt.client as paho
+    from paho.mqtt.enums import CallbackAPIVersion
 
     db = sqlite3.connect(database, isolation_level=None, check_same_thread=False)
     db.execute("PRAGMA journal_mode=WAL")
@@ -153,7 +154,7 @@ def _floor_process(database: str, port: int, receiver_port: int, pipe: Connectio
     db.execute("CREATE TABLE press (topic TEXT, payload BLOB)")
     centre = http.client.HTTPConnection("127.0.0.1", receiver_port)
     client = paho.Client(
-        paho.CallbackAPIVersion.VERSION2, client_id="floor", clean_session=False, protocol=paho.MQTTv311
+        CallbackAPIVersion.VERSION2, client_id="floor", clean_session=False, protocol=paho.MQTTv311
     )
     subscribed = threading.Event()
 

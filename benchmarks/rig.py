@@ -189,8 +189,9 @@ def publish(port: int, messages: Sequence[tuple[str, bytes]], per_second: float 
 
 def _publish(port: int, messages: list[tuple[str, bytes]], per_second: float | None) -> dict[str, float]:
     import paho.mqtt.client as paho
+    from paho.mqtt.enums import CallbackAPIVersion
 
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
+    client = paho.Client(CallbackAPIVersion.VERSION2, protocol=paho.MQTTv311)
     client.max_inflight_messages_set(0)
     client.connect("127.0.0.1", port)
     client.loop_start()

@@ -43,9 +43,8 @@ from gateway.ports.store import Store, Transaction
 log = structlog.get_logger(__name__)
 
 LONGEST = timedelta(hours=6)  # at 4 Mbit/s some 11 GB
-LEFT_FREE_BYTES = (
-    2_000_000_000  # beside the reserve and what the export needs: with less, recording would stop for it
-)
+# Beside the reserve and what the export needs: with less, recording would stop for it.
+LEFT_FREE_BYTES = 2_000_000_000
 PIECE_BYTES = 1 << 20
 
 

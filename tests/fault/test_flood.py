@@ -16,8 +16,9 @@ import paho.mqtt.client as paho
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from drivers.contacts.address import BrokerAddress
 from drivers.contacts.formats import CODECS
-from drivers.contacts.mqtt import BrokerAddress, MqttFeed
+from drivers.contacts.mqtt import MqttFeed
 from gateway.alarm.intake import Intake
 from gateway.box.clock import SystemClock
 from gateway.domain.message import Message, MessageType

@@ -224,10 +224,10 @@ def test_what_a_person_must_mend_is_refused_with_what_to_do(
 
 def test_a_clock_that_is_off_is_named(s3: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """An hour behind: not the store's refusal but something to set right, after which it works."""
-    import minio.api
+    import minio.time
 
     store = s3.objects(s3.bucket())
-    monkeypatch.setattr(minio.api.time, "utcnow", lambda: datetime.now(UTC) - timedelta(hours=1))
+    monkeypatch.setattr(minio.time, "utcnow", lambda: datetime.now(UTC) - timedelta(hours=1))
     with pytest.raises(Unavailable, match=r"RequestTimeTooSkewed.*set this box's clock"):
         run(store.put_bytes(KEY, b"x"))
     monkeypatch.undo()
@@ -309,7 +309,7 @@ def test_a_store_over_tls_is_checked_against_its_ca(tmp_path: Path, certificates
 
 def test_bytes_altered_on_the_way_are_not_taken(s3: S3Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the store gets is not what its MD5 and digest say: it refuses, and nothing lies under the key."""
-    import minio.api
+    import minio.time
 
     bucket = s3.bucket()
     store = s3.objects(bucket)

@@ -21,7 +21,7 @@ import pytest
 
 from gateway.app.commands.main import main
 from gateway.domain.recording import Gap, GapCause, Segment, segment_key
-from gateway.recording import taking
+from gateway.recording import spool_room
 from storage.sql.transaction import SqlTransaction
 from tests.support.http_face import OTHER, Answer, Face, on_face
 from tests.support.processes import tool
@@ -355,7 +355,7 @@ async def test_an_export_needs_room_and_says_how_much(face: Face) -> None:
 async def test_an_export_stops_no_recording_and_takes_nothing_of_the_reserve(face: Face) -> None:
     """What it leaves free is more than what recording ends at and begins again at, beside the alarm evidence's reserve."""
     await three(face, face.directory)
-    limit = 10**9 + taking.LEFT_FREE_BYTES + taking.WELL_AGAIN_BYTES
+    limit = 10**9 + spool_room.LEFT_FREE_BYTES + spool_room.WELL_AGAIN_BYTES
     face.parts.exporting._free_bytes = lambda _folder: limit
     assert (await take(face, 0, 16)).problem == "refused"
     face.parts.exporting._free_bytes = lambda _folder: limit + 10**9

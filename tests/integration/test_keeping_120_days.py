@@ -28,7 +28,7 @@ from gateway.fsck.ledger_audit import ceiling, deletions, sums, unexplained
 from gateway.fsck.object_audit import OnRecord
 from gateway.fsck.object_audit import objects as audited
 from gateway.ports.store import Transaction
-from gateway.recording.deletion import POINTS
+from gateway.recording.deletion import CRASH_POINTS
 from gateway.recording.retention import Keeping
 from storage.objects.local import LocalObjects
 from tests.support import builders
@@ -287,7 +287,7 @@ async def _days(s: School) -> None:
         await s.evening(whole=True)
         assert not s.spool
         await days.until(74)
-        s.die_at = POINTS[1]
+        s.die_at = CRASH_POINTS[1]
         with pytest.raises(Killed):
             await days.until(76)
     assert s.die_at == ""

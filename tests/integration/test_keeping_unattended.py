@@ -11,8 +11,9 @@ import pytest
 
 from gateway.domain.errors import Unavailable
 from gateway.domain.fault import FaultKind
+from gateway.domain.finding import Finding
 from gateway.domain.room import Room
-from gateway.fsck.ledger_audit import Finding, deletions, unexplained
+from gateway.fsck.ledger_audit import deletions, unexplained
 from gateway.recording.deletion import BATCH
 from tests.integration.test_keeping import DAY, HOUR, LI, kept
 from tests.support.clock import MORNING, ManualClock, run

@@ -11,6 +11,7 @@ import pytest
 
 from drivers.cameras.worker.record import mending
 from drivers.cameras.worker.record.mending import Mending
+from drivers.cameras.worker.record.recording import Facts
 from gateway.domain.finding import Finding
 from gateway.domain.recording import SEAM, GapCause
 from gateway.fsck.ledger_audit import sums, unexplained
@@ -139,7 +140,7 @@ def test_a_camera_that_is_recorded_while_its_file_is_closed_waits_for_that_file_
     put(recordings, "cam", 1_772_417_702_000, torn)
     entered, go_on, closed = threading.Event(), threading.Event(), mending._closed
 
-    def slowly(path: Path) -> mending.Facts | None:
+    def slowly(path: Path) -> Facts | None:
         if threading.current_thread().name == "mending":
             entered.set()
             assert go_on.wait(20)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import gateway.alarm.storing
+from gateway.alarm import storing
 from gateway.alarm.storing import WATCH_S
 from gateway.domain.errors import Refused
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
@@ -247,7 +247,7 @@ def test_with_neither_room_nor_store_memory_is_bounded_and_what_is_dropped_is_na
     """Stills wait in memory up to a bound; beyond it they fail with the reason; the others are kept once there is room."""
 
     async def story() -> None:
-        monkeypatch.setattr(gateway.storing, "HELD_BYTES", 150)  # three of the stills here
+        monkeypatch.setattr(storing, "HELD_BYTES", 150)  # three of the stills here
         async with yard(tmp_path, objects=(objects := StrictStore())) as y:
             objects.away, y.own_spool.full = True, "no room"
             await y.press(during_next_at=None)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections import namedtuple
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -419,7 +420,7 @@ def test_a_disk_below_its_reserve_is_a_fault(tmp_path: Path, monkeypatch: pytest
 
     async def story() -> None:
         async with watch(tmp_path) as w:
-            monkeypatch.setattr(supervising.shutil, "disk_usage", lambda _: usage(100, 0, free[0]))
+            monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(100, 0, free[0]))
             free[0] = 0
             await w.clock.advance(1)
             assert [t[:2] for t in await w.told()] == [("fault.raised", "disk:data")]

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import urllib3
 from minio import Minio
+from minio.commonconfig import ENABLED
 from minio.error import InvalidResponseError
-from minio.versioningconfig import ENABLED, VersioningConfig
+from minio.versioningconfig import VersioningConfig
 
 from gateway.box.clock import SystemClock
 from storage.objects.s3 import S3Objects
