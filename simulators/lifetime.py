@@ -25,11 +25,6 @@ def stop_asked(*, with_parent: bool) -> asyncio.Event:
     return stopped
 
 
-async def until_stopped(*, with_parent: bool) -> None:
-    """Return when `stop_asked` says so; for a command that starts this as a task before it prints anything."""
-    await stop_asked(with_parent=with_parent).wait()
-
-
 def _await_end_of_input(loop: asyncio.AbstractEventLoop, stopped: asyncio.Event) -> None:
     while os.read(0, 4096):
         pass

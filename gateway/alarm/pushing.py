@@ -380,7 +380,6 @@ class Pushing:
         )
         if answer.status is not None and 200 <= answer.status < 300:
             self.health.received_total += 1
-        self.health.last_answer_at = self._clock.now()
 
     def _all_due(self) -> None:
         now_s = self._clock.monotonic()

@@ -97,7 +97,6 @@ class Reach:
         path, now_s = self._paths[number], self._clock.monotonic()
         self.gone.pop(path.health.name, None)
         path.health.received_total += 1
-        path.health.last_answer_at = self._clock.now()
         path.answered_s[kind] = now_s
         back = path.failing.pop(kind, None) is not None
         if kind is BEAT:

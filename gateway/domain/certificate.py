@@ -38,11 +38,6 @@ class Certificate:
         names = f", for {', '.join(self.names)}" if self.names else ""
         return f"{self.subject}{names}, issued by {self.issuer}, valid until {day(self.not_after)}"
 
-    @property
-    def self_signed(self) -> bool:
-        """By its names alone; whether the signature is its own too is not looked at."""
-        return self.subject == self.issuer
-
     def left(self, now: datetime) -> timedelta:
         """How long it still holds; negative once it has expired."""
         return self.not_after - now

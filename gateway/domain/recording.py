@@ -99,10 +99,6 @@ class MinuteLine:
     segments: tuple[Segment, ...]
     gaps: tuple[Gap, ...]
 
-    @property
-    def missing_ms(self) -> int:
-        return 60_000 - self.covered_ms
-
 
 def segment_key(site: str, camera: str, start: datetime, number: int = 0) -> str:
     """Where a segment is kept: ``{site}/recordings/{camera}/{YYYY}/{MM}/{DD}/{HHMMSS}Z.mp4`` in UTC (API.md, "Objects").
@@ -112,16 +108,6 @@ def segment_key(site: str, camera: str, start: datetime, number: int = 0) -> str
     at = start.astimezone(UTC)
     behind = f"-{number}" if number else ""
     return f"{site}/recordings/{camera}/{at:%Y/%m/%d}/{at:%H%M%S}Z{behind}.mp4"
-
-
-def segment_boundary(after: datetime, offset_s: float) -> datetime:
-    """The first instant after ``after`` at which a camera's next segment may begin: the same second of every minute.
-
-    ``offset_s`` (0 to 60) is the camera's own, so that not all cameras close their files in one instant.
-    """
-    minute = after.replace(second=0, microsecond=0)
-    boundary = minute + timedelta(seconds=offset_s % SEGMENT_S)
-    return boundary if boundary > after else boundary + MINUTE
 
 
 def stagger_s(number: int, cameras: int) -> float:

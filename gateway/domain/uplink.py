@@ -15,4 +15,3 @@ class PathHealth:
     cause: str = ""
     received_total: int = 0
     failed_total: int = 0
-    last_answer_at: datetime | None = None

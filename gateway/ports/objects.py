@@ -32,13 +32,6 @@ class ObjectStore(Protocol):
     async def put_bytes(self, key: str, data: bytes, *, locked_until: datetime | None = None) -> Kept:
         """The same, for what is small enough to be in memory."""
 
-    async def put_stream(
-        self, key: str, read: Callable[[int], Awaitable[bytes]], *, locked_until: datetime | None = None
-    ) -> tuple[int, str, Kept]:
-        """The same, for what has no known length yet: ``read`` is called with a number of bytes and returns ``b""`` at the
-        end. Returns bytes, SHA-256 and how it is kept. Holds a bounded part of it in memory; if it fails before it is whole,
-        nothing is left under ``key`` and what was read is gone with it."""
-
     async def size(self, key: str, version: str | None = None) -> int | None:
         """Bytes stored under ``key``, of the version (or the newest), or ``None`` if there is nothing."""
 

@@ -66,9 +66,6 @@ class Recordings(Protocol):
         """The latest end of the camera's segments, of those that begin before that instant; ``None`` if there are none. The one
         that began last need not end last: where a second stream fell, the main one's recording began before its."""
 
-    def ended_before(self, at: datetime, after: int, limit: int) -> list[tuple[int, Segment]]:
-        """Segments of any camera that ended before ``at`` and whose number is above ``after``, by number."""
-
     def locked(self, key: str, until: datetime | None, version: str | None) -> None:
         """Put on record until when an object is locked."""
 

@@ -24,7 +24,6 @@ from storage.objects.keys import checked
 
 TEMPORARY = ".part-"
 MARK = ".campus-gateway-store"  # in the folder: which store this is
-STREAM_PIECE_BYTES = 1 << 20
 LISTED_AT_ONCE = 1000
 READ_ONLY = 0o444
 #: The named points of a put, in their order: what a test ends the process at.
@@ -76,25 +75,6 @@ class LocalObjects:
     async def put_bytes(self, key: str, data: bytes, *, locked_until: datetime | None = None) -> Kept:
         await asyncio.to_thread(self._put_bytes, checked(key), data)
         return Kept()
-
-    async def put_stream(
-        self, key: str, read: Callable[[int], Awaitable[bytes]], *, locked_until: datetime | None = None
-    ) -> tuple[int, str, Kept]:
-        digest, size = hashlib.sha256(), 0
-        with _mapped(f"storing {checked(key)}"):
-            await asyncio.to_thread(self._is_here)
-            part = await asyncio.to_thread(self._part, key)
-            try:
-                with part.open("xb") as file:
-                    while piece := await read(STREAM_PIECE_BYTES):
-                        digest.update(piece)
-                        size += len(piece)
-                        await asyncio.to_thread(file.write, piece)
-                    await asyncio.to_thread(flushed, file)
-                await asyncio.to_thread(self._place, key, part, digest.hexdigest())
-            finally:
-                part.unlink(missing_ok=True)
-        return size, digest.hexdigest(), Kept()
 
     async def size(self, key: str, version: str | None = None) -> int | None:
         path = self.root / checked(key)

@@ -121,18 +121,6 @@ class S3Objects:
             checked(key), len(data), sha256, lambda at: data[at : at + self._part_bytes], locked_until
         )
 
-    async def put_stream(
-        self, key: str, read: Callable[[int], Awaitable[bytes]], *, locked_until: datetime | None = None
-    ) -> tuple[int, str, Kept]:
-        checked(key)
-        first = await _filled(read, self._part_bytes)
-        if len(first) < self._part_bytes:
-            kept = await self.put_bytes(key, first, locked_until=locked_until)
-            return len(first), hashlib.sha256(first).hexdigest(), kept
-        until = await self._lockable(locked_until)
-        async with self._large, self._lock(key):
-            return await self._put_parts_of(key, first, read, until)
-
     async def _put(
         self,
         key: str,
@@ -195,33 +183,6 @@ class S3Objects:
 
     async def _part(self, key: str, upload: str, number: int, piece: Callable[[], bytes]) -> Part:
         return await self._tried(lambda s3: s3.part(key, upload, number, piece()))
-
-    async def _put_parts_of(
-        self, key: str, first: bytes, read: Callable[[int], Awaitable[bytes]], until: datetime | None
-    ) -> tuple[int, str, Kept]:
-        """A stream of unknown length, of which ``first`` was read; its digest is known at the end only, so it is not among
-        the object's metadata."""
-        digest, size = hashlib.sha256(), 0
-        taken = await self._tried(lambda s3: s3.head(key)) is not None
-
-        async def pieces() -> AsyncIterator[bytes]:
-            nonlocal size
-            data = first
-            while data:
-                digest.update(data)
-                size += len(data)
-                yield data
-                data = await _filled(read, self._part_bytes)
-
-        if taken:  # it may be the same bytes: that is known once they are all read
-            async for _ in pieces():
-                pass
-        else:
-            async with self._upload(key, None, until) as (upload, parts):
-                async for data in pieces():
-                    parts.append(await self._part(key, upload, len(parts) + 1, partial(bytes, data)))
-        kept = await self._kept_whole(key, size, digest.hexdigest(), until)
-        return size, digest.hexdigest(), kept
 
     @asynccontextmanager
     async def _upload(
@@ -490,14 +451,6 @@ def _verify(source: Path, sha256: str) -> None:
         raise Unavailable(f"reading {source}: {exc.strerror or exc}") from exc
     if found != sha256:
         raise Refused(f"{source.name} is not what its digest says")
-
-
-async def _filled(read: Callable[[int], Awaitable[bytes]], size: int) -> bytes:
-    """So many bytes, less only at the stream's end."""
-    data = bytearray()
-    while len(data) < size and (piece := await read(size - len(data))):
-        data += piece
-    return bytes(data)
 
 
 def _code(exc: Refused) -> str:

@@ -111,10 +111,6 @@ class SqlRecordings:
         found: datetime = self._c.execute(near).scalar_one()
         return found
 
-    def ended_before(self, at: datetime, after: int, limit: int) -> list[tuple[int, Segment]]:
-        query = select(segment).where(segment.c.end < at, segment.c.n > after)
-        return [(row.n, _segment(row)) for row in self._c.execute(query.order_by(segment.c.n).limit(limit))]
-
     def locked(self, key: str, until: datetime | None, version: str | None) -> None:
         self._c.execute(
             update(segment).where(segment.c.key == key).values(locked_until=until, version=version)

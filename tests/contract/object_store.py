@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -33,19 +32,6 @@ async def whole(
             data += part
         assert await read(piece) == b""
     return data
-
-
-def stream_of(data: bytes, at_most: int = 300_000) -> Callable[[int], Awaitable[bytes]]:
-    """The bytes as something that is read piece by piece and gives less than asked for."""
-    left = memoryview(data)
-
-    async def read(size: int) -> bytes:
-        nonlocal left
-        count = min(size, at_most)
-        piece, left = bytes(left[:count]), left[count:]
-        return piece
-
-    return read
 
 
 class ObjectStoreContract:
@@ -141,53 +127,6 @@ class ObjectStoreContract:
         run(story())
         assert source.read_bytes() == b"second"
 
-    @pytest.mark.parametrize("size", [0, 1, 5 * 1024 * 1024, 11_000_000])
-    def test_a_stream_of_unknown_length_is_stored_whole(self, store: ObjectStore, size: int) -> None:
-        """Bytes that come in dribs and drabs: size and digest are told at the end, and it is all there."""
-        data = bytes(range(251)) * (size // 251) + bytes(size % 251)
-
-        async def story() -> None:
-            stored = await store.put_stream(KEY, stream_of(data))
-            assert stored == (size, digest(data), await store.kept(KEY))
-            assert await whole(store, KEY, piece=1 << 20) == data
-
-        run(story())
-
-    @pytest.mark.parametrize("size", [10, 11_000_000])
-    def test_a_stream_that_breaks_off_leaves_nothing(self, store: ObjectStore, size: int) -> None:
-        """What feeds it fails in the middle: its error comes out, and the key is free."""
-        read = stream_of(bytes(size))
-        left = 3
-
-        async def breaking(count: int) -> bytes:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                raise Unavailable("the camera is gone")
-            return await read(min(count, size // 2))
-
-        async def story() -> None:
-            with pytest.raises(Unavailable, match="the camera is gone"):
-                await store.put_stream(KEY, breaking)
-            assert await store.size(KEY) is None
-            assert await store.keys("") == []
-
-        run(story())
-
-    @pytest.mark.parametrize("size", [10, 11_000_000])
-    def test_a_stream_onto_a_taken_key_is_judged_by_its_bytes(self, store: ObjectStore, size: int) -> None:
-        """The same bytes are harmless, others are refused, and the first stay."""
-        data = bytes(size)
-
-        async def story() -> None:
-            await store.put_bytes(KEY, data)
-            assert (await store.put_stream(KEY, stream_of(data)))[:2] == (size, digest(data))
-            with pytest.raises(Refused):
-                await store.put_stream(KEY, stream_of(data[:-1] + b"x"))
-            assert await whole(store, KEY, piece=1 << 20) == data
-
-        run(story())
-
     def test_a_large_file_goes_in_and_comes_out_in_ranges(self, store: ObjectStore, spool: Path) -> None:
         """Larger than one part of a store that takes parts: stored once, again harmlessly, and read from its middle."""
         data = bytes(range(256)) * 43_000  # 11 MB: two parts and a rest
@@ -249,8 +188,6 @@ class ObjectStoreContract:
                 await store.delete(key)
             with pytest.raises(Malformed):
                 await whole(store, key)
-            with pytest.raises(Malformed):
-                await store.put_stream(key, stream_of(b"x"))
             assert await store.keys("") == []
 
         run(story())

@@ -11,9 +11,9 @@ import pytest
 from gateway.domain.errors import Refused, Unavailable
 from gateway.ports.objects import ObjectStore
 from storage.objects.local import MARK, LocalObjects
-from storage.objects.memory import MemoryObjects
 from tests.contract.object_store import KEY, ObjectStoreContract, digest, whole
 from tests.support.clock import run
+from tests.support.memory_objects import MemoryObjects
 from tests.support.s3_stores import Rclone, S3Store, any_s3
 
 

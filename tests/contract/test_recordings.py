@@ -266,28 +266,6 @@ def test_one_gap_of_a_camera_lasts_at_a_time(tmp_path: Path) -> None:
     run(story())
 
 
-def test_pages_of_what_is_due_leave_nothing_out(tmp_path: Path) -> None:
-    """By number, whatever is deleted meanwhile, and nothing that ended later."""
-
-    async def story() -> None:
-        async with opened(tmp_path) as store:
-            every = [segment(n, camera) for n in range(5) for camera in ("cam-a", "cam-b")]
-            await store.write(lambda tx: [tx.recordings.add(each) for each in every])
-            before, after, seen = TEN + timedelta(minutes=4), 0, []
-            while page := await store.read(
-                lambda tx, after=after: tx.recordings.ended_before(before, after, 2)  # type: ignore[misc]
-            ):
-                after = page[-1][0]
-                seen += [one for _, one in page]
-                gone = [page[0][1]]
-                await store.write(
-                    lambda tx, gone=gone: tx.recordings.forget(gone[0].camera, gone)  # type: ignore[misc]
-                )
-            assert {one.id for one in seen} == {one.id for one in every if one.end < before}
-
-    run(story())
-
-
 def test_a_hold_is_released_once_and_never_removed(tmp_path: Path) -> None:
     """By whom and why is kept with it."""
 

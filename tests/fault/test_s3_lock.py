@@ -26,7 +26,7 @@ from gateway.box.clock import SystemClock
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.stored import ObjectVersion
 from storage.objects.s3 import S3Objects
-from tests.contract.object_store import KEY, digest, stream_of, whole
+from tests.contract.object_store import KEY, digest, whole
 from tests.support.clock import run
 from tests.support.s3_stores import Rclone, S3Store, any_s3
 
@@ -133,13 +133,12 @@ def test_a_lock_is_made_longer_and_never_shorter(ceph: S3Store) -> None:
 
 
 @pytest.mark.parametrize("data", [b"a still", LARGE], ids=["one put", "parts"])
-def test_a_stream_is_locked_like_a_file(ceph: S3Store, data: bytes) -> None:
-    """Of a length nobody knew, in parts whose lock the store forgets: it is locked when the put returns, and says so."""
+def test_what_is_put_is_locked(ceph: S3Store, data: bytes) -> None:
+    """Also in parts, whose lock the store forgets: it is locked when the put returns, and says so."""
     store, until = ceph.objects(locking_bucket(ceph)), now() + timedelta(hours=1)
 
     async def story() -> None:
-        size, sha256, kept = await store.put_stream(KEY, stream_of(data), locked_until=until)
-        assert (size, sha256) == (len(data), digest(data))
+        kept = await store.put_bytes(KEY, data, locked_until=until)
         assert kept.locked_until is not None
         assert kept.locked_until >= until
         assert await store.kept(KEY) == kept

@@ -17,10 +17,11 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from gateway.api.service import register
-from gateway.domain.merkle import is_consistent, is_included, leaf_hash, root_of
+from gateway.domain.merkle import leaf_hash, root_of
 from gateway.domain.register import Act, Head, RegisterLine, Who
 from gateway.ports.recordings import Signer
 from tests.support.http_face import CAMERA, Face, listed_playlist, on_face
+from tests.support.merkle_proofs import is_consistent, is_included
 
 
 async def lines(face: Face) -> list[dict[str, Any]]:

@@ -22,10 +22,10 @@ from gateway.domain.alarm import Alarm, State
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment, press_evidence
 from gateway.domain.stored import Kept
-from storage.objects.memory import MemoryObjects
 from tests.support.builders import alarm, envelopes
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import MORNING, ManualClock, run
+from tests.support.memory_objects import MemoryObjects
 from tests.support.stores import WatchedSpool, WatchedStore, opened
 
 

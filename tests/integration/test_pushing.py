@@ -30,10 +30,10 @@ from gateway.domain.ids import is_drill
 from gateway.domain.message import Answer
 from gateway.domain.stored import Kept
 from gateway.domain.upload import Put, item_place
-from storage.objects.memory import MemoryObjects
 from tests.support.builders import alarm, envelopes
 from tests.support.cameras import ScriptedCameras
 from tests.support.clock import ManualClock, run
+from tests.support.memory_objects import MemoryObjects
 from tests.support.scripted_media import SILENT, TAKEN, ScriptedMedia, TriedPut, answered
 from tests.support.stores import WatchedSpool, WatchedStore, opened
 

@@ -14,9 +14,9 @@ from gateway.alarm.storing import WATCH_S
 from gateway.domain.errors import Refused
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.stored import Kept
-from storage.objects.memory import MemoryObjects
 from tests.integration.test_gathering import MovableStore, Yard, yard
 from tests.support.clock import MORNING, ManualClock, run
+from tests.support.memory_objects import MemoryObjects
 
 LATER = MORNING + timedelta(seconds=90)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.stored import Kept, LockProof, ObjectVersion
-from storage.objects.memory import MemoryObjects
 from tests.support.clock import ManualClock
+from tests.support.memory_objects import MemoryObjects
 
 
 class LockingObjects(MemoryObjects):

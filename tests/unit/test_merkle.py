@@ -11,12 +11,11 @@ from gateway.domain.merkle import (
     Frontier,
     consistency_proof,
     inclusion_proof,
-    is_consistent,
-    is_included,
     leaf_hash,
     node_hash,
     root_of,
 )
+from tests.support.merkle_proofs import is_consistent, is_included
 
 #: The eight leaves and the roots of their prefixes that the Certificate Transparency projects test with.
 LEAVES = [
