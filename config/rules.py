@@ -1,7 +1,7 @@
 """What holds between the entries of a site file: references, sources, the law's words about cameras.
 
 The rules work on what could be read, so that one run names every fault: an entry too faulty to be understood is
-absent here, while its id still counts as known.
+absent here, while its id still counts as known. One file, though long: a list of rules, each of which stands alone.
 """
 
 from __future__ import annotations
