@@ -17,14 +17,14 @@ import os
 import random
 import shutil
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import structlog
 
@@ -50,10 +50,10 @@ from gateway.alarm.pushing import Pushing
 from gateway.alarm.shared_cameras import SharedCameras
 from gateway.alarm.starts import Starts
 from gateway.api.alarm.items import read_item
-from gateway.api.first_answers import Opening
-from gateway.api.parts import ApiParts, Caller
+from gateway.api.parts import ApiParts
 from gateway.app.data_folder import known_by, witnesses
 from gateway.app.front.limits import raise_descriptors
+from gateway.app.http import HttpInterface, bind, callers, contact_health, host_port
 from gateway.app.keys import own_key, register_signer
 from gateway.app.neighbours import (
     api_context,
@@ -69,6 +69,7 @@ from gateway.app.neighbours import (
 )
 from gateway.app.operator_socket import OperatorDoor
 from gateway.app.siteplan import compile_plan
+from gateway.app.tasks import Tasks
 from gateway.app.telemetry import prometheus_text, samples
 from gateway.box.claim import Claim, claim_for_gateway
 from gateway.box.clock import SystemClock
@@ -97,20 +98,15 @@ from gateway.watch.witness import Witnessing
 from storage.spool import Spool
 from storage.sql.safe_store import SafeStore
 
-if TYPE_CHECKING:
-    from gateway.app.front.serving import Serving
-
 log = structlog.get_logger(__name__)
 
 #: Seconds a ring holds beyond `before_s`: one long group of pictures (10 s) and what arrives while clips are cut.
 RING_MARGIN_S = 15
 #: Memory all rings may take together: 16 cameras at 4 Mbit/s for 45 s are 360 MB.
 RINGS_BYTES = 1024 * 1024 * 1024
-RESTART_PAUSE_S = 1.0
 HTTP_UP_WITHIN_S = 2.0
 OBJECTS_AGAIN_S = 5.0  # a disk that is not mounted yet
 BALLAST_EVERY_S = 5.0  # how soon after room was made evidence goes on
-STOP_WITHIN_S = 4.0  # SIGTERM ends everything within 5 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +118,8 @@ class Addresses:
 
 
 class Gateway:
-    """One gateway. ``await start()``, then ``await wait()``; ``await stop()`` at any time, twice without harm."""
+    """One gateway. Make it inside the running loop, ``await start()``, then ``await wait()``; ``await stop()`` at any time, twice
+    without harm."""
 
     def __init__(self, settings: Settings, standing: Sequence[tuple[str, str]] = ()) -> None:
         """``standing`` are things known to be wrong from the start, as ``(subject, cause)``: each is a fault."""
@@ -131,14 +128,12 @@ class Gateway:
         self.clock = SystemClock()
         self.plan = compile_plan(site, CODECS)
         self.standing = Standing({(FaultKind.SITE, subject): cause for subject, cause in standing})
-        self._tasks: list[asyncio.Task[None]] = []
-        self._ended: asyncio.Future[None] | None = None
+        self._tasks = Tasks(self.clock, self.standing)
         self._claim: Claim | None = None
         self._broker: Any = None
         self.media: MediaPush | None = None
-        self._front: Serving | None = None
+        self.http: HttpInterface | None = None
         self._socket: socket.socket | None = None
-        self._http_up = asyncio.Event()
         self.addresses = Addresses("", "")
 
     async def start(self) -> Addresses:
@@ -146,7 +141,6 @@ class Gateway:
 
         Raises ``Refused`` (another gateway runs on this data, an address cannot be had) or ``Unavailable``.
         """
-        self._ended = asyncio.get_running_loop().create_future()
         settings, site = self._settings, self._settings.site
         try:
             settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -165,11 +159,11 @@ class Gateway:
         self._ran_before = exists or bool(await asyncio.to_thread(known_by, settings))
         self.session = broker_session(settings, self.clock, upgraded=self._ran_before)
         self.store = SafeStore(
-            database, self.clock, known_by=partial(known_by, settings), broken=self._stop_by
+            database, self.clock, known_by=partial(known_by, settings), broken=self._tasks.fail
         )
         await self.store.start()
         self._api_tls = api_context(settings)
-        http_url = self._bind()
+        self._socket, http_url = bind(site.http)
         public_url = (site.http.public_url or http_url).rstrip("/")
         own = own_key(settings.data_dir / "link.key", expected=self._ran_before)
         self._tell_of_key("link-key", own.cause and f"{own.cause}. Links sent before no longer open")
@@ -200,16 +194,11 @@ class Gateway:
 
     async def wait(self) -> None:
         """Return when a vital part has ended, raising what ended it."""
-        assert self._ended is not None
-        await asyncio.shield(self._ended)
+        await self._tasks.wait()
 
     async def stop(self) -> None:
         """End every part; what is committed is on disk, what is not acknowledged is at the broker."""
-        tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks, timeout=STOP_WITHIN_S)
+        await self._tasks.stop()
         if hasattr(self, "paths"):
             for path in self.paths:
                 await path.stop()
@@ -229,8 +218,7 @@ class Gateway:
         if self._claim is not None:
             self._claim.release()
             self._claim = None
-        if self._ended is not None and not self._ended.done():
-            self._ended.set_result(None)
+        self._tasks.ended()
 
     # Building.
 
@@ -506,8 +494,8 @@ class Gateway:
         yield from self.keeping.causes.items()
         yield from self.gap_watch.causes.items()
         yield from self.taking.causes.items()
-        if self._front is not None:
-            yield from self._front.found()
+        if self.http is not None:
+            yield from self.http.found()
         yield from self.cameras.causes.items()
         for stage in (self.pushing, self.showing, self.locking):
             if stage is not None:
@@ -534,24 +522,6 @@ class Gateway:
         if answer.said_at is not None:
             self.keeping.heard_time(answer.said_at, self._settings.site.centre.name)
 
-    def _bind(self) -> str:
-        """Take the HTTP address now, so that links can be made before anybody listens on it."""
-        host, _, port = self._settings.site.http.listen.rpartition(":")
-        host = host.strip("[]")
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._socket = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            self._socket.bind((host, int(port)))
-        except OSError as exc:
-            raise Refused(
-                f"http.listen: {host}:{port} cannot be had: {exc.strerror}; choose another"
-            ) from exc
-        taken = self._socket.getsockname()
-        scheme = "https" if self._settings.site.http.tls else "http"
-        shown = f"[{taken[0]}]" if ":" in taken[0] else taken[0]
-        return f"{scheme}://{shown}:{taken[1]}"
-
     # Starting.
 
     async def _arm(self) -> str:
@@ -570,47 +540,51 @@ class Gateway:
                 "the embedded broker keeps nothing over a restart and is for demo and bench only; "
                 "install mosquitto and set mqtt.url"
             )
-        self._vital("intake", self.intake.run())
-        self._vital("contacts", self.feed.run(self._receive))
-        self._vital("database", self.store.run())
+        self._tasks.vital("intake", self.intake.run())
+        self._tasks.vital("contacts", self.feed.run(self._receive))
+        self._tasks.vital("database", self.store.run())
         if not mqtt.embedded:
             return mqtt.url
         async with asyncio.timeout(10):
             await self.feed.wait_armed()
-        host, port = await self._broker.open(*_host_port(mqtt.listen))
+        host, port = await self._broker.open(*host_port(mqtt.listen))
         return f"mqtt://{host}:{port}"
 
     async def _start_rest(self) -> None:
-        self._restarted("http", self._serve_http)
+        assert self._socket is not None
+        http = self.http = HttpInterface(self._api_parts(), self._socket, self._api_tls, self._descriptors)
+        self._tasks.restarted("http", http.run)
         # What follows imports much, in threads; whoever waits for /readyz should not wait for that.
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._http_up.wait(), HTTP_UP_WITHIN_S)
-        self._vital("delivering", self._run_delivering())
-        self._restarted("cameras", self._run_cameras)
-        self._restarted("store", self._start_objects, once=True)
-        self._restarted("gathering", self.gathering.run)
-        self._restarted("watching", self.watching.run)
-        self._restarted("doubting", self.doubting.run)
+            await asyncio.wait_for(http.up.wait(), HTTP_UP_WITHIN_S)
+        self._tasks.vital("delivering", self._run_delivering())
+        self._tasks.restarted("cameras", self._run_cameras)
+        self._tasks.restarted("store", self._start_objects, once=True)
+        self._tasks.restarted("gathering", self.gathering.run)
+        self._tasks.restarted("watching", self.watching.run)
+        self._tasks.restarted("doubting", self.doubting.run)
         if self.session is not None:
-            self._restarted("broker session", self.session.run)
+            self._tasks.restarted("broker session", self.session.run)
         if self.confirming.wanted:
-            self._restarted("confirming", self.confirming.run)
-        self._restarted("supervising", self.supervising.run)
-        self._restarted("certifying", self.certifying.run)
-        self._restarted("ballast", self._keep_ballast)
-        self._restarted("registering", self.registering.run)
-        self._restarted("witnessing", self.witnessing.run)
-        self._restarted("configuration", self._register_configuration, once=True)
-        self._restarted("keeping", self.keeping.run)
+            self._tasks.restarted("confirming", self.confirming.run)
+        self._tasks.restarted("supervising", self.supervising.run)
+        self._tasks.restarted("certifying", self.certifying.run)
+        self._tasks.restarted("ballast", self._keep_ballast)
+        self._tasks.restarted("registering", self.registering.run)
+        self._tasks.restarted("witnessing", self.witnessing.run)
+        self._tasks.restarted("configuration", self._register_configuration, once=True)
+        self._tasks.restarted("keeping", self.keeping.run)
         if self.locking is not None:
-            self._restarted("locking", self.locking.run)
-        self._restarted("recording", self._run_recording)
-        self._restarted("exports", self.exporting.clear, once=True)
-        self._restarted("drilling", self.drilling.run)
-        self._restarted("operator", OperatorDoor(self._settings.data_dir, self.drilling, self.clock).run)
-        self._restarted("plan", self._announce_plan, once=True)
+            self._tasks.restarted("locking", self.locking.run)
+        self._tasks.restarted("recording", self._run_recording)
+        self._tasks.restarted("exports", self.exporting.clear, once=True)
+        self._tasks.restarted("drilling", self.drilling.run)
+        self._tasks.restarted(
+            "operator", OperatorDoor(self._settings.data_dir, self.drilling, self.clock).run
+        )
+        self._tasks.restarted("plan", self._announce_plan, once=True)
         if self.media is not None:
-            self._restarted("media", self._run_push)
+            self._tasks.restarted("media", self._run_push)
         for number, path in enumerate(self.paths):
             heartbeat = Heartbeat(
                 number=number,
@@ -626,7 +600,7 @@ class Gateway:
                 signed=self.registering.signed,
                 take=self.hearing.take,
             )
-            self._restarted(f"heartbeat-{path.name}", heartbeat.run)
+            self._tasks.restarted(f"heartbeat-{path.name}", heartbeat.run)
 
     async def _run_delivering(self) -> None:
         for path in self.paths:
@@ -690,56 +664,9 @@ class Gateway:
                 log.error("store.not_started", cause=exc.reason)
                 await self.clock.sleep(OBJECTS_AGAIN_S)
 
-    def _vital(self, name: str, work: Awaitable[None]) -> None:
-        async def guarded() -> None:
-            try:
-                await work
-                error: Exception | None = RuntimeError(f"{name} ended by itself")
-            except Exception as exc:
-                error = exc
-            assert self._ended is not None
-            if error is not None and not self._ended.done():
-                log.critical("vital.ended", stage=name, cause=repr(error))
-                self._ended.set_exception(error)
-
-        self._tasks.append(asyncio.create_task(guarded(), name=name))
-
-    def _stop_by(self, error: Exception) -> None:
-        """What nobody waits for has shown that the program contradicts itself."""
-        assert self._ended is not None
-        if not self._ended.done():
-            log.critical("vital.ended", stage="deferred write", cause=repr(error))
-            self._ended.set_exception(error)
-
-    def _restarted(self, name: str, make: Callable[[], Awaitable[None]], *, once: bool = False) -> None:
-        async def guarded() -> None:
-            while True:
-                try:
-                    await make()
-                    if once:
-                        return
-                    cause = "ended by itself"
-                except Unavailable as exc:
-                    cause = exc.reason
-                except Exception as exc:
-                    cause = repr(exc)
-                    log.exception("stage.failed", stage=name)
-                self.standing.causes[FaultKind.STAGE, name] = f"had to be started again: {cause}"
-                await self.clock.sleep(RESTART_PAUSE_S)
-
-        self._tasks.append(asyncio.create_task(guarded(), name=name))
-
-    async def _serve_http(self) -> None:
-        from gateway.app.front.rights import (
-            Rights,  # brings the HTTP server: not before the contacts are armed
-        )
-        from gateway.app.front.serving import Serving
-
+    def _api_parts(self) -> ApiParts:
         site = self._settings.site
-        tokens = {
-            a.token.reveal(): Caller(name=a.name, unit=a.unit or a.name, role=a.role) for a in site.access
-        }
-        parts = ApiParts(
+        return ApiParts(
             site=self.plan,
             store=self.store,
             clock=self.clock,
@@ -752,30 +679,14 @@ class Gateway:
             objects=self.objects,
             envelopes=self.envelopes,
             links=self.links,
-            tokens=tokens,
+            tokens=callers(site.access),
             readiness=self.readiness,
             last_seen=self.watching.last_seen,
-            contact_health=self._contact_health,
+            contact_health=partial(contact_health, self.watching, self.doubting, self.intake),
             metrics=self._metrics,
             version=version("campus-gateway"),
             centre_name=site.centre.name,
         )
-        opening = Opening(parts)
-        assert self._socket is not None
-        self._front = Serving(
-            opening,
-            self._socket,
-            tls=self._api_tls,
-            judge=Rights(tokens, self.links, self.clock),
-            clock=self.clock,
-            descriptors=self._descriptors,
-            opened=self._http_up.set,
-        )
-        if self._api_tls is not None:
-            self._api_tls.refused = self._front.tls_refused
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._front.run(), name="http front")
-            await opening.load()
 
     def commits(self) -> bool:
         """Whether a press that came would be committed, whether the broker is there or not."""
@@ -785,23 +696,6 @@ class Gateway:
         """Whether a press would be committed now, and what is not as it should be."""
         degraded = sorted(f"{kind.value}:{subject}" for kind, subject in self.supervising.open_faults)
         return self.feed.armed and self.store.commits, degraded
-
-    def _contact_health(self) -> dict[str, Mapping[str, object]]:
-        """Per point what is known of it, doubts about it included."""
-        flood = {subject.partition(" ")[0]: cause for (_, subject), cause in self.intake.found()}
-        return {
-            id_: {
-                **known,
-                "causes": [
-                    *cast("list[str]", known.get("causes", [])),
-                    *self.doubting.causes(id_),
-                    *([flood[id_]] if id_ in flood else []),
-                ],
-                "other_words": self.doubting.words(id_),
-                "copied_at": self.doubting.copied_at(id_),
-            }
-            for id_, known in self.watching.health().items()
-        }
 
     def _metrics(self) -> bytes:
         return prometheus_text(
@@ -821,8 +715,3 @@ def _read_certificates(path: Path) -> list[Certificate]:
     from drivers.tls.reading import read_certificates  # as in Gateway._see
 
     return read_certificates(path)
-
-
-def _host_port(listen: str) -> tuple[str, int]:
-    host, _, port = listen.rpartition(":")
-    return host.strip("[]"), int(port)
