@@ -27,7 +27,7 @@ MARK = ".campus-gateway-store"  # in the folder: which store this is
 LISTED_AT_ONCE = 1000
 READ_ONLY = 0o444
 #: The named points of a put, in their order: what a test ends the process at.
-POINTS = ("object.part", "object.linked")
+CRASH_POINTS = ("object.part", "object.linked")
 CANNOT_LOCK = (
     "files cannot be locked against whoever runs this box: they are read-only and their digests are on record, so that an "
     "alteration shows, and nothing prevents it"
@@ -50,8 +50,8 @@ class LocalObjects:
         """``known`` is a file elsewhere that remembers the store's own mark: where that is missing the disk is not there, and
         an empty mount point is not taken for a store whose objects are gone. ``on_record`` says whether any object is: while
         nothing is remembered yet, :meth:`start` then marks no empty folder, and until it has marked one every call is
-        ``Unavailable``. Without it a folder that is not marked is used as it is. ``passed`` is told each of :data:`POINTS` as
-        a file's put passes it."""
+        ``Unavailable``. Without it a folder that is not marked is used as it is. ``passed`` is called with
+        each of :data:`CRASH_POINTS` as a file's put passes it."""
         self.root = root
         self._known = known
         self._on_record = on_record
@@ -328,9 +328,9 @@ class LocalObjects:
                     shutil.copyfile(source, part)  # the spool is on another file system
                 with part.open("rb") as file:
                     os.fsync(file.fileno())
-                self._passed(POINTS[0])
+                self._passed(CRASH_POINTS[0])
                 self._place(key, part, sha256)
-                self._passed(POINTS[1])
+                self._passed(CRASH_POINTS[1])
             finally:
                 part.unlink(missing_ok=True)
             source.unlink(missing_ok=True)

@@ -49,7 +49,7 @@ LARGE_AT_ONCE = 2  # of their own, so that clips on a thin line do not hold up t
 READS_AT_ONCE = 8
 #: The named points of a put, in their order: what a test ends the process at. Between them the object may be whole and without
 #: its lock, which Ceph 16.2 forgets of an upload in parts; the source is let go only after the second.
-POINTS = ("object.put", "object.locked")
+CRASH_POINTS = ("object.put", "object.locked")
 ATTEMPTS = 3
 PAUSE_S = 0.3  # doubled with each attempt, times 0.5 to 1.5
 NO_NEW_ATTEMPT_S = 60.0  # after the first: a store that takes its time-outs is away
@@ -73,7 +73,7 @@ class S3Objects:
         passed: Callable[[str], None] = lambda _point: None,
     ) -> None:
         """With ``lock_required`` nothing that was asked to be locked is put into a bucket that did not prove its lock.
-        ``passed`` is told each of :data:`POINTS` as it is passed."""
+        ``passed`` is told each of :data:`CRASH_POINTS` as it is passed."""
         if part_bytes < SMALLEST_PART_BYTES:
             raise ValueError(f"parts are at least {SMALLEST_PART_BYTES} bytes")
         self.address = address
@@ -149,10 +149,10 @@ class S3Objects:
 
     async def _kept_whole(self, key: str, size: int, sha256: str, until: datetime | None) -> Kept:
         """What was just put, looked at and locked."""
-        self._passed(POINTS[0])
+        self._passed(CRASH_POINTS[0])
         await self._confirm(key, size, sha256)
         kept = await self._held(key, await self._tried(lambda s3: s3.head(key)), until)
-        self._passed(POINTS[1])
+        self._passed(CRASH_POINTS[1])
         return kept
 
     async def _put_whole(

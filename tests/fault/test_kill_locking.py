@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from gateway.domain.recording import segment_key
-from gateway.recording.taking import CRASH_POINTS as STAGE_POINTS
-from storage.objects.s3 import POINTS
+from gateway.recording.taking import CRASH_POINTS as TAKING_POINTS
+from storage.objects import s3
 from tests.support.builders import site
 from tests.support.clock import run
 from tests.support.processes import ROOT
@@ -27,7 +27,7 @@ LARGE = bytes(range(250)) * 44_000  # 11 MB: three parts, of which Ceph 16.2 for
 
 
 @pytest.mark.parametrize("data", [b"a small minute", LARGE], ids=["one put", "parts"])
-@pytest.mark.parametrize("point", [*POINTS, STAGE_POINTS[1]])
+@pytest.mark.parametrize("point", [*s3.CRASH_POINTS, TAKING_POINTS[1]])
 def test_a_kill_between_put_and_lock_leaves_nothing_unlocked(
     ceph: S3Store, tmp_path: Path, point: str, data: bytes
 ) -> None:
@@ -53,12 +53,12 @@ def test_a_kill_between_put_and_lock_leaves_nothing_unlocked(
     assert child.returncode == -signal.SIGKILL
     left = run(objects.said(key))
     assert left is not None, "it was stored before the kill"
-    if point == POINTS[0] and data is LARGE:
+    if point == s3.CRASH_POINTS[0] and data is LARGE:
         assert left.locked_until is None, "a store that locks parts by itself: this test shows nothing there"
 
     async def after() -> None:
         registered = asyncio.Event()
-        done = STAGE_POINTS[2]
+        done = TAKING_POINTS[2]
         async with taking(tmp_path, objects, lambda at: registered.set() if at == done else None) as store:
             await asyncio.wait_for(registered.wait(), 30)
             row = await store.inner.read(lambda tx: tx.recordings.at_key(key))

@@ -26,7 +26,7 @@ STARTS_WITHIN_S = 12.0  # of two processes, a session and a key frame, on a busy
 
 
 @pytest.mark.parametrize("nth", [1, 3])
-@pytest.mark.parametrize("point", [*CRASH_POINTS, *local.POINTS])
+@pytest.mark.parametrize("point", [*CRASH_POINTS, *local.CRASH_POINTS])
 def test_a_kill_at_any_point_of_a_files_way_loses_nothing_of_it(tmp_path: Path, point: str, nth: int) -> None:
     """Closed, under a temporary name in the store, whole there, stored, registered: the next process goes on from there. Each
     file is there once, what was being written is there but for 2 s at the most, the time between is a gap, and all checks are
