@@ -206,6 +206,7 @@ def test_one_push_in_several_messages_is_one_press(
             "wrong_code",
         ),
         *("not_ready", "not-ready-to-arm", "Arm-All-Zones", "1_disarm", "keypad_2_arm_away", "code_invalid"),
+        *("exit_delay_1", "entry-delay-2", "night_armed", "area_1_disarmed", "set_disarmed", "set_arm_away"),
     ],
 )
 def test_a_keypad_that_is_used_otherwise_presses_nothing(tmp_path: Path, word: str) -> None:
@@ -232,6 +233,8 @@ def test_a_keypad_that_is_used_otherwise_presses_nothing(tmp_path: Path, word: s
         "fire",
         "sos",
         "duress_disarm",
+        "panic_armed",
+        "set_panic",
         "panic_arm",
         "1_panic",
         "medical",

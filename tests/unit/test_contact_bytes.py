@@ -110,6 +110,92 @@ def test_a_number_that_is_none_costs_no_press(odd: str) -> None:
     assert (document["DHT11"], document["Name"]) == ({"Temperature": None, "Humidity": None}, "nan, inf")
 
 
+#: What firmware writes where JSON has a number or a truth, and what is read of it.
+SPELLED: list[tuple[str, object]] = [
+    ("085", 85),
+    ("-007", -7),
+    ("+5", 5),
+    ("00", 0),
+    ("00.50", 0.5),
+    ("12,5", 12.5),
+    ("-0,05", -0.05),
+    ("-.5", None),
+    ("3.", None),
+    ("1e", None),
+    ("0x1F", None),
+    ("-", None),
+    ("--", None),
+    ("---.-", None),
+    ("**", None),
+    ("####", None),
+    ("12:30", None),
+    ("2018-10-23T23:47:58", None),
+    ("97%", None),
+    ("192.168.1.20", None),
+    ("9" * 5000, None),
+    ("True", True),
+    ("FALSE", False),
+    ("NULL", None),
+    ("nil", None),
+    ("N/A", None),
+    ("ovf", None),
+    ("'a \"b\" c'", 'a "b" c'),
+    ("'it\\'s'", "it's"),
+    (r'"a\q"', r"a\q"),
+    (r'"C:\new\x41"', "C:\new\\x41"),
+    (r'"\u12"', r"\u12"),
+]
+
+
+@pytest.mark.parametrize(("odd", "read"), SPELLED, ids=[row[0][:20] for row in SPELLED])
+@pytest.mark.parametrize("behind", ["}", ',"more":[1,2,"x, 085"]}'])
+def test_what_is_spelled_otherwise_costs_no_press(odd: str, read: object, behind: str) -> None:
+    """`%03d`, a comma of another country, Python's truths and quotes: what can be read is, the rest is no value."""
+    payload = (f'{{"event":"pressed","odd":{odd}' + behind).encode()
+    (signal,) = CODECS["gateway"](payload)
+    assert signal.kind is SignalKind.PRESSED
+    document = read_object(payload)
+    assert document["odd"] == read
+    assert document.get("more", [1, 2, "x, 085"]) == [1, 2, "x, 085"]
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"{'event': 'pressed', 'battery': 97}",
+        b'{event:"pressed",battery:97}',
+        b'{ event : "pressed" , battery:097}',
+        b'"{\\"event\\":\\"pressed\\",\\"battery\\":97}"',
+        b'[{"event":"pressed","battery":97}]',
+        b'\x02{"event":"pressed","battery":97}\x03',
+        b'{"event":"pressed","battery":97}\x1a',
+        b'{"event":"pressed","event":"","battery":97,"battery":null}',
+    ],
+)
+def test_a_document_spelled_or_wrapped_otherwise_is_read(payload: bytes) -> None:
+    """Names without quotes, a document in a text or alone in a list, a frame of a serial line, a name said twice."""
+    (signal,) = CODECS["gateway"](payload)
+    assert (signal.kind, signal.battery) == (SignalKind.PRESSED, 97)
+
+
+@pytest.mark.parametrize(
+    "wrapped", [b'"{\\"Switch1\\":{\\"Action\\":\\"ON\\"}}"', b'[{"Switch1":{"Action":"ON"}}]']
+)
+def test_a_wrapped_document_is_no_bare_word(wrapped: bytes) -> None:
+    """Where a bare word may come as well."""
+    (signal,) = CODECS["tasmota"](wrapped)
+    assert (signal.kind, signal.input) == (SignalKind.CLOSED, "Switch1")
+
+
+@pytest.mark.parametrize(
+    "payload", [b'{"action":emergency}', b'{"action":1_single}', b'{"action":emergency,"battery":085}']
+)
+def test_a_bare_word_in_a_document_is_never_dropped_in_silence(payload: bytes) -> None:
+    """It might have been the press: it is told, as what was not understood."""
+    with pytest.raises(Malformed):
+        CODECS["zigbee2mqtt"](payload)
+
+
 @pytest.mark.parametrize("format_", sorted(CODECS))
 @pytest.mark.parametrize("odd", ["nan", "-inf", "NaN", "1e999"])
 def test_a_battery_that_is_no_number_is_left_out(format_: str, odd: str) -> None:
@@ -173,7 +259,28 @@ def test_a_document_that_was_cut_stays_unread(format_: str, payload: bytes) -> N
         CODECS[format_](payload)
 
 
-@pytest.mark.parametrize("piece", ['"\\', "nan(", ":  ", ",", "nan,", '"', "-", "1.#"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        '"\\',
+        "nan(",
+        ":  ",
+        ",",
+        "nan,",
+        '"',
+        "-",
+        "1.#",
+        "'",
+        "'\\\\",
+        "0",
+        "0,",
+        ":0",
+        "{a",
+        ",a ",
+        "#.",
+        "\\u",
+    ],
+)
 def test_no_payload_takes_long_to_refuse(piece: str) -> None:
     """What fills holes reads each letter once, whatever a stranger sends."""
     payload = ("{" + piece * (60_000 // len(piece)) + "}").encode()

@@ -237,6 +237,10 @@ def test_an_event_of_generation_2_means_one_thing(word: str, kind: SignalKind) -
         ('{"method":"NotifyStatus","params":{"bthomesensor:203":{"value":true}}}', [SignalKind.OTHER_USE]),
         ('{"method":"NotifyStatus","params":{"boolean:200":{"value":false}}}', [SignalKind.OTHER_USE]),
         ('{"method":"NotifyStatus","params":{"bthomesensor:204":{"value":21.5}}}', [SignalKind.ALIVE]),
+        # What detects by itself: nobody pushed it, and it is not passed over either.
+        ('{"method":"NotifyStatus","params":{"smoke:0":{"id":0,"alarm":true}}}', [SignalKind.OTHER_USE]),
+        ('{"method":"NotifyStatus","params":{"flood:0":{"id":0,"alarm":false}}}', [SignalKind.OTHER_USE]),
+        ('{"method":"NotifyStatus","params":{"smoke:0":{"id":0,"mute":true}}}', [SignalKind.ALIVE]),
         (notified({"component": "sys", "event": "scheduled_restart", "time_ms": 935}), [SignalKind.ALIVE]),
         # A push of a component that is missing or not named as components are: nobody can say whose, and it is told.
         (notified({"component": "input", "event": "single_push"}), [SignalKind.UNREAD]),

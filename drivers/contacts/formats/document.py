@@ -24,18 +24,28 @@ _EARLIEST_S = datetime(2020, 1, 1, tzinfo=UTC).timestamp()
 _LATEST_S = datetime(2200, 1, 1, tzinfo=UTC).timestamp()
 
 
-#: What stands around a payload and says nothing.
-_AROUND = b"\0 \t\r\n\v\f"
-#: A text, or what C and JavaScript write where there is no number. As many texts as there are are passed over.
-_NO_NUMBER = re.compile(
+#: What stands around a payload and says nothing: blanks, and the frame of a serial line that was passed on.
+_AROUND = b"\0 \t\r\n\v\f\x02\x03\x04\x1a"
+#: A text, or what C, Python and JavaScript write in place of JSON. As many texts as there are are passed over.
+_ODD = re.compile(
     r"""
     (?P<text> "(?:[^"\\]|\\.)*+(?:"|\Z) )
-    | (?<![\w.]) [+-]? (?: nan(?:\([^)]{0,20}\))? | inf(?:inity)? | 1\.\#\w+ | undefined | none ) (?![\w.])
+    | (?P<quoted> '(?:[^'\\]|\\.)*+' )
+    | (?<=:) \s*+ (?P<whole> [+-]?[0-9]++ ) , (?P<tenths> [0-9]++ ) (?=\s*[,}])
+    | (?<![\w.]) (?P<none> [+-]? (?: nan(?:\([^)]{0,20}\))? | inf(?:inity)? | 1\.\#\w+ ) ) (?![\w.])
+    | (?<![\w.]) (?P<void> undefined | none | null | nil | n/a | ovf ) (?![\w.])
+    | (?<![\w.]) (?P<truth> true | false ) (?![\w.])
+    | (?P<number> [-+.*\#0-9] [^\s,"'{}\[\]]*+ )
+    | (?<=[{,]) \s*+ (?P<key> [a-z_]\w*+ ) (?=\s*:)
     | (?<=:) (?P<nothing> \s* ) (?=[,}\]])
     | (?P<comma> , ) (?=\s*[}\]])
     """,
     re.VERBOSE | re.IGNORECASE | re.DOTALL,
 )
+_NUMBER = re.compile(r"(?P<sign>[+-]?)0*(?P<number>(?:0|[1-9][0-9]{0,400})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?)")
+#: Signs and figures in disorder, a time, hexadecimal, an exponent without a figure.
+_NO_NUMBER = re.compile(r"[^a-zA-Z_]+(?:[eE][+-]?|T[^a-zA-Z_]+Z?)?|[+-]?0[xX][0-9a-fA-F]+")
+_ESCAPE = re.compile(r"""\\(?:u[0-9a-fA-F]{4}|["\\/bfnrt])|(?P<lone>\\)""")
 
 
 def cleaned(payload: bytes) -> bytes:
@@ -62,9 +72,14 @@ def read_object(payload: bytes) -> dict[str, Any]:
     """The payload as a JSON object; :class:`Malformed` if it is anything else."""
     payload = cleaned(payload)
     try:
-        document = json.loads(payload, parse_constant=_no_value)
+        document = json.loads(payload, parse_constant=_no_value, object_pairs_hook=_told)
+        if isinstance(document, str) and is_document(document.encode("utf-8", "replace")):
+            # A document put into a text, as a flow does that encodes it twice.
+            document = json.loads(document, parse_constant=_no_value, object_pairs_hook=_told)
     except (ValueError, RecursionError) as exc:
         document = _read_again(payload, exc)
+    if isinstance(document, list) and len(document) == 1:
+        (document,) = document
     if not isinstance(document, dict):
         raise Malformed(f"a JSON {type(document).__name__} where an object was expected")
     return document
@@ -74,8 +89,17 @@ def _no_value(_constant: str) -> None:
     """NaN and the infinities."""
 
 
+def _told(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object that says one name twice: what is empty takes nothing back."""
+    told: dict[str, Any] = {}
+    for name, value in pairs:
+        if name not in told or value not in ("", None):
+            told[name] = value
+    return told
+
+
 def _read_again(payload: bytes, refused: Exception) -> object:
-    """What strict JSON refuses, with the holes of `printf` filled: whole documents only."""
+    """What strict JSON refuses, with the holes of `printf` filled and other languages' spelling undone: whole documents only."""
     if payload.removeprefix(b"\xef\xbb\xbf")[:1] != b"{" or not payload.endswith(b"}"):
         raise Malformed(f"not JSON: {refused or type(refused).__name__}") from refused
     try:
@@ -84,23 +108,49 @@ def _read_again(payload: bytes, refused: Exception) -> object:
         except UnicodeDecodeError:
             # A name in the school's own letters, as an editor under Windows stores it.
             text = payload.decode("gb18030")
-        text = _NO_NUMBER.sub(_filled, text)
-        return json.loads(text, strict=False, parse_constant=_no_value)
+        text = _ODD.sub(_filled, text)
+        return json.loads(text, strict=False, parse_constant=_no_value, object_pairs_hook=_told)
     except (ValueError, RecursionError) as exc:
         raise Malformed(f"not JSON: {exc or type(exc).__name__}") from exc
 
 
 def _filled(found: re.Match[str]) -> str:
-    if found["comma"]:
-        return ""
-    return found["text"] or f"{found['nothing'] or ''}null"
+    """What JSON has in its place; a bare word that is not known stays, and is refused: it might have been the press."""
+    if found["text"]:
+        return _escaped(found["text"])
+    if found["quoted"]:
+        inside = found["quoted"][1:-1].replace("\\'", "'").replace('\\"', '"').replace('"', '\\"')
+        return _escaped(f'"{inside}"')
+    if found["truth"]:
+        return found["truth"].lower()
+    if found["key"]:
+        return f'"{found["key"]}"'
+    if found["whole"]:
+        return _plain(f"{found['whole']}.{found['tenths']}")
+    if found["number"]:
+        return _plain(found["number"])
+    return "" if found["comma"] else f"{found['nothing'] or ''}null"
+
+
+def _plain(number: str) -> str:
+    """A number without the noughts and the plus in front; `null` where it is none (`-`, `3.`, `0x1F`, `12:30`). What has
+    other letters in it (`1_single`) stays, and is refused."""
+    if found := _NUMBER.fullmatch(number):
+        return found["sign"].replace("+", "") + found["number"]
+    return "null" if _NO_NUMBER.fullmatch(number) else number
+
+
+def _escaped(text: str) -> str:
+    """A text in which each backslash that escapes nothing is a backslash."""
+    return _ESCAPE.sub(lambda found: "\\\\" if found["lone"] else found[0], text)
 
 
 def is_document(payload: bytes) -> bool:
-    """Whether the payload sets out to be a JSON object, and not a bare word or number."""
+    """Whether the payload sets out to be a JSON object, in a text or a list too, and not a bare word or number."""
     if _wide(payload):
         return True
-    return payload[:4096].lstrip(_AROUND).removeprefix(b"\xef\xbb\xbf").lstrip(_AROUND)[:1] == b"{"
+    begins = payload[:4096].lstrip(_AROUND).removeprefix(b"\xef\xbb\xbf").lstrip(_AROUND)
+    return begins.startswith((b"{", b'"{', b"[{"))
 
 
 def read_word(payload: bytes) -> str:

@@ -48,6 +48,8 @@ _KNOWN = frozenset(
 _INPUT = re.compile(r"input:[0-9]{1,4}")
 #: What may be a contact without saying so: a Bluetooth sensor may be a door or a movement, a boolean is a script's.
 _MAYBE = re.compile(r"(?:bthomesensor|boolean):[0-9]{1,4}")
+#: What detects by itself: nobody pushed it, and it is on record.
+_DETECTOR = re.compile(r"(?:smoke|flood|gas):[0-9]{1,4}")
 #: What is told of an input or a button that is no push of it.
 _NO_PUSH = re.compile(r"(?:config|analog|ota|device|scheduled)_\w+|\w*measurement\w*|sleep")
 #: Buttons of its own, drawn ones, and Bluetooth buttons that it passes on. A word of push counts of any component.
@@ -204,6 +206,8 @@ def _pushed(button: object) -> bool:
 def _state(key: str, status: dict[str, Any], telling: Telling, battery: int | None) -> Iterator[Signal]:
     if _MAYBE.fullmatch(key) and isinstance(status.get("value"), bool):
         yield Signal(kind=SignalKind.OTHER_USE, input=key, word=f"{key} {status['value']}".lower())
+    if _DETECTOR.fullmatch(key) and isinstance(status.get("alarm"), bool):
+        yield Signal(kind=SignalKind.OTHER_USE, input=key, word=f"{key} alarm {status['alarm']}".lower())
     if not _INPUT.fullmatch(key):
         return
     state = status.get("state")

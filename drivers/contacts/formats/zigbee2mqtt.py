@@ -32,7 +32,7 @@ _WORDS = _DOWN | _UP | _GESTURES
 
 #: What a keypad says besides: that it arms or disarms, that it waits, that a code is wrong. Never a word of alarm.
 _KEYPAD = re.compile(
-    r"(?:(?:re|dis|un)?arm(?:s|ed|ing)?(?:_.*)?|already_\w*|(?:\w+_)?delay|not_ready(?:_.*)?|(?:get_)?panel_status"
+    r"(?:(?:re|dis|un)?arm(?:s|ed|ing)?(?:_.*)?|already_\w*|(?:\w+_)?delay(?:_[0-9]+)?|(?:\w+_)?(?:dis|un)?armed|set_(?:dis|un)?arm(?:ed)?(?:_.*)?|not_ready(?:_.*)?|(?:get_)?panel_status"
     r"|(?:invalid|wrong|bad|incorrect|unknown)_(?:code|pin|user|tag)|(?:code|pin|tag)_(?:invalid|wrong|bad|incorrect|error))"
 )
 #: In front of it: which keypad or key.
