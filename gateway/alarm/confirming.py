@@ -7,13 +7,13 @@ made again: a lamp told twice to light is lit.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
+from gateway.box.wake import Wake
 from gateway.domain.alarm import Alarm, State
 from gateway.domain.confirmation import CONFIRMED, TELLING, TOLD_FOR, Step, due, may_be_told, payload
 from gateway.domain.errors import Unavailable
@@ -44,14 +44,22 @@ class _Due:
 
 
 class Confirming:
-    """The stage. ``wake`` says that there may be something new; ``run`` works until cancelled."""
+    """The stage. ``wake``: something may have been received or replied; ``run`` works until cancelled."""
 
-    def __init__(self, *, store: Store, clock: Clock, points: Sequence[Point], publisher: Publisher) -> None:
+    def __init__(
+        self,
+        *,
+        store: Store,
+        clock: Clock,
+        points: Sequence[Point],
+        publisher: Publisher,
+        wake: Wake | None = None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._confirms = {point.id: point.confirm for point in points if point.confirm is not None}
         self._publisher = publisher
-        self._changed = asyncio.Event()
+        self.wake = wake or Wake()
         self._pending: set[str] = set()
         self._last_step = 0
         #: Published and not on record yet: while the disk is full a buzzer must not sound every second.
@@ -62,10 +70,6 @@ class Confirming:
     def wanted(self) -> bool:
         """Whether any point has a confirmation at all."""
         return bool(self._confirms)
-
-    def wake(self) -> None:
-        """Something may have been received or replied; carries nothing, may be lost (timelines are read again)."""
-        self._changed.set()
 
     def found(self) -> Iterator[tuple[Found, str]]:
         """A fault for each point whose confirmation could not be published for 30 s."""
@@ -81,11 +85,11 @@ class Confirming:
     async def run(self) -> None:
         await self._retried(self._begin)
         while True:
-            self._changed.clear()
+            self.wake.clear()
             await self._retried(self._read)
             for alarm in sorted(self._pending):
                 await self._tell(alarm)
-            await self._wait(RETRY_S if self._pending else POLL_S)
+            await self.wake.wait(self._clock, RETRY_S if self._pending else POLL_S)
 
     async def _begin(self) -> None:
         """What was under way when the gateway ended: every open alarm and those closed lately are looked at once."""
@@ -180,12 +184,3 @@ class Confirming:
             except Unavailable as exc:
                 log.error("confirming.cannot_read", cause=exc.reason)
                 await self._clock.sleep(RETRY_S)
-
-    async def _wait(self, at_most_s: float) -> None:
-        timer = asyncio.ensure_future(self._clock.sleep(at_most_s))
-        change = asyncio.ensure_future(self._changed.wait())
-        try:
-            await asyncio.wait((timer, change), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            timer.cancel()
-            change.cancel()

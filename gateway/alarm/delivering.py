@@ -20,7 +20,7 @@ import structlog
 from gateway.alarm.attempt import answer_of
 from gateway.alarm.backlog import Backlog, Waiting
 from gateway.alarm.reach import BEAT, Reach
-from gateway.box.pause import pause
+from gateway.box.wake import Wake
 from gateway.domain.errors import InvariantBroken, Unavailable
 from gateway.domain.message import (
     RETRY_AFTER_MAX_S,
@@ -61,7 +61,7 @@ class _Round:
 
 
 class Delivering:
-    """The stage. ``wake`` says that there may be something new; ``run`` works until cancelled."""
+    """The stage. ``wake``: there may be a new message (the outbox is read again); ``run`` works until cancelled."""
 
     def __init__(
         self,
@@ -72,6 +72,7 @@ class Delivering:
         chance: random.Random,
         hear: Callable[[Message, Answer], Heard],
         received: Callable[[], None] = lambda: None,
+        wake: Wake | None = None,
     ) -> None:
         """``hear`` understands what the centre says in an answer by which it has received a message;
         ``received`` hears that one is on record as received."""
@@ -86,16 +87,13 @@ class Delivering:
         self._began_at = clock.now()
         self._last_number = 0
         self._changed = asyncio.Event()
-        self._new, self._recalled = True, False
+        self.wake = wake or Wake()
+        self.wake.set()
+        self._recalled = False
         self._attempts: asyncio.TaskGroup | None = None
         self._in_use: Counter[MessageClass] = Counter()
         self.health = self._reach.health
         self.gone, self.pages = self._reach.gone, self._reach.pages
-
-    def wake(self) -> None:
-        """There may be a new message; carries nothing, may be lost (the outbox is read again)."""
-        self._new = True
-        self._changed.set()
 
     def offer(self, message: Message) -> None:
         """A message just committed: it need not be read back from the outbox before it goes out. Losing this call costs a
@@ -119,8 +117,7 @@ class Delivering:
             self._attempts = attempts
             try:
                 while True:
-                    if self._new:
-                        self._new = False
+                    if self.wake.take():
                         await (self._read_outbox() if self._recalled else self._recall())
                         self._recalled = True
                     now_s = self._clock.monotonic()
@@ -230,16 +227,14 @@ class Delivering:
 
     async def _wait_for_change(self, now_s: float) -> None:
         self._changed.clear()
-        if self._new:
-            return
         soonest_s = self._backlog.soonest_s(now_s, further=len(self._paths) > 1)
         if soonest_s is None:
-            await self._changed.wait()
+            await self.wake.wait(self._clock, None, self._changed)
             return
         if len(self._paths) > 1:
             turns = [self._reach.second_from_s(class_) for class_ in MessageClass]
             soonest_s = min([soonest_s, *(turn for turn in turns if turn is not None and turn > now_s)])
-        await pause(self._clock, soonest_s - now_s, self._changed)
+        await self.wake.wait(self._clock, soonest_s - now_s, self._changed)
 
     async def _attempt(self, waiting: Waiting, number: int, round_: _Round) -> None:
         message, path = waiting.message, self._paths[number]

@@ -16,6 +16,7 @@ import structlog
 
 from gateway.alarm.attempt import answer_of
 from gateway.box.pause import pause
+from gateway.box.wake import Wake
 from gateway.domain.alarm import Alarm
 from gateway.domain.camera import LivePlaylist, LiveSegment
 from gateway.domain.envelope import Envelopes
@@ -47,7 +48,7 @@ PART_TYPE = "video/mp4"
 
 
 class Showing:
-    """The stage. ``wake`` says that an alarm may have opened or closed; ``run`` works until cancelled."""
+    """The stage. ``wake``: an alarm may have opened or closed; ``run`` works until cancelled."""
 
     def __init__(
         self,
@@ -59,6 +60,7 @@ class Showing:
         envelopes: Envelopes,
         heard: Callable[[Answer], None],
         give_way: Callable[[], Awaitable[None]],
+        wake: Wake | None = None,
     ) -> None:
         """``heard`` is told of every part that was taken; ``give_way`` is awaited before each."""
         self._store = store
@@ -68,13 +70,9 @@ class Showing:
         self._envelopes = envelopes
         self._heard = heard
         self._give_way = give_way
-        self._changed = asyncio.Event()
+        self.wake = wake or Wake()
         self._shows: dict[tuple[str, str], _Show] = {}
         self._left_out = 0
-
-    def wake(self) -> None:
-        """An alarm may have opened or closed; may be lost."""
-        self._changed.set()
 
     @property
     def causes(self) -> Mapping[tuple[FaultKind, str], str]:
@@ -95,9 +93,9 @@ class Showing:
         self._shows.clear()
         async with asyncio.TaskGroup() as shows:
             while True:
-                self._changed.clear()
+                self.wake.clear()
                 await self._look(shows)
-                await pause(self._clock, LOOK_AGAIN_S, self._changed)
+                await self.wake.wait(self._clock, LOOK_AGAIN_S)
 
     async def _look(self, shows: asyncio.TaskGroup) -> None:
         """Begin what is to be shown and end what is not."""

@@ -23,6 +23,7 @@ import structlog
 from gateway.alarm.attempt import put_of
 from gateway.alarm.evidence_messages import has_it
 from gateway.box.pause import pause
+from gateway.box.wake import Wake
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Unavailable
 from gateway.domain.evidence import Evidence, Kind
@@ -77,7 +78,7 @@ class _Waiting:
 
 
 class Pushing:
-    """The stage. ``wake`` says that there may be something new; ``run`` works until cancelled."""
+    """The stage. ``wake``: there may be a new item (the database is read again); ``run`` works until cancelled."""
 
     def __init__(
         self,
@@ -88,35 +89,31 @@ class Pushing:
         objects: ObjectStore,
         envelopes: Envelopes,
         chance: random.Random,
-        wake_delivering: Callable[[], None],
-        wake_gathering: Callable[[], None],
+        uploaded: Callable[[], None],
+        wake: Wake | None = None,
     ) -> None:
+        """``uploaded`` is called when it is on record that the centre has an item: there are messages to send, and a manifest
+        may be due."""
         self._store = store
         self._clock = clock
         self._uplink = uplink
         self._objects = objects
         self._envelopes = envelopes
         self._chance = chance
-        self._wake_delivering = wake_delivering
-        self._wake_gathering = wake_gathering
+        self._uploaded = uploaded
         self._waiting: dict[str, _Waiting] = {}
         self._in_order: dict[Kind, list[_Waiting]] = {kind: [] for kind in SLOTS}
         self._in_use: Counter[Kind] = Counter()
         self._number = 0
         self._seen_until: datetime | None = None
         self._all_again_s = 0.0
-        self._changed = asyncio.Event()
-        self._new = True
+        self.wake = wake or Wake()
+        self._attempt_ended = asyncio.Event()
         self._stills_through = asyncio.Event()
         self._failing_since_s: float | None = None
         self._courtesy_s = float("-inf")
         self._gone = self._page = ""
         self.health = PathHealth(PATH)
-
-    def wake(self) -> None:
-        """There may be a new item; carries nothing, may be lost (the database is read again)."""
-        self._new = True
-        self._changed.set()
 
     @property
     def waiting(self) -> int:
@@ -141,16 +138,17 @@ class Pushing:
         self._waiting.clear()
         self._in_use.clear()
         self._in_order = {kind: [] for kind in SLOTS}
-        self._seen_until, self._new, self._all_again_s = None, True, 0.0
+        self._seen_until, self._all_again_s = None, 0.0
+        self.wake.set()
         async with asyncio.TaskGroup() as attempts:
             while True:
-                self._changed.clear()
-                now_s = self._clock.monotonic()
-                if self._new or now_s >= self._all_again_s:
-                    self._new = False
-                    await self._take_up(everything=now_s >= self._all_again_s)
+                self._attempt_ended.clear()
+                everything = self._clock.monotonic() >= self._all_again_s
+                if self.wake.take() or everything:
+                    await self._take_up(everything=everything)
                 soonest_s = self._start_due(attempts)
-                await pause(self._clock, max(0.0, soonest_s - self._clock.monotonic()), self._changed)
+                wait_s = max(0.0, soonest_s - self._clock.monotonic())
+                await self.wake.wait(self._clock, wait_s, self._attempt_ended)
 
     # Finding the work.
 
@@ -162,7 +160,7 @@ class Pushing:
         except Unavailable as exc:
             log.error("pushing.cannot_read", cause=exc.reason)
             await self._clock.sleep(READ_AGAIN_S)
-            self._new = True
+            self.wake.set()
             return
         now_s = self._clock.monotonic()
         if since is None:
@@ -273,7 +271,7 @@ class Pushing:
             self._in_use[waiting.kind] -= 1
             if not self._in_use[Kind.STILL]:
                 self._stills_through.set()
-            self._changed.set()
+            self._attempt_ended.set()
 
     async def _put(self, item: Evidence, waiting: _Waiting) -> Put:
         key = item.key or ""
@@ -333,8 +331,7 @@ class Pushing:
         )
         if whole:
             self._done_with(waiting)
-            self._wake_delivering()
-            self._wake_gathering()
+            self._uploaded()
 
     # The path.
 
@@ -386,7 +383,7 @@ class Pushing:
         for waiting in self._waiting.values():
             if not waiting.refused:  # the slots bound what a path that comes and goes makes of it
                 waiting.due_s = min(waiting.due_s, now_s)
-        self._changed.set()
+        self._attempt_ended.set()
 
 
 def _place(waiting: _Waiting) -> tuple[bool, bool, int, int]:

@@ -19,7 +19,7 @@ import shutil
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from importlib.metadata import version
@@ -73,6 +73,7 @@ from gateway.app.tasks import Tasks
 from gateway.app.telemetry import prometheus_text, samples
 from gateway.box.claim import Claim, claim_for_gateway
 from gateway.box.clock import SystemClock
+from gateway.box.wake import Wake
 from gateway.domain.certificate import Certificate
 from gateway.domain.envelope import Envelopes
 from gateway.domain.errors import Refused, Unavailable
@@ -117,6 +118,17 @@ class Addresses:
     broker: str
 
 
+@dataclass(frozen=True, slots=True)
+class Wakes:
+    """Made before the stages that wait for them and those that set them."""
+
+    delivering: Wake = field(default_factory=Wake)
+    pushing: Wake = field(default_factory=Wake)
+    confirming: Wake = field(default_factory=Wake)
+    showing: Wake = field(default_factory=Wake)
+    taking: Wake = field(default_factory=Wake)
+
+
 class Gateway:
     """One gateway. Make it inside the running loop, ``await start()``, then ``await wait()``; ``await stop()`` at any time, twice
     without harm."""
@@ -129,6 +141,7 @@ class Gateway:
         self.plan = compile_plan(site, CODECS)
         self.standing = Standing({(FaultKind.SITE, subject): cause for subject, cause in standing})
         self._tasks = Tasks(self.clock, self.standing)
+        self.wakes = Wakes()
         self._claim: Claim | None = None
         self._broker: Any = None
         self.media: MediaPush | None = None
@@ -183,7 +196,7 @@ class Gateway:
             spool=settings.data_dir / "spool",
             clock=self.clock,
             recordings=settings.data_dir / "recording",
-            segment_closed=lambda: self.taking.wake(),
+            segment_closed=self.wakes.taking.set,
         )
         self.objects = object_store(settings, self.clock, self._anything_on_record)
         self._build_stages()
@@ -231,11 +244,13 @@ class Gateway:
             paths=self.paths,
             chance=random.Random(),
             hear=lambda message, answer: self.hearing.hear(message, answer),
-            received=lambda: self.confirming.wake(),
+            received=self.wakes.confirming.set,
+            wake=self.wakes.delivering,
         )
         self.media = media_push(self._settings)
         self.pushing: Pushing | None = None
         self.showing: Showing | None = None
+        outward = Wake(self.wakes.delivering.set, self.wakes.pushing.set)  # something for the centre
         self.gathering = Gathering(
             store=self.store,
             clock=self.clock,
@@ -243,16 +258,18 @@ class Gateway:
             objects=self.objects,
             envelopes=self.envelopes,
             spool=Spool(settings.data_dir / "spool"),
-            wake_delivering=self._wake_outward,
+            wake_delivering=outward.set,
             no_room=lambda: self.store.ballast_spent,
             locked_until=self._locked_until,
         )
+        # An alarm may have opened, closed, or been asked something.
+        about_alarms = Wake(self.gathering.wake, self.wakes.confirming.set, self.wakes.showing.set)
         self.answering = Answering(
             store=self.store,
             clock=self.clock,
             envelopes=self.envelopes,
-            wake_delivering=self.delivering.wake,
-            wake_gathering=self._wake_about_alarms,
+            wake_delivering=self.wakes.delivering.set,
+            wake_gathering=about_alarms.set,
         )
         points = list(self.plan.points.values())
         self.watching = Watching(
@@ -315,6 +332,7 @@ class Gateway:
             files=SpooledRecordings(settings.data_dir / "recording"),
             reckoned=self.keeping.reckoned,
             locked_until=self._locked_until,
+            wake=self.wakes.taking,
         )
         self.gap_watch = GapWatch(
             ledger=self.ledger,
@@ -345,8 +363,8 @@ class Gateway:
             envelopes=self.envelopes,
             cameras=self.cameras,
             can_sign=site.centre.webhook.drill_secret is not None,
-            wake_delivering=self.delivering.wake,
-            wake_gathering=self._wake_about_alarms,
+            wake_delivering=self.wakes.delivering.set,
+            wake_gathering=about_alarms.set,
         )
         if self.media is not None:
             self._build_push(self.media)
@@ -366,7 +384,7 @@ class Gateway:
             codecs=CODECS,
             points=points,
             offer=self.delivering.offer,
-            wake_gathering=self._wake_about_alarms,
+            wake_gathering=about_alarms.set,
             armed=self.drilling.armed,
             saw=self.watching.saw,
             starts=self.starts,
@@ -378,7 +396,9 @@ class Gateway:
             beside=self.watching.topics | self.starts.announce_topics,
             memory=self.session,
         )
-        self.confirming = Confirming(store=self.store, clock=self.clock, points=points, publisher=self.feed)
+        self.confirming = Confirming(
+            store=self.store, clock=self.clock, points=points, publisher=self.feed, wake=self.wakes.confirming
+        )
         self.supervising = Supervising(
             store=self.store,
             clock=self.clock,
@@ -389,7 +409,7 @@ class Gateway:
             gone=self.delivering.gone,
             store_cause=lambda: self.gathering.store_cause,
             drill_causes=lambda: self.drilling.causes,
-            wake_delivering=self.delivering.wake,
+            wake_delivering=self.wakes.delivering.set,
             data_dir=settings.data_dir,
             reserve_bytes=int(site.storage.reserve_gb * 1e9),
             database_full=lambda: self.store.ballast_spent,
@@ -447,8 +467,8 @@ class Gateway:
             objects=self.objects,
             envelopes=self.envelopes,
             chance=random.Random(),
-            wake_delivering=self.delivering.wake,
-            wake_gathering=self.gathering.wake,
+            uploaded=Wake(self.wakes.delivering.set, self.gathering.wake).set,
+            wake=self.wakes.pushing,
         )
         self.showing = Showing(
             store=self.store,
@@ -458,20 +478,8 @@ class Gateway:
             envelopes=self.envelopes,
             heard=self.pushing.heard,
             give_way=self.pushing.give_way,
+            wake=self.wakes.showing,
         )
-
-    def _wake_outward(self) -> None:
-        """There may be something for the centre."""
-        self.delivering.wake()
-        if self.pushing is not None:
-            self.pushing.wake()
-
-    def _wake_about_alarms(self) -> None:
-        """An alarm may have opened, closed, or been asked something."""
-        self.gathering.wake()
-        self.confirming.wake()
-        if self.showing is not None:
-            self.showing.wake()
 
     def _path_health(self) -> list[PathHealth]:
         return [*self.delivering.health, *([self.pushing.health] if self.pushing is not None else [])]
@@ -623,7 +631,7 @@ class Gateway:
             stages.create_task(self.gap_watch.run(), name="gap watch")
 
     async def _announce_plan(self) -> None:
-        await announce_plan(self.store, self.clock, self.envelopes, self.delivering.wake)
+        await announce_plan(self.store, self.clock, self.envelopes, self.wakes.delivering.set)
 
     async def _register_configuration(self) -> None:
         if cause := await self.registering.configured(self._settings.text_sha256):

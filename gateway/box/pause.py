@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from gateway.ports.clock import Clock
 
 
-async def pause(clock: Clock, seconds: float, event: asyncio.Event) -> None:
-    """Return when the event is set, at the latest after ``seconds``."""
-    timer = asyncio.ensure_future(clock.sleep(seconds))
-    change = asyncio.ensure_future(event.wait())
+async def pause(clock: Clock, seconds: float | None, *events: asyncio.Event) -> None:
+    """Return when one of the events is set, at the latest after ``seconds``; ``None`` is however long it takes."""
+    waits: list[asyncio.Future[Any]] = [asyncio.ensure_future(event.wait()) for event in events]
+    if seconds is not None:
+        waits.append(asyncio.ensure_future(clock.sleep(seconds)))
     try:
-        await asyncio.wait((timer, change), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        timer.cancel()
-        change.cancel()
+        for wait in waits:
+            wait.cancel()

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from gateway.box.pause import pause
+from gateway.box.wake import Wake
 from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.fault import FaultKind
 from gateway.domain.recording import ClosedFile
@@ -36,7 +36,7 @@ CRASH_POINTS = ("segment.closed", "segment.stored", "segment.registered")
 
 class Taking:
     """The stage. ``run`` works until cancelled, once the ledger is resumed, also where no camera is recorded any more: files of
-    earlier ones that wait are taken. ``wake`` signals that a file may be finished."""
+    earlier ones that wait are taken. ``wake``: a file may be finished."""
 
     def __init__(
         self,
@@ -48,6 +48,7 @@ class Taking:
         reckoned: Callable[[], datetime],
         locked_until: Callable[[datetime], datetime | None] = lambda _end: None,
         passed: Callable[[str], None] = lambda _point: None,
+        wake: Wake | None = None,
     ) -> None:
         """``reckoned`` is now by a reckoning that no wrong clock moves; ``locked_until`` until when to lock an object that
         ended at an instant; ``passed`` is called with each of :data:`CRASH_POINTS`."""
@@ -55,7 +56,7 @@ class Taking:
         self._reckoned, self._locked_until, self._passed = reckoned, locked_until, passed
         # When this run first saw each file finished; ``None`` for those that were there at its start.
         self._first_seen_s: dict[Path, float | None] | None = None
-        self._changed = asyncio.Event()
+        self.wake = wake or Wake()
         self._store_cause = ""
         self.waiting = 0  # finished files that the store does not have yet
 
@@ -70,13 +71,9 @@ class Taking:
             )
         }
 
-    def wake(self) -> None:
-        """A file may be finished; carries nothing, may be lost."""
-        self._changed.set()
-
     async def run(self) -> None:
         while True:
-            self._changed.clear()
+            self.wake.clear()
             cause = ""
             try:
                 files = await self._files.closed()
@@ -93,7 +90,7 @@ class Taking:
             if cause:
                 await self._clock.sleep(RETRY_S)
             else:
-                await pause(self._clock, AGAIN_S, self._changed)
+                await self.wake.wait(self._clock, AGAIN_S)
 
     async def _take_each(self, files: Sequence[ClosedFile]) -> str:
         """Take all of them; returns the first trouble. Behind a file that cannot be taken its own camera's wait, in their

@@ -62,7 +62,7 @@ class Desk:
         now = self.clock.now()
         await self.store.inner.write(lambda tx: tx.alarms.note(id_, now, what, detail))
         if wake:
-            self.confirming.wake()
+            self.confirming.wake.set()
         await self.clock.settle()
 
     async def raise_(self, made: Alarm) -> None:
@@ -78,7 +78,7 @@ class Desk:
             tx.alarms.note(made.id, now, "replied", {"reply": state.value})
 
         await self.store.inner.write(work)
-        self.confirming.wake()
+        self.confirming.wake.set()
         await self.clock.settle()
 
     def faults(self) -> list[str]:

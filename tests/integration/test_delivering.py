@@ -591,9 +591,9 @@ def test_a_newer_plan_supersedes_what_nobody_received(tmp_path: Path) -> None:
 
     async def story() -> None:
         async with post(tmp_path, answer=REFUSED) as p:
-            await announce_plan(p.store, p.clock, envelopes(), p.delivering.wake)
+            await announce_plan(p.store, p.clock, envelopes(), p.delivering.wake.set)
             await p.clock.advance(3)
-            await announce_plan(p.store, p.clock, envelopes(), p.delivering.wake)
+            await announce_plan(p.store, p.clock, envelopes(), p.delivering.wake.set)
             await p.clock.settle()
             assert p.delivering.undelivered == await p.undelivered() == 1
         async with post(tmp_path) as p:
@@ -618,7 +618,7 @@ def test_a_received_alarm_is_on_its_timeline_once(tmp_path: Path) -> None:
 
             await p.store.inner.write(work)
             p.delivering.offer(said)
-            p.delivering.wake()
+            p.delivering.wake.set()
             await p.clock.settle()
             steps = await p.store.read(lambda tx: tx.alarms.timeline(one.id))
             assert [(s.what, s.detail) for s in steps] == [("received", {"path": "first"})]
@@ -655,7 +655,7 @@ async def _alarm_out(p: Post) -> Message:
         tx.messages.add(said)
 
     await p.store.inner.write(work)
-    p.delivering.wake()
+    p.delivering.wake.set()
     await p.clock.settle()
     return said
 

@@ -65,7 +65,7 @@ async def box(folder: Path, *, clock: ManualClock | None = None, can_sign: bool 
             chance=random.Random(1),
             hear=ear(store, clock).hearing.hear,
         )
-        wakes: dict[str, Any] = {"wake_delivering": delivering.wake, "wake_gathering": lambda: None}
+        wakes: dict[str, Any] = {"wake_delivering": delivering.wake.set, "wake_gathering": lambda: None}
         drilling = Drilling(
             store=store,
             clock=clock,

@@ -95,7 +95,7 @@ class Yard:
             tx.evidence.add(items)
 
         await self.store.inner.write(work)
-        self.pushing.wake()
+        self.pushing.wake.set()
         await self.clock.settle()
         return [item_place(item) for item in items]
 
@@ -117,9 +117,9 @@ class Yard:
             objects=_Direct(self.objects),  # type: ignore[arg-type]
             envelopes=self.envelopes,
             spool=spool,
-            wake_delivering=self.pushing.wake,
+            wake_delivering=self.pushing.wake.set,
         )
-        self.pushing._wake_gathering = stage.wake
+        self.pushing._uploaded = stage.wake
         task = asyncio.create_task(stage.run())
         try:
             await self.clock.settle()
@@ -167,8 +167,7 @@ async def yard(
             objects=objects,
             envelopes=telling,
             chance=random.Random(7),
-            wake_delivering=lambda: None,
-            wake_gathering=lambda: None,
+            uploaded=lambda: None,
         )
         task = asyncio.create_task(pushing.run())
         try:

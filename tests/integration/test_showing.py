@@ -65,7 +65,7 @@ class Yard:
     async def press(self, id_: str = "alm_1", **changes: Any) -> None:
         one = alarm(id_, at=self.clock.now(), **{"point": f"p-{id_}", "cameras": ("cam-a",), **changes})
         await self.store.inner.write(lambda tx: tx.alarms.add(one))
-        self.showing.wake()
+        self.showing.wake.set()
         await self.clock.settle()
 
     async def close(self, id_: str = "alm_1") -> None:
@@ -74,7 +74,7 @@ class Yard:
             tx.alarms.save(one)
 
         await self.store.inner.write(work)
-        self.showing.wake()
+        self.showing.wake.set()
         await self.clock.settle()
 
     def put(self, id_: str = "alm_1", camera: str = "cam-a") -> list[str]:

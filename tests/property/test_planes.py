@@ -113,7 +113,7 @@ class World:
         )
         common: dict[str, Any] = {"store": self.store, "clock": self.clock, "envelopes": made}
         wakes: dict[str, Any] = {
-            "wake_delivering": self.delivering.wake,
+            "wake_delivering": self.delivering.wake.set,
             "wake_gathering": lambda: None,
         }
         self.answering = Answering(**common, **wakes)

@@ -49,7 +49,7 @@ class Post:
                 tx.messages.add(message)  # type: ignore[attr-defined]
 
         await self.store.inner.write(work)
-        self.delivering.wake()
+        self.delivering.wake.set()
         await self.clock.settle()
         return said
 

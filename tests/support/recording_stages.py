@@ -38,7 +38,7 @@ class RecordingStages:
         return self.taking.waiting
 
     def wake(self) -> None:
-        self.taking.wake()
+        self.taking.wake.set()
 
     async def run(self) -> None:
         await self.ledger.resume()

@@ -16,6 +16,7 @@ from typing import Any
 
 from drivers.cameras import processes
 from drivers.cameras.spec import OnvifAddress
+from gateway.box.pause import pause
 from gateway.ports.clock import Clock
 
 KNOCK_S = 3.0
@@ -118,14 +119,7 @@ class Addresses:
         """Until somebody is due, or there, or corrected."""
         now = self._clock.monotonic()
         next_s = min((each.due_s for each in self._states.values() if not each.busy), default=now + 1.0)
-        sleeping = asyncio.ensure_future(self._clock.sleep(max(0.1, min(1.0, next_s - now))))
-        woken = asyncio.ensure_future(self._woken.wait())
-        try:
-            await asyncio.wait({sleeping, woken}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            woken.cancel()
-            await asyncio.gather(sleeping, woken, return_exceptions=True)
+        await pause(self._clock, max(0.1, min(1.0, next_s - now)), self._woken)
 
     async def _knock(self, camera: str) -> None:
         """Whether something listens; the costly questions are for those only."""

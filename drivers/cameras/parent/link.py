@@ -13,6 +13,7 @@ from typing import Any
 
 from drivers.cameras import processes
 from drivers.cameras.channel import HEAD, Message, check, decode, encode
+from gateway.box.pause import pause
 from gateway.domain.errors import Malformed, NotPlayable, Unavailable
 from gateway.ports.clock import Clock
 
@@ -89,19 +90,8 @@ class WorkerLink:
                 back_off = FIRST_BACK_OFF_S
             self.restarts += 1
             log.error("%s; started again in %.1f s", cause, back_off)
-            await self._pause(back_off)
+            await pause(self._clock, back_off, self._stopping)
             back_off = min(LONGEST_BACK_OFF_S, 2 * back_off)
-
-    async def _pause(self, seconds: float) -> None:
-        """Sleep, but wake when stopped."""
-        sleeping = asyncio.ensure_future(self._clock.sleep(seconds))
-        stopped = asyncio.ensure_future(self._stopping.wait())
-        try:
-            await asyncio.wait({sleeping, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            stopped.cancel()
-            await asyncio.gather(sleeping, stopped, return_exceptions=True)
 
     async def _one_life(self) -> str:
         """From start to end of one process; returns why it ended."""
