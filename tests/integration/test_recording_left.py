@@ -11,7 +11,7 @@ import pytest
 
 from drivers.cameras.worker.record import mending
 from drivers.cameras.worker.record.mending import Mending
-from drivers.cameras.worker.record.recording import Facts
+from drivers.cameras.worker.record.segment_file import Facts
 from gateway.domain.finding import Finding
 from gateway.domain.recording import SEAM, GapCause
 from gateway.fsck.ledger_audit import sums, unexplained

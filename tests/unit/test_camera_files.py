@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import av
 import pytest
 
 from drivers.cameras.spec import RingLimits
-from drivers.cameras.worker.evidence.writing import Writing
+from drivers.cameras.worker.evidence.clip_file import ClipFile
 from drivers.cameras.worker.live import hls
-from drivers.cameras.worker.record.recording import Recording
+from drivers.cameras.worker.record.segment_file import SegmentFile
 from drivers.cameras.worker.stream.ring import Ring
 from gateway.domain.boxes import tracks
 from tests.support.h264_packets import lay, packets_of
@@ -81,19 +80,18 @@ def test_no_bytes_of_a_picture_are_altered(kind: str, codec: str, code: bytes, t
     ring = Ring(RingLimits(seconds=60, bytes=1 << 24))
     groups = lay(ring, packets, 1, 100.0, codec)
     path = tmp_path / "film.mp4"
-    source = cast(Any, SimpleNamespace(sound=None))
     first = groups[0].frames[0]
     if kind == "recording":
-        recording = Recording(path, groups[0], first, source, 0)
+        segment = SegmentFile(path, groups[0], first, sound=None, lag=0)
         for group in groups:
-            recording.add(group, list(group.frames), float("inf"))
-        recording.close()
-        told = recording.file.sha256()
+            segment.add(group, list(group.frames))
+        segment.close()
+        told = segment.sha256()
     else:
-        writing = Writing(path, groups[0], first, sound=None, progress=lambda _progress: None)
+        clip = ClipFile(path, groups[0], first, sound=None, progress=lambda _progress: None)
         for group in groups:
-            writing.add(group, list(group.frames), float("inf"))
-        told = writing.finish()[2]
+            clip.film.add(group, list(group.frames), float("inf"))
+        told = clip.finish()[2]
     data = path.read_bytes()
     assert hashlib.sha256(data).hexdigest() == told
     assert pictures_in(data, ENTRIES[codec]) == [sent_units(packet) for packet in packets]

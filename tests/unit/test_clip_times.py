@@ -10,7 +10,8 @@ import av
 import pytest
 
 from drivers.cameras.spec import RingLimits
-from drivers.cameras.worker.evidence.writing import Writing
+from drivers.cameras.worker.evidence.clip_file import ClipFile
+from drivers.cameras.worker.evidence.film import FilmWriter
 from drivers.cameras.worker.frames.group import Group
 from drivers.cameras.worker.stream.ring import Ring
 from tests.support.h264_packets import FPS, lay, packets_of
@@ -30,17 +31,17 @@ def times_in(target: Path) -> list[float]:
         return [float(p.pts * p.time_base) for p in container.demux(video=0) if p.size]
 
 
-def written(target: Path, sessions: list[list[Group]]) -> Writing:
+def written(target: Path, sessions: list[list[Group]]) -> FilmWriter:
     """A file of these sessions, one behind the other."""
     first = sessions[0][0]
-    writing = Writing(target, first, first.frames[0], sound=None, progress=None)
+    file = ClipFile(target, first, first.frames[0], sound=None, progress=None)
     for groups in sessions:
         if groups is not sessions[0]:
-            writing.rebase(groups[0], groups[0].time_of(groups[0].frames[0]))
+            file.film.rebase(groups[0], groups[0].time_of(groups[0].frames[0]))
         for group in groups:
-            writing.add(group, group.frames, float("inf"))
-    writing.finish()
-    return writing
+            file.film.add(group, group.frames, float("inf"))
+    file.finish()
+    return file.film
 
 
 @pytest.mark.parametrize("after_s", [0.002, 0.04, 3.0])

@@ -8,8 +8,9 @@ import av
 import pytest
 
 from drivers.cameras.spec import RingLimits
-from drivers.cameras.worker.evidence.writing import Writing
-from drivers.cameras.worker.record.recording import MUXER as RECORDED
+from drivers.cameras.worker.evidence.clip_file import MUXER as CLIPPED
+from drivers.cameras.worker.evidence.film import FilmWriter
+from drivers.cameras.worker.record.segment_file import MUXER as RECORDED
 from drivers.cameras.worker.stream.ring import Ring
 from gateway.box.film import Reel, film_of
 from gateway.domain.errors import Malformed
@@ -79,19 +80,17 @@ def test_what_has_no_pictures_is_told(data: bytes, tmp_path: Path) -> None:
         film_of(path)
 
 
-@pytest.mark.parametrize("muxer", [Writing.muxer, RECORDED])
-def test_the_files_we_write_are_read(
-    muxer: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("muxer", [CLIPPED, RECORDED])
+def test_the_files_we_write_are_read(muxer: dict[str, str], tmp_path: Path) -> None:
     """Clips and recordings, as the muxer really writes them; the media library's own reader says the same."""
-    monkeypatch.setattr(Writing, "muxer", muxer)
     path = tmp_path / "film.mp4"
     ring = Ring(RingLimits(seconds=60, bytes=1 << 24))
     groups = lay(ring, packets_of(3), 1, 1000.0)
-    writing = Writing(path, groups[0], groups[0].frames[0], sound=None, progress=None)
-    for group in groups:
-        writing.add(group, group.frames, float("inf"))
-    writing.finish()
+    with path.open("w+b") as file:
+        film = FilmWriter(file, groups[0], groups[0].frames[0], muxer=muxer, sound=None)
+        for group in groups:
+            film.add(group, group.frames, float("inf"))
+        film.end()
     found = film_of(path)
     with av.open(str(path)) as source:
         times = [(p.pts + (p.duration or 0)) * p.time_base for p in source.demux(video=0) if p.size]

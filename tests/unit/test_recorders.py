@@ -13,7 +13,7 @@ import pytest
 from drivers.cameras.unforeseen import UNFORESEEN
 from drivers.cameras.worker.record import recorders
 from drivers.cameras.worker.record.recorders import Recorders
-from drivers.cameras.worker.record.recording import Facts
+from drivers.cameras.worker.record.segment_file import Facts
 
 PATIENCE_S = 20.0
 

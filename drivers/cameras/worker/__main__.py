@@ -31,8 +31,8 @@ from drivers.cameras.spec import RingLimits
 from drivers.cameras.unforeseen import in_words
 from drivers.cameras.worker.at_work import AT_WORK
 from drivers.cameras.worker.evidence.clips import Clip, Clips, Cutting
+from drivers.cameras.worker.evidence.film import Progress
 from drivers.cameras.worker.evidence.stills import Still, Stills, Wanted
-from drivers.cameras.worker.evidence.writing import Progress
 from drivers.cameras.worker.frames.group import Group
 from drivers.cameras.worker.frames.timing import HouseClock
 from drivers.cameras.worker.live import hls

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from drivers.cameras.worker.evidence.clip_file import ClipFile
+from drivers.cameras.worker.evidence.film import FilmWriter, Progress
 from drivers.cameras.worker.evidence.stills import Source
-from drivers.cameras.worker.evidence.writing import Progress, Writing
 from drivers.cameras.worker.frames.group import Frame, Group
 from drivers.cameras.worker.frames.timing import HouseClock
 from drivers.cameras.worker.threads import THREADS
@@ -84,7 +85,7 @@ class Cutting:
         self._progress = progress
         self._group: Group | None = None
         self._index = 0
-        self._writing: Writing | None = None
+        self._file: ClipFile | None = None
         self._missing: list[str] = []
 
     # ------------------------------------------------------------------ stepping
@@ -160,62 +161,60 @@ class Cutting:
 
     def _take(self, group: Group, frames: list[Frame]) -> bool:
         """Write these frames; ``False`` if the file cannot go on with them and is to end before."""
-        writing = self._writing
-        if writing is not None and writing.video.codec != group.stream.codec:
+        film = self._file.film if self._file is not None else None
+        if self._file is not None and film is not None and film.video.codec != group.stream.codec:
             at_s = group.time_of(frames[0])
-            if self.end_s - at_s <= at_s - writing.first_s:
-                self._missing.append(f"ends at {self._changed(writing, group, at_s)}")
+            if self.end_s - at_s <= at_s - film.first_s:
+                self._missing.append(f"ends at {self._changed(film, group, at_s)}")
                 return False
             # One file cannot hold both: the longer part is kept.
-            self._missing.append(f"begins at {self._changed(writing, group, at_s)}")
-            writing.discard()
-            writing = self._writing = None
-        if writing is None:
-            writing = self._begin(group, frames[0])
-        elif writing.epoch != group.epoch:
-            self._go_on(writing, group, group.time_of(frames[0]))
+            self._missing.append(f"begins at {self._changed(film, group, at_s)}")
+            self._file.discard()
+            film = self._file = None
+        if film is None:
+            film = self._begin(group, frames[0])
+        elif film.epoch != group.epoch:
+            self._go_on(film, group, group.time_of(frames[0]))
         else:
-            gap_s = group.at(min(frame.pts for frame in frames)) - writing.last_s
+            gap_s = group.at(min(frame.pts for frame in frames)) - film.last_s
             if gap_s > max(GAP_S, 4 * group.run.interval_s):
-                self._gap(writing, writing.last_s + gap_s, "no frames came")
-        writing.add(group, frames, self.end_s)
+                self._gap(film, film.last_s + gap_s, "no frames came")
+        film.add(group, frames, self.end_s)
         return True
 
-    def _begin(self, group: Group, frame: Frame) -> Writing:
+    def _begin(self, group: Group, frame: Frame) -> FilmWriter:
         first_s = group.time_of(frame)
         if first_s > self._start_s + LATE_S and not self._missing:
             self._missing.append(
                 f"begins {first_s - self._start_s:.1f} s late: nothing earlier is in the ring"
             )
-        self._writing = Writing(self._target, group, frame, sound=self.source.sound, progress=self._progress)
-        return self._writing
+        self._file = ClipFile(self._target, group, frame, sound=self.source.sound, progress=self._progress)
+        return self._file.film
 
-    def _go_on(self, writing: Writing, group: Group, at_s: float) -> None:
-        if not group.stream.same_picture(writing.video):
-            if str(group.stream) != str(writing.video):
+    def _go_on(self, film: FilmWriter, group: Group, at_s: float) -> None:
+        if not group.stream.same_picture(film.video):
+            if str(group.stream) != str(film.video):
                 self._missing.append(
-                    f"the camera changed its picture from {writing.video} to {group.stream} at {self._wall(at_s)}: both are "
+                    f"the camera changed its picture from {film.video} to {group.stream} at {self._wall(at_s)}: both are "
                     "in this file, and players that read the change within the stream show both"
                 )
-            writing.change(group.stream)
-        if at_s - writing.last_s > max(LATE_S, 4 * group.run.interval_s) or (
-            group.stream.session != writing.video_session
+            film.change(group.stream)
+        if at_s - film.last_s > max(LATE_S, 4 * group.run.interval_s) or (
+            group.stream.session != film.video_session
         ):
-            self._gap(writing, at_s, "the stream was opened again")
-        writing.rebase(group, at_s)
+            self._gap(film, at_s, "the stream was opened again")
+        film.rebase(group, at_s)
 
-    def _gap(self, writing: Writing, until_s: float, why: str) -> None:
-        if until_s < writing.last_s:
-            twice_s = writing.last_s - until_s
-            self._missing.append(f"{twice_s:.1f} s before {self._wall(writing.last_s)} are here twice: {why}")
+    def _gap(self, film: FilmWriter, until_s: float, why: str) -> None:
+        if until_s < film.last_s:
+            twice_s = film.last_s - until_s
+            self._missing.append(f"{twice_s:.1f} s before {self._wall(film.last_s)} are here twice: {why}")
             return
-        self._missing.append(
-            f"{until_s - writing.last_s:.1f} s missing from {self._wall(writing.last_s)}: {why}"
-        )
+        self._missing.append(f"{until_s - film.last_s:.1f} s missing from {self._wall(film.last_s)}: {why}")
 
-    def _changed(self, writing: Writing, group: Group, at_s: float) -> str:
+    def _changed(self, film: FilmWriter, group: Group, at_s: float) -> str:
         return (
-            f"{self._wall(at_s)}: the camera changed from {writing.video} to {group.stream}, one file cannot hold both, and this "
+            f"{self._wall(at_s)}: the camera changed from {film.video} to {group.stream}, one file cannot hold both, and this "
             "is the longer part"
         )
 
@@ -223,33 +222,33 @@ class Cutting:
 
     def finish(self) -> Clip:
         """Close the file and hash it. Raises ``Unavailable`` if there is no frame, ``OSError`` from the disk."""
-        writing = self._writing
-        if writing is None:
+        if self._file is None:
             raise Unavailable(f"nothing of this span: {self.source.cause or self._nothing()}")
-        last_s, size, digest = writing.finish()
-        if writing.last_s < self.end_s - max(LATE_S, 2 * (last_s - writing.last_s)) and not any(
+        film = self._file.film
+        last_s, size, digest = self._file.finish()
+        if film.last_s < self.end_s - max(LATE_S, 2 * (last_s - film.last_s)) and not any(
             text.startswith("ends at") for text in self._missing
         ):
             cause = self.source.cause or "no later frame came in time"
             self._missing.append(f"ends {self.end_s - last_s:.1f} s early: {cause}")
-        self._missing += writing.complaints
+        self._missing += film.complaints
         if self.source.sound_missing:
             self._missing.append(self.source.sound_missing)
-        elif writing.sound is not None and writing.heard_s < 0.5 * (last_s - writing.first_s):
-            self._missing.append(f"sound: only {writing.heard_s:.1f} s came from the camera")
+        elif film.sound is not None and film.heard_s < 0.5 * (last_s - film.first_s):
+            self._missing.append(f"sound: only {film.heard_s:.1f} s came from the camera")
         return Clip(
-            start_s=writing.first_s,
+            start_s=film.first_s,
             end_s=last_s,
             bytes=size,
             sha256=digest,
             shortfall="; ".join(self._missing) or None,
-            clock=writing.clock,
+            clock=film.clock,
         )
 
     def discard(self) -> None:
         """Remove what was written."""
-        if self._writing is not None:
-            self._writing.discard()
+        if self._file is not None:
+            self._file.discard()
 
     def _wall(self, time_s: float) -> str:
         return datetime.fromtimestamp(self._clock.to_wall(time_s), UTC).isoformat(timespec="milliseconds")

@@ -18,7 +18,8 @@ from typing import Any
 import av
 
 from drivers.cameras.worker.record.recorders import NICE
-from drivers.cameras.worker.record.recording import AFTER_TROUBLE_S, Facts, seal
+from drivers.cameras.worker.record.recording import AFTER_TROUBLE_S
+from drivers.cameras.worker.record.segment_file import Facts, seal
 from drivers.cameras.worker.threads import THREADS
 from gateway.domain.boxes import OpenFile, boxes
 from gateway.domain.errors import Malformed

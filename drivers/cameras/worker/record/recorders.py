@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from drivers.cameras.unforeseen import in_words
 from drivers.cameras.worker.record.either import EitherStream
-from drivers.cameras.worker.record.recording import AFTER_TROUBLE_S, STEP_S, Facts
+from drivers.cameras.worker.record.recording import AFTER_TROUBLE_S, STEP_S
+from drivers.cameras.worker.record.segment_file import Facts
 from drivers.cameras.worker.stream.opening import Address
 from drivers.cameras.worker.threads import THREADS
 

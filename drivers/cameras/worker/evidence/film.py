@@ -1,17 +1,14 @@
-"""One MP4 file of a clip: frames and sounds of groups, each with its time in the file, written as they come.
+"""Frames and sounds of groups in an MP4 file of a clip or a recording, each with its time in the file, written as they come.
 
 The file begins at time 0 with its first frame. A frame's time in it is its timestamp's distance from that of the first one; where
-the stream was opened anew, and its timestamps with it, the distance is that of the moments.
+the stream was opened again, and its timestamps started again, the distance is that of the moments.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import av
@@ -28,13 +25,6 @@ JITTER_S = 0.05
 SOUND_DRIFT_S = 0.05
 """Sound is laid end to end until it lies this far from its time."""
 
-MUXER = {
-    "movflags": "hybrid_fragmented+frag_keyframe+default_base_moof+negative_cts_offsets",
-    "video_track_timescale": str(TICKS),
-    "flush_packets": "1",
-    "max_interleave_delta": "1000000",  # µs: pictures do not wait longer for a sound that stays away
-}
-
 log = logging.getLogger(__name__)
 
 
@@ -47,20 +37,24 @@ class Progress:
     bytes: int
 
 
-class Writing:
-    """A file on its way. ``first_s`` is when its first frame was, ``last_s`` when the latest one it has so far was."""
+class FilmWriter:
+    """Lays frames and sounds into an open file. ``first_s`` is when its first frame was, ``last_s`` when its latest one so far
+    was."""
 
     def __init__(
         self,
-        target: Path,
+        file: Any,
         group: Group,
         first: Frame,
         *,
+        muxer: Mapping[str, str],
         sound: SoundFormat | None,
-        progress: Callable[[Progress], None] | None,
+        lag: int | None = None,
+        progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        """``progress`` hears of each fragment as it is written. Raises ``OSError`` where no file can be made."""
-        target.parent.mkdir(parents=True, exist_ok=True)
+        """``file`` takes ``write`` and ``flush``, with ``progress`` also reading and seeking; whoever opened it closes it, or has
+        it closed by :meth:`let_go`. ``muxer`` are the muxer's options; ``lag`` is how long frames are held back, in ticks,
+        ``None`` to find it out by the first ones; ``progress`` is called for each fragment as it is written."""
         self.video: VideoFormat = group.stream
         self.video_session = self.video.session
         self.sound = sound
@@ -69,13 +63,12 @@ class Writing:
         self.first_s = self.last_s = group.time_of(first)
         self.heard_s = 0.0
         self.complaints: list[str] = []
-        self._target = target
-        self._file: Any = self._open(target)
-        self._mp4 = Mp4(self._file, self.video, self.muxer, sound)
+        self._file = file
+        self._mp4 = Mp4(file, self.video, dict(muxer), sound)
         self._progress = progress
-        self._described = self.video  # what the file's head says, or what stood in the stream since
+        self._described = self.video  # what the file's head says, or what the stream had since
         self._base = (first.pts, 0)  # this pts of the epoch lies at these ticks of the file
-        self._lag: int | None = None
+        self._lag = lag
         self._held: tuple[Frame, int, int, bytes] | None = (
             None  # written once the next one tells how long it lasts
         )
@@ -85,11 +78,6 @@ class Writing:
         self._key: tuple[int, int] | None = None  # size and ticks at the last key frame handed to the muxer
         self._sounds_taken: tuple[Group, int] | None = None
         self._sounds_waiting: list[Sound] = []  # sent sooner than the picture that belongs to them
-
-    muxer = MUXER
-
-    def _open(self, target: Path) -> Any:
-        return target.open("w+b")
 
     # ------------------------------------------------------------------ pictures
 
@@ -160,9 +148,9 @@ class Writing:
         before = self._file.tell() if self._progress is not None else 0
         self._mp4.write(frame, pts, max(1, next_dts - dts), dts=dts, sets=sets)
         if frame.key and pts and self._progress is not None:
-            self._tell_progress(self._progress, pts, before)
+            self._report_progress(self._progress, pts, before)
 
-    def _tell_progress(self, progress: Callable[[Progress], None], ticks: int, before: int) -> None:
+    def _report_progress(self, progress: Callable[[Progress], None], ticks: int, before: int) -> None:
         """A fragment ends before a key frame; with sound beside, the muxer may keep the key frame back for a while."""
         if self.sound is None:
             self._file.flush()
@@ -223,30 +211,16 @@ class Writing:
 
     # ------------------------------------------------------------------ ending
 
-    def finish(self) -> tuple[float, int, str]:
-        """Close the file, sync it and hash it: ``(end_s, bytes, sha256)``. Raises ``OSError`` from the disk."""
-        self._end_last()
-        self._mp4.close()
-        if self._described.codec == "hevc":
-            name_hvc1(self._file)
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.seek(0)
-        digest = hashlib.file_digest(self._file, "sha256").hexdigest()
-        size = self._file.seek(0, os.SEEK_END)
-        self._file.close()
-        return self.first_s + self._end / TICKS, size, digest
-
-    def _end_last(self) -> None:
+    def end(self) -> float:
+        """Write the last frame and close the muxer; returns when that frame's showing ends. The file stays open. Raises
+        ``OSError`` from the disk."""
         if self._held is not None:
             self._flush_held(max(self._held[2] + 1, self._end - (self._lag or 0)))
+        self._mp4.close()
+        return self.first_s + self._end / TICKS
 
-    def discard(self) -> None:
-        """Remove what was written."""
-        self._let_go()
-        self._target.unlink(missing_ok=True)
-
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
+        """Close muxer and file, whatever they say."""
         try:
             self._mp4.close()
         except (OSError, av.FFmpegError):
