@@ -92,7 +92,7 @@ from gateway.recording.spool_room import SpoolRoom
 from gateway.recording.taking import Taking
 from gateway.watch.access_register import Registering
 from gateway.watch.certificates import Certifying, Peer
-from gateway.watch.contacts import Watching
+from gateway.watch.contacts import Watching, not_yet_told
 from gateway.watch.doubts import Doubting
 from gateway.watch.supervising import Heartbeat, Standing, Supervising, announce_plan
 from gateway.watch.witness import Witnessing
@@ -702,8 +702,8 @@ class Gateway:
 
     def readiness(self) -> tuple[bool, list[str]]:
         """Whether a press would be committed now, and what is not as it should be."""
-        degraded = sorted(f"{kind.value}:{subject}" for kind, subject in self.supervising.open_faults)
-        return self.feed.armed and self.store.commits, degraded
+        found = {*self.supervising.open_faults, *not_yet_told(self.watching.hearing())}
+        return self.feed.armed and self.store.commits, sorted(f"{k.value}:{subject}" for k, subject in found)
 
     def _metrics(self) -> bytes:
         return prometheus_text(

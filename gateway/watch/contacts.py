@@ -342,3 +342,9 @@ def _states(seen: Seen, now: datetime) -> tuple[object, ...]:
 
 def _kept(tx: Transaction, *, seen: Mapping[str, Seen], listened_s: float) -> None:
     tx.contacts.keep(seen, listened_s)
+
+
+def not_yet_told(hearing: Mapping[Hearing, Sequence[str]]) -> frozenset[Found]:
+    """What will be a fault once the broker was listened to for a moment: contacts that were never heard. A start does not say
+    meanwhile that all is well."""
+    return frozenset({(FaultKind.CONTACT, "unheard")} if hearing[Hearing.UNHEARD] else ())

@@ -35,6 +35,8 @@ def test_a_point_that_nobody_hears_or_understands_is_not_healthy(tmp_path: Path)
         gateway = Gateway(tmp_path, site_yaml(broker=broker, centre=campus.centre_url, points=3))
         with gateway, SimulatedButton(broker) as button:
             assert states(gateway) == ["unheard"] * 3
+            # At once, before it is a fault: a start does not say that all is well.
+            assert "contact:unheard" in get_json(f"{gateway.http}/readyz", TECHNICIAN_TOKEN)["degraded"]
             button.press(topic(0), gateway_payload(event="alive"))
             button.press(topic(1), b"ON")
             wait_for(

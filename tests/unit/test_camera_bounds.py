@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import pytest
 from av.packet import Packet
 
 from drivers.cameras.codec import hevc, sps
 from drivers.cameras.codec.sps import Picture
+from drivers.cameras.parent.bank import of_process
 from drivers.cameras.spec import RingLimits
 from drivers.cameras.worker.bounds import (
     DECODING_BYTES,
+    MOST_ALLOCATED,
     Rate,
     Room,
     Volume,
+    allocate_at_most,
     decoding_bytes,
     most_samples,
     together,
 )
 from drivers.cameras.worker.evidence.decoding import decode
 from drivers.cameras.worker.frames.group import Group
+from drivers.cameras.worker.stream.opening import LIBRARY_IS_BOUNDED
 from drivers.cameras.worker.stream.ring import Ring
 from gateway.domain.errors import Malformed, Unavailable
+from gateway.domain.fault import FaultKind
 from tests.support.crafted_stream import pictures, resized, resized_hevc
 from tests.support.h264_packets import lay, packets_of
 
@@ -212,3 +218,30 @@ def test_a_volume_is_counted_by_spans() -> None:
     assert volume.exceeded(1, 14.9)
     assert not volume.exceeded(100, 15.0)
     assert volume.exceeded(1, 15.1)
+
+
+def test_a_media_library_that_could_not_be_bounded_is_a_fault() -> None:
+    """Here it could; where it cannot, that is told, beside whatever else is wrong with the camera process."""
+    assert LIBRARY_IS_BOUNDED
+    assert of_process([], [], None, "", bounded=True) == {}
+    found = of_process([("live", "", "OSError", 2)], ["cam"], "it dies", "it hangs", bounded=False)
+    assert set(found) == {
+        (FaultKind.CAMERA, "thread live"),
+        (FaultKind.CAMERA, "camera process"),
+        (FaultKind.DISK, "recordings hang"),
+        (FaultKind.CAMERA, "camera memory"),
+    }
+    assert "scripts/install" in found[FaultKind.CAMERA, "camera memory"]
+
+
+def test_a_library_that_is_not_there_is_bounded_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one without that function, nor a system without /proc: each is said, and ends nothing."""
+    for maps in ("", "7f00 r-xp 0 0 0 /nowhere/libavutil.so.60\n", "7f00 r-xp 0 0 0 /usr/lib/libc.so.6\n"):
+        monkeypatch.setattr(Path, "read_text", lambda *_, maps=maps: maps)
+        assert not allocate_at_most(MOST_ALLOCATED)
+
+    def away(*_: object) -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "read_text", away)
+    assert not allocate_at_most(MOST_ALLOCATED)

@@ -98,7 +98,7 @@ class SubprocessCameraBank:
             fell=self._process_fell,
         )
         self._deaths: list[tuple[str, str, str, int]] = []
-        self._hangs = ""
+        self._hangs, self._bounded = "", True
         self._suspects = Suspects()
         self._left_out: frozenset[str] = frozenset()
         self._fresh: set[str] = set()  # cameras whose frames come, whatever else is told of them
@@ -240,20 +240,11 @@ class SubprocessCameraBank:
     @property
     def causes(self) -> Mapping[tuple[FaultKind, str], str]:
         """What is wrong with the camera process itself; faults are made of it."""
-        found: dict[tuple[FaultKind, str], str] = {}
-        for name, camera, cause, count in self._deaths:
-            subject = f"{camera} thread" if camera in self._specs else f"thread {name}"
-            found[FaultKind.CAMERA, subject] = (
-                f"a part of the camera process ({name}) ended by an error {count} time(s) and was begun again: {cause}"
-            )
-        if often := self._suspects.often(self._clock.monotonic()):
-            found[FaultKind.CAMERA, "camera process"] = often
-        if self._hangs:
-            found[FaultKind.DISK, "recordings hang"] = self._hangs
-        return found
+        often = self._suspects.often(self._clock.monotonic())
+        return of_process(self._deaths, self._specs, often, self._hangs, bounded=self._bounded)
 
     def _take_health(self, message: Message) -> None:
-        self._deaths, self._hangs = message["deaths"], message["hangs"]
+        self._deaths, self._hangs, self._bounded = message["deaths"], message["hangs"], message["bounded"]
         for facts in message["health"]:
             if facts["camera"] in self._health:
                 self._health[facts["camera"]] = self._updated(self._health[facts["camera"]], facts)
@@ -436,6 +427,34 @@ class SubprocessCameraBank:
         request = {"op": "part", "camera": self._known(camera), "name": name}
         _, data = await self._link.ask(request, within_s=ANSWER_S)
         return data
+
+
+def of_process(
+    deaths: Sequence[tuple[str, str, str, int]],
+    cameras: Collection[str],
+    often: str | None,
+    hangs: str,
+    *,
+    bounded: bool,
+) -> dict[tuple[FaultKind, str], str]:
+    """What is wrong with the camera process itself: its parts that died (part, camera, cause, how often), that it dies ``often``,
+    that its disk ``hangs``, and that its media library was not told how much it may allocate (``bounded``)."""
+    found: dict[tuple[FaultKind, str], str] = {}
+    for name, camera, cause, count in deaths:
+        subject = f"{camera} thread" if camera in cameras else f"thread {name}"
+        found[FaultKind.CAMERA, subject] = (
+            f"a part of the camera process ({name}) ended by an error {count} time(s) and was begun again: {cause}"
+        )
+    if often:
+        found[FaultKind.CAMERA, "camera process"] = often
+    if hangs:
+        found[FaultKind.DISK, "recordings hang"] = hangs
+    if not bounded:
+        found[FaultKind.CAMERA, "camera memory"] = (
+            "the media library of this installation could not be told how much memory it may take: one camera can take that of "
+            "all; install the gateway anew with the packages of its lock (scripts/install)"
+        )
+    return found
 
 
 def _wall(unix_s: float) -> datetime:

@@ -42,7 +42,7 @@ from drivers.cameras.worker.record.mending import Mending
 from drivers.cameras.worker.record.recorders import Recorders
 from drivers.cameras.worker.record.recording import Recorder
 from drivers.cameras.worker.stream.beside import Beside
-from drivers.cameras.worker.stream.opening import Address
+from drivers.cameras.worker.stream.opening import LIBRARY_IS_BOUNDED, Address
 from drivers.cameras.worker.stream.ring import Ring
 from drivers.cameras.worker.stream.rtsp import Session, numbers_from
 from drivers.cameras.worker.threads import THREADS
@@ -337,10 +337,8 @@ class Worker:
                 {
                     "health": [self._health_of(s, now) for s in list(self._sessions.values())],
                     "hangs": self._recorders.hangs(now),
-                    "deaths": [
-                        [name, death.camera, death.cause, death.count]
-                        for name, death in THREADS.deaths(now).items()
-                    ],
+                    "bounded": LIBRARY_IS_BOUNDED,
+                    "deaths": _deaths(now),
                 }
             )
 
@@ -382,6 +380,10 @@ class Worker:
             "substream_missing": recording.missing if recording else "",
             **self._lives.facts(session),
         }
+
+
+def _deaths(now: float) -> list[list[Any]]:
+    return [[name, d.camera, d.cause, d.count] for name, d in THREADS.deaths(now).items()]
 
 
 def give_memory_back() -> None:

@@ -48,8 +48,9 @@ PARSED = OPTIONS | {"fflags": "nofillin", "probesize": "50000"}
 its parser. What it hands out are whole pictures, taken apart like single packets; only the time of a picture behind a trailing
 message is that message's."""
 
-_bounded = allocate_at_most(MOST_ALLOCATED)
-"""Whether the media library was told; what it would allocate is named by a stranger (a length of 2 GB, in a line of text)."""
+LIBRARY_IS_BOUNDED = allocate_at_most(MOST_ALLOCATED)
+"""Whether the media library was told, and a fault otherwise: what it would allocate is named by a stranger (a length of 2 GB, in
+a line of text)."""
 
 _digest_agreed: set[tuple[str, str]] = set()
 """Places and user names where Digest was asked for since this process began."""
