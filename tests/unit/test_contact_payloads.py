@@ -7,6 +7,7 @@ from datetime import datetime
 
 import pytest
 
+from drivers.contacts.formats import CODECS
 from drivers.contacts.formats.document import MAX_PAYLOAD_BYTES
 from drivers.contacts.formats.ours import decode as own
 from drivers.contacts.formats.zigbee2mqtt import decode as z2m
@@ -154,3 +155,58 @@ def test_an_event_nobody_knows_is_malformed(payload: bytes) -> None:
     """Our own format is exact, and the error names what was expected."""
     with pytest.raises(Malformed, match="expected one of pressed"):
         own(payload)
+
+
+@pytest.mark.parametrize("event", ["pressed ", " pressed", "pressed\\r\\n", "pressed\\t"])
+def test_blanks_around_our_own_word_cost_no_press(event: str) -> None:
+    """A text of fixed width, or a line of a serial port."""
+    (signal,) = CODECS["gateway"](f'{{"event":"{event}"}}'.encode())
+    assert signal.kind is SignalKind.PRESSED
+
+
+#: What other makes, network servers, bridges and cameras publish where somebody named their topic by mistake.
+FOREIGN = [
+    b'{"deduplicationId":"x","time":"2026-03-02T02:15:00Z","fPort":2,"data":"AQ==","object":{"button":1}}',
+    b'{"end_device_ids":{"device_id":"b1"},"uplink_message":{"decoded_payload":{"button_pressed":true}}}',
+    b'{"state":"on","attributes":{"device_class":"safety"}}',
+    b'{"event_type":"zha_event","data":{"command":"emergency"}}',
+    b'{"Action":"Start","Code":"AlarmLocal","Index":0}',
+    b'{"EventNotificationAlert":{"eventType":"IO","eventState":"active","inputIOPortID":"1"}}',
+    b'{"devId":"x","status":[{"code":"sos_state","value":true}]}',
+    b'{"dps":{"1":true}}',
+    b'{"model":"sensor_switch","sid":"158d","data":"{}"}',
+    b'{"type":"new","before":{},"after":{"label":"person"}}',
+]
+
+
+@pytest.mark.parametrize("format_", sorted(CODECS))
+@pytest.mark.parametrize("payload", FOREIGN)
+def test_a_document_of_another_make_is_told_and_is_no_sign_of_life(format_: str, payload: bytes) -> None:
+    """Whichever format the point has: a press lies in it that is not read."""
+    try:
+        signals = CODECS[format_](payload)
+    except Malformed:
+        return
+    assert [signal.kind for signal in signals] == [SignalKind.UNREAD]
+
+
+@pytest.mark.parametrize(
+    ("format_", "payload"),
+    [
+        ("tasmota", b'{"POWER":"ON"}'),
+        ("tasmota", b'{"Time":"2026-03-02T10:15:07","Uptime":"0T00:00:09","Wifi":{"RSSI":70}}'),
+        ("tasmota", b'{"Info1":{"Module":"Generic","Version":"14.0.0"}}'),
+        ("tasmota", b'{"SwitchMode1":15}'),
+        ("tasmota", b'{"StatusSNS":{"Time":"2026-03-02T10:15:07"}}'),
+        ("tasmota", b"{}"),
+        (
+            "shelly-gen1",
+            b'{"id":"shelly1-AABBCC","model":"SHSW-1","mac":"AABBCC","ip":"1.2.3.4","new_fw":false}',
+        ),
+        ("shelly-gen1", b'{"id":"shelly1-AABBCC","model":"SHSW-1"}'),
+        ("shelly-gen1", b'{"time":"10:15","unixtime":1772417707}'),
+    ],
+)
+def test_what_a_device_tells_of_itself_is_a_sign_of_life(format_: str, payload: bytes) -> None:
+    """It is told of no riddle."""
+    assert [signal.kind for signal in CODECS[format_](payload)] == [SignalKind.ALIVE]

@@ -24,9 +24,10 @@ def decode(payload: bytes) -> list[Signal]:
     An ``id`` or ``at`` that cannot be used is left out rather than costing the press: a life may hang on it.
     """
     document = read_object(payload)
-    event = document.get("event")
-    if not isinstance(event, str) or event not in _KINDS:
-        raise Malformed(f"event is {event!r:.80}; expected one of {', '.join(_KINDS)}")
+    said = document.get("event")
+    event = said.strip() if isinstance(said, str) else ""
+    if event not in _KINDS:
+        raise Malformed(f"event is {said!r:.80}; expected one of {', '.join(_KINDS)}")
     battery = whole_number(document.get("battery"), 0, 100)
     kind = _KINDS[event] or SignalKind.ALIVE
     return [

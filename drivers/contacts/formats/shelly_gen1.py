@@ -52,6 +52,8 @@ _KNOWN = frozenset(
         "uptime",
     }
 ) | {"tmp", "hum", "lux", "flood", "smoke", "act_reasons", "ison", "time", "unixtime", "has_update", "status"}
+#: Of these one alone is no mark of it: decoders of radio networks and other makes write them as well.
+_OTHERS_TOO = frozenset({"id", "model", "status", "time"})
 _SIGNS_OF_LIFE = frozenset({"true", "on", "off", "overpower", "unknown", "normal"})
 
 
@@ -73,7 +75,12 @@ def decode(payload: bytes) -> list[Signal]:
         telling = Telling.CHANGE if "sensor" in reasons else Telling.STATE
         kind = _STATES[state.lower()]
         signals.append(Signal(kind=kind, battery=battery, word=f"state {state}", telling=telling))
-    if signals or not document or document.keys() & _KNOWN:
+    if (
+        signals
+        or not document
+        or document.keys() & (_KNOWN - _OTHERS_TOO)
+        or len(document.keys() & _OTHERS_TOO) > 1
+    ):
         return signals or [Signal(kind=SignalKind.ALIVE, battery=battery)]
     named = ", ".join(text(key)[:30] for key in list(document)[:5])
     return [Signal(kind=SignalKind.UNREAD, word=f"neither an event, an input nor a sensor, only {named}")]

@@ -66,6 +66,9 @@ _UNREAD = re.compile(
     r"|(?-i:COUNTER)|(?:MCP23|PCF85)\w+|Wiegand|PN532|RC522|RDM6300|KeyPad\w*|Event",
     re.IGNORECASE,
 )
+#: All that it publishes by itself begins with a capital; other makes, network servers and decoders write theirs small. ``Action``
+#: and ``Event…`` at the top are of cameras.
+_ITS_OWN = re.compile(r"(?!(?:Action|Code|Event\w*|Index)\Z)[A-Z]")
 #: The chip of the Sonoff bridge: AA, what it is (A4: a code of 24 bits), three times of 16 bits, the code, 55.
 _RAW = re.compile(r"AAA4[0-9A-F]{12}([0-9A-F]{6})(?:[0-9A-F]{2})?55")
 MAX_LABEL_CHARS = 64
@@ -86,6 +89,9 @@ def decode(payload: bytes) -> list[Signal]:
     if unread is not None:
         said = text(json.dumps(document[unread], ensure_ascii=False))[:60]
         return [Signal(kind=SignalKind.UNREAD, word=f"{text(unread)[:24]} is {said}, which is not read")]
+    if document and not any(_ITS_OWN.match(key) for key in document):
+        named = ", ".join(text(key)[:30] for key in list(document)[:5])
+        return [Signal(kind=SignalKind.UNREAD, word=f"nothing that Tasmota publishes, only {named}")]
     return [Signal(kind=SignalKind.ALIVE)]
 
 
