@@ -210,3 +210,31 @@ def test_a_document_of_another_make_is_told_and_is_no_sign_of_life(format_: str,
 def test_what_a_device_tells_of_itself_is_a_sign_of_life(format_: str, payload: bytes) -> None:
     """It is told of no riddle."""
     assert [signal.kind for signal in CODECS[format_](payload)] == [SignalKind.ALIVE]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"sos_alarm": "ON"},
+        {"sos_state": "normal"},
+        {"emergency_button": 1},
+        {"panic_status": "pressed"},
+        {"keypad_sos": "on"},
+        {"help": "call"},
+        {"click_type": "single"},
+        {"press_count": 3},
+    ],
+)
+def test_another_name_of_a_push_beside_telemetry_is_told(said: dict[str, object]) -> None:
+    """Whatever its value; a setting that sounds like one is telemetry."""
+    (signal,) = z2m(json.dumps({**said, "battery": 90, "linkquality": 60}).encode())
+    assert (signal.kind, next(iter(said)) in signal.word) == (SignalKind.UNREAD, True)
+
+
+@pytest.mark.parametrize(
+    "setting", ["click_mode", "press_mode", "sos_duration", "alarm_volume", "state", "push_notification"]
+)
+def test_a_setting_that_sounds_like_a_push_is_telemetry(setting: str) -> None:
+    """A device that tells its settings with each report is heard."""
+    (signal,) = z2m(json.dumps({setting: "fast", "battery": 90, "linkquality": 60}).encode())
+    assert signal.kind is SignalKind.ALIVE

@@ -65,6 +65,8 @@ _TELEMETRY |= {"supervision_reports", "restore_reports", "trouble", "ac_status",
 #: What other sensors detect, and other names of a push: seen without the known keys, whatever the value, nothing of it is read.
 _OTHER_SENSOR = re.compile(
     r"alarm(?:_[0-9]+)?|(?:action|button|event)(?:_\w+)?|vibration|occupancy|presence|smoke|gas|carbon_monoxide|water_leak"
+    r"|(?:\w+_)?(?:sos|panic|emergency|help)(?:_(?:state|status|alarm|button|event|signal|call|key|trigger))?"
+    r"|(?:click|press|push)_(?:type|state|event|action|count)"
 )
 _NO_VALUES = frozenset({*_FLAGS, "action", "click", "contact", "update", "device"})
 MOST_VALUES = 40
