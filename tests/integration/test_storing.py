@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from gateway.alarm import storing
-from gateway.alarm.storing import WATCH_S
-from gateway.domain.errors import Refused
+import gateway.alarm.evidence_bytes
+from gateway.alarm.evidence_bytes import WATCH_S
+from gateway.domain.errors import Refused, Unavailable
 from gateway.domain.evidence import Evidence, EvidenceState, Kind, Moment
 from gateway.domain.stored import Kept
 from tests.integration.test_gathering import MovableStore, Yard, yard
@@ -201,6 +201,29 @@ def test_a_store_that_lets_us_in_no_longer_keeps_evidence_waiting(tmp_path: Path
     run(story())
 
 
+def test_a_spool_that_cannot_be_read_for_a_while_fails_nothing_that_waits_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store refuses and the disk gives no file back to be compared: evidence waits for both, and is stored."""
+
+    async def unreadable(_name: str) -> str | None:
+        raise Unavailable("the spool: Input/output error")
+
+    async def story() -> None:
+        async with yard(tmp_path, objects=(objects := StrictStore())) as y:
+            objects.refusing = "there is no bucket"
+            with monkeypatch.context() as patch:
+                patch.setattr(y.own_spool, "digest", unreadable)
+                await y.press(during_next_at=None)
+                await y.clock.advance(60)
+            assert all(i.captured for i in await y.items())
+            objects.refusing = ""
+            await y.clock.advance(5)
+            _complete(await y.items())
+
+    run(story())
+
+
 def test_other_bytes_under_an_items_key_fail_that_item_only(tmp_path: Path) -> None:
     """An object is never altered, so waiting would change nothing: the manifest says what lies there."""
 
@@ -247,7 +270,7 @@ def test_with_neither_room_nor_store_memory_is_bounded_and_what_is_dropped_is_na
     """Stills wait in memory up to a bound; beyond it they fail with the reason; the others are kept once there is room."""
 
     async def story() -> None:
-        monkeypatch.setattr(storing, "HELD_BYTES", 150)  # three of the stills here
+        monkeypatch.setattr(gateway.alarm.evidence_bytes, "HELD_BYTES", 150)  # three of the stills here
         async with yard(tmp_path, objects=(objects := StrictStore())) as y:
             objects.away, y.own_spool.full = True, "no room"
             await y.press(during_next_at=None)

@@ -19,7 +19,6 @@ _PRODUCT = ("gateway", "drivers", "storage", "config", "simulators", "verifier")
 CLASSES = {
     "Delivering": 317,
     "Gateway": 588,
-    "Gathering": 400,
     "Inquiry": 304,
     "Intake": 324,
     "LocalObjects": 322,

@@ -1,40 +1,35 @@
-"""Storing: what a camera gave is first made safe on this box, then put into the object store, however long that is away.
+"""The bytes of evidence: kept in the spool on this box, then put into the object store, however long that is away.
 
-In this order: bytes in the spool, row *captured* (still wanted, with digest and key), object, row *stored*. A kill between any
-two of them loses nothing: after the restart the row says that the bytes are here or there, and with which digest and instants.
+Nothing here knows the database: :mod:`gateway.alarm.gathering` puts on record what became of an item.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Collection
 from datetime import datetime
 
 import structlog
 
 from gateway.domain.errors import Refused, Unavailable
-from gateway.domain.evidence import Evidence, EvidenceState, Kind
+from gateway.domain.evidence import Evidence
 from gateway.domain.stored import Kept
 from gateway.ports.clock import Clock
 from gateway.ports.objects import ObjectStore, Spool
-from gateway.ports.store import Store
 
 log = structlog.get_logger(__name__)
 
 STORE_RETRY_S = 2.0
 WATCH_S = 60.0  # how soon a store that is away is known although nothing is to be stored
 HELD_BYTES = 64 * 1024 * 1024  # stills in memory while neither disk nor store takes them: some six hundred
-MEDIA_TYPES = {Kind.STILL: "image/jpeg", Kind.CLIP: "video/mp4"}
 
 
-class Storing:
-    """Shared by everything that captures. ``cause`` is empty while the store and the disk take what comes."""
+class EvidenceBytes:
+    """Spool and object store, as one place that gives up on nothing. ``cause`` is empty while both take what comes."""
 
     def __init__(
         self,
         *,
-        store: Store,
         clock: Clock,
         objects: ObjectStore,
         spool: Spool,
@@ -46,7 +41,7 @@ class Storing:
 
         ``no_room`` says that the disk is full and what is left is kept for presses. ``probe`` is a key of ours under
         which nothing lies."""
-        self._store, self._clock, self._objects, self._spool = store, clock, objects, spool
+        self._clock, self._objects, self._spool = clock, objects, spool
         self._no_room, self._probe, self._locked_until = no_room, probe, locked_until
         self._store_cause = ""
         self._watched_cause = ""
@@ -78,30 +73,22 @@ class Storing:
             return "the disk is full, and the little that is left is kept for presses; make room"
         return self._spool.no_room()
 
-    async def restart(self) -> None:
-        """Remove what a run that ended left half made; what was captured stays. A spool that fails ends nothing: what can be
-        kept without it is."""
-        wanted = await self._store.read(lambda tx: tx.evidence.wanted(0))
-        kept = {item.file_name for _, item in wanted if item.captured}
+    async def restart(self, captured: Collection[str]) -> None:
+        """Remove what a run that ended left half made; the files of what was captured stay. A spool that fails ends nothing: what
+        can be kept without it is."""
         try:
-            gone = await self._spool.clear(kept)
+            gone = await self._spool.clear(captured)
         except Unavailable as exc:
             self._spool_refuses(exc.reason)
             return
-        if kept or gone:
-            log.info("spool.taken_up", captured=len(kept), half_made=len(gone))
+        if captured or gone:
+            log.info("spool.taken_up", captured=len(captured), half_made=len(gone))
 
-    async def keep_still(self, item: Evidence, jpeg: bytes) -> Evidence:
-        """Make a still just taken safe. Where this box's disk has no room, it goes to the store from memory if that lies
-        elsewhere, and is returned stored. ``Refused`` if it cannot be kept at all."""
-        item = replace(
-            item,
-            media_type=MEDIA_TYPES[item.kind],
-            bytes=len(jpeg),
-            sha256=hashlib.sha256(jpeg).hexdigest(),
-        )
+    async def spool(self, item: Evidence, jpeg: bytes) -> Kept | None:
+        """Keep a still just taken on this box's disk. Where that has no room, it goes to the store from memory if that lies
+        elsewhere, and how it is kept there is returned. ``Refused`` if it cannot be kept at all."""
         if await self._spooled(item, jpeg):
-            return item
+            return None
         if self._held_bytes + len(jpeg) > HELD_BYTES:
             raise Refused(
                 f"taken, and dropped: there is no room on the disk, {self._held_bytes / 1e6:.0f} MB wait in memory "
@@ -113,65 +100,62 @@ class Storing:
                 if not self._objects.on_this_box:
                     try:
                         until = self._locked_until(item.end)
-                        kept = await self._objects.put_bytes(item.key or "", jpeg, locked_until=until)
-                        return self._done(item, kept)
+                        return self._took(
+                            await self._objects.put_bytes(item.key or "", jpeg, locked_until=until)
+                        )
                     except Unavailable as exc:
                         self._away(exc.reason)
                     except Refused as exc:
                         await self._only_if_the_key_is_free(item)
                         self._away(exc.reason)
                 if await self._spooled(item, jpeg):
-                    return item
+                    return None
                 await self._clock.sleep(STORE_RETRY_S)
         finally:
             self._held_bytes -= len(jpeg)
 
-    async def keep_clip(self, item: Evidence) -> Evidence:
-        """Make a clip just written into the spool safe."""
-        await self._spool.seal(item.file_name)
-        await self._captured(item)
-        return item
-
-    async def stored(self, item: Evidence) -> Evidence:
+    async def put(self, item: Evidence) -> Kept:
         """Put what is in the spool, without end while the store is away: what was captured is not thrown away. ``Refused`` if
         it can never be: other bytes lie under its key, or it was altered on this box's disk."""
-        if item.state is EvidenceState.STORED:
-            return item
         while True:
             try:
-                kept = await self._objects.put(
-                    item.key or "",
-                    self._spool.path(item.file_name),
-                    sha256=item.sha256 or "",
-                    locked_until=self._locked_until(item.end),
+                return self._took(
+                    await self._objects.put(
+                        item.key or "",
+                        self._spool.path(item.file_name),
+                        sha256=item.sha256 or "",
+                        locked_until=self._locked_until(item.end),
+                    )
                 )
-                return self._done(item, kept)
             except Unavailable as exc:
                 self._away(exc.reason)
             except Refused as exc:
                 await self._only_if_the_key_is_free(item)
-                if await self._spool.digest(item.file_name) != item.sha256:
+                if await self._altered(item):
                     raise  # what lies here is not what was captured: putting it again makes it no better
                 # The store lets nobody in, or us no longer: a person mends that, and the evidence waits.
                 self._away(exc.reason)
             await self._clock.sleep(STORE_RETRY_S)
 
-    async def take_up(self, item: Evidence) -> Evidence:
-        """An item captured before a restart: put it, or find that it was put."""
+    async def recover(self, item: Evidence) -> Kept:
+        """Put an item captured before a restart, or find that it was put. ``Refused`` if it is neither here nor there."""
         if await self._spool.digest(item.file_name) is not None:
-            return await self.stored(item)
+            return await self.put(item)
         while True:  # the put consumed it; only the store can tell
             try:
-                if await self._objects.size(item.key or "") == item.bytes:
-                    return self._done(item, await self._locked(item, item.key or ""))
-                log.error("spool.lost", evidence_id=item.id, key=item.key)
-                return item.failed("it was captured, and is neither on this box nor in the store any more")
+                size = await self._objects.size(item.key or "")
+                if size == item.bytes:
+                    return self._took(await self._locked(item, item.key or ""))
+                break
             except (Unavailable, Refused) as exc:
                 self._away(exc.reason)
                 await self._clock.sleep(STORE_RETRY_S)
+        log.error("spool.lost", evidence_id=item.id, key=item.key)
+        raise Refused("it was captured, and is neither on this box nor in the store any more")
 
-    async def found(self, item: Evidence, key: str) -> Evidence | None:
-        """The item, if its bytes are in the store although its row does not say that they were captured."""
+    async def find(self, item: Evidence, key: str) -> tuple[int, str, Kept] | None:
+        """Length, SHA-256 and how they are kept, of bytes that are in the store although the row does not say that they were
+        captured."""
         digest, size = hashlib.sha256(), 0
         try:
             if await self._objects.size(key) is None:
@@ -189,16 +173,7 @@ class Storing:
                 "storing.not_locked_yet", key=key, cause=exc.reason
             )  # it is there; locking sees to it
             kept = Kept()
-        return replace(
-            self._done(item, kept),
-            wanted_start=item.start,
-            wanted_end=item.end,
-            media_type=MEDIA_TYPES[item.kind],
-            bytes=size,
-            sha256=digest.hexdigest(),
-            key=key,
-            reason="kept over a restart of the gateway, which lost the exact instants; the picture's own clock tells them",
-        )
+        return size, digest.hexdigest(), self._took(kept)
 
     async def _locked(self, item: Evidence, key: str) -> Kept:
         """Lock what an earlier run had put, which may have ended between the two."""
@@ -215,15 +190,15 @@ class Storing:
             self._spool_refuses(exc.reason)
             return False
         self._spool_cause = ""
-        await self._captured(item)
         return True
 
-    async def _captured(self, item: Evidence) -> None:
-        """Put on record that the bytes are here. Where the database takes nothing now, only a kill could lose by it."""
+    async def _altered(self, item: Evidence) -> bool:
+        """Whether its file in the spool is not what was captured; one that cannot be read now may be read later."""
         try:
-            await self._store.write(lambda tx: tx.evidence.save(item))
+            return await self._spool.digest(item.file_name) != item.sha256
         except Unavailable as exc:
-            log.error("spool.not_on_record", evidence_id=item.id, cause=exc.reason)
+            log.warning("spool.not_read", evidence_id=item.id, cause=exc.reason)
+            return False
 
     async def _only_if_the_key_is_free(self, item: Evidence) -> None:
         """Raise ``Refused`` if other bytes lie under the item's key: then waiting changes nothing."""
@@ -236,15 +211,10 @@ class Storing:
                 f"other bytes ({size}) are stored under its key {item.key}; an object is never altered"
             )
 
-    def _done(self, item: Evidence, kept: Kept) -> Evidence:
+    def _took(self, kept: Kept) -> Kept:
+        """The store took something, so it is well."""
         self._store_cause = self._watched_cause = ""
-        return replace(
-            item,
-            state=EvidenceState.STORED,
-            stored_at=self._clock.now(),
-            version=kept.version,
-            locked_until=kept.locked_until,
-        )
+        return kept
 
     def _spool_refuses(self, cause: str) -> None:
         if cause != self._spool_cause:
