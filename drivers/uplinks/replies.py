@@ -206,8 +206,13 @@ async def _read_chunks(source: Source, reply: Reply, most: int) -> None:
             reply.lost = "comes in chunks that cannot be read"
             return
     reply.body, reply.lost = bytes(body), ""
-    if not await _read_fields(source, Reply(status=reply.status)):  # trailers
-        reply.version = (1, 0)  # whole, and not to be used again
+    try:  # trailers: whatever they are, or if they never end, the body before them is whole
+        async with asyncio.timeout(NO_LENGTH_S):
+            ended = await _read_fields(source, Reply(status=reply.status))
+    except (NotHttp, TimeoutError, OSError, EOFError):
+        ended = False
+    if not ended:
+        reply.version = (1, 0)  # not to be used again
 
 
 async def _read_to_end(source: Source, reply: Reply, most: int) -> None:

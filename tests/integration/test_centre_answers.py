@@ -99,6 +99,9 @@ STRANGE = [
         False,
         True,
     ),
+    ("trailers without end", OK + JSON + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n" % (len(REPLIES), REPLIES) + b"X-T: 1\r\n" * 50_000, False, True),
+    ("a trailer that stops in its line", OK + JSON + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\nX-T: 1" % (len(REPLIES), REPLIES), False, True),
+    ("a trailer of 300 kB", OK + JSON + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\nX-T: " % (len(REPLIES), REPLIES) + b"x" * 300_000 + b"\r\n\r\n", False, True),
     ("cut behind the status line", OK, True, False),
     ("cut in the head", OK + b"Content-Ty", True, False),
     ("cut behind the head", OK + JSON + _sized(b"", 50), True, False),
@@ -189,6 +192,7 @@ def test_what_is_no_status_line_is_no_answer(says: bytes) -> None:
 def test_connections_are_kept_where_they_stand_clean() -> None:
     """And never where bytes of one answer could be taken for the next one's."""
     dirty = {"more than its length", "204 with a body", "chunks and a length, in chunks", "204 in chunks"}
+    dirty |= {"trailers without end", "a trailer that stops in its line", "a trailer of 300 kB"}
 
     async def story() -> None:
         for name, says, closes, read in STRANGE:
