@@ -52,8 +52,9 @@ def undelivered(topics: Collection[str], of: int) -> str:
     """The gateway's own message did not come back; a subscription that was granted proves nothing of it."""
     return (
         f"the broker does not deliver to the gateway what the gateway published on {len(topics)} of {of} topics of presses "
-        f"({named(topics)}): a press there is lost without a word; give the gateway's user 'topic readwrite' for them in the "
-        "broker's access list (drivers/contacts/mosquitto.acl), then press each contact"
+        f"({named(topics)}): a press there is lost without a word; compare each with the topic its device is set to, then "
+        "give the gateway's user 'topic readwrite' for them in the broker's access list (drivers/contacts/mosquitto.acl), and "
+        "press each contact"
     )
 
 

@@ -193,7 +193,7 @@ class Drilling:
                 else f"its points are {', '.join(points[:MOST_NAMED])}"
             )
             more = f" and {len(points) - MOST_NAMED} more" if not near and len(points) > MOST_NAMED else ""
-            raise NotFound(f"point {point!r:.80} is not in the site file: {meant}{more}")
+            raise NotFound(f"point {point!r:.80} in the site file: {meant}{more}")
         if not self._can_sign:
             raise Refused("drills need centre.webhook.drill_secret in the site file, a secret of their own")
         return found

@@ -189,7 +189,8 @@ _UNREADABLE = (
 )
 #: Of a point from which nothing that was understood ever came.
 NEVER_HEARD = (
-    "it was never heard on {topic}: nobody knows whether a press of it arrives; press it once, or its test"
+    "it was never heard on {topic}: nobody knows whether a press of it arrives; press it once, or its test; if it stays so, the "
+    "device publishes elsewhere: compare its topic with this one, letter by letter"
 )
 #: Of a point of which neither its device nor its bridge tells anything.
 UNTOLD = (

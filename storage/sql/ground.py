@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 #: For reading what can be read of a damaged file, out of the 10 s within which presses have to be taken again.
 SALVAGE_S = 4.0
 SEED_S = 2.0  # for copying into memory what presses depend on
+IN_MEMORY = "campus-gateway-"  # what folders in memory are called, and then the user's number
 OWNER = "database"  # in the folder in memory: the path of the file that it stands in for
 LOCKED_S = 3.0  # so long another process's lock is waited for at a start
 #: Read at a start: one look at each index and table that a press needs.
@@ -88,6 +89,7 @@ class Ground:
 
     def begin_again(self, kind: LossKind, cause: str) -> Path:
         """Set the file aside and begin a new one with what can be read of it; in memory where the disk does not let it."""
+        cause += self._forbidden()
         log.error("database.set_aside", kind=kind.value, cause=cause)
         began_s = self._clock.monotonic()
         try:
@@ -275,6 +277,17 @@ class Ground:
             Path(f"{memory}{part}").unlink(missing_ok=True)
         log.warning("database.given_back", path=str(self.path))
 
+    def _forbidden(self) -> str:
+        """Who may write the file, where this process may not: the file itself may be sound."""
+        with suppress(OSError):
+            state = self.path.stat()
+            if not os.access(self.path, os.W_OK):
+                return (
+                    f" (the file belongs to user {state.st_uid}, mode {state.st_mode & 0o777:o}, and the gateway, user "
+                    f"{os.geteuid()}, may not write it: give it to that user, also when a backup is put back)"
+                )
+        return ""
+
     def standby(self) -> Path:
         """What is kept ready, while the file is in use, for when it cannot be."""
         memory = self.memory()
@@ -284,7 +297,7 @@ class Ground:
         """Where it is while the disk takes none: the same over restarts of the process, gone with the box's power."""
         name = hashlib.sha256(str(self.path.absolute()).encode()).hexdigest()[:16]
         for root in (Path("/dev/shm"), Path(tempfile.gettempdir())):
-            folder = root / f"campus-gateway-{os.getuid()}-{name}"
+            folder = root / f"{IN_MEMORY}{os.getuid()}-{name}"
             try:
                 folder.mkdir(mode=0o700, exist_ok=True)
                 if folder.is_symlink() or folder.stat().st_uid != os.getuid():

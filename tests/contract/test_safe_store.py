@@ -265,6 +265,7 @@ def test_what_may_not_be_touched_any_more_does_not_hold_up_a_start(tmp_path: Pat
                 await store.write(remember("after"))
                 print(f"{what}: committed {time.monotonic() - began_s:.2f} s after the start")
                 assert time.monotonic() - began_s < ARMED_WITHIN_S
+                assert ("may not write it: give it to that user" in str(causes(store))) is (what == "file")
                 assert causes(store)
                 assert store.durable is (what != "folder")
                 folder.chmod(0o700)

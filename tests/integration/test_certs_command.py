@@ -246,5 +246,6 @@ def test_the_lines_it_prints_are_the_lines_that_work(tmp_path: Path) -> None:
     broker = certs(*where, "broker", "--host", "::1")
     assert f"  keyfile {ca.folder}/broker.key" in broker
     assert '    url: "mqtts://[::1]:8883"' in broker
+    assert "  acl_file /etc/mosquitto/acl\n" in broker  # without it any certificate publishes under any name
     assert "--client-ca" in certs(*where, "centre", "--host", "127.0.0.1")
     assert f'  key: "{ca.folder}/gateway.key"' in certs(*where, "client", "gateway")

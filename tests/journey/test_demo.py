@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -42,12 +43,14 @@ PUSHED_STEPS = tuple(
 @pytest.mark.slow
 @pytest.mark.parametrize("push", [False, True], ids=["link", "push"])
 def test_demo_once_shows_every_step_within_a_minute(tmp_path: Path, push: bool) -> None:
-    """`campus-gateway demo --once` exits 0 in under 60 s, its timeline has every step, and it leaves no process."""
+    """`campus-gateway demo --once` exits 0 in under 60 s, its timeline has every step, and it leaves no process; in
+    a folder of its own, nothing else either."""
     began_s = time.monotonic()
     done = subprocess.run(
         [
             *(sys.executable, "-P", "-m", "gateway", "demo", "--once", *(["--push"] if push else [])),
-            *("--data-dir", str(tmp_path / "demo"), "--http-port", str(free_port())),
+            *(("--data-dir", str(tmp_path / "demo")) if push else ()),
+            *("--http-port", str(free_port())),
         ],
         capture_output=True,
         text=True,
@@ -55,6 +58,7 @@ def test_demo_once_shows_every_step_within_a_minute(tmp_path: Path, push: bool) 
         check=False,
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     took_s = time.monotonic() - began_s
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
@@ -64,13 +68,16 @@ def test_demo_once_shows_every_step_within_a_minute(tmp_path: Path, push: bool) 
     steps = PUSHED_STEPS if push else STEPS
     assert [step for step in steps if step not in timeline] == []
     assert "FAILED" not in timeline
-    folder = str(tmp_path / "demo").encode()
+    folder = str(tmp_path).encode()
     left = [p.parent.name for p in Path("/proc").glob("[0-9]*/cmdline") if folder in _words(p)]
     assert left == []
+    if not push:
+        assert list(tmp_path.iterdir()) == []
+        assert [p for p in Path("/dev/shm").glob("campus-gateway-*/*") if folder in _words(p)] == []
 
 
-def _words(cmdline: Path) -> bytes:
+def _words(file: Path) -> bytes:
     try:
-        return cmdline.read_bytes()
+        return file.read_bytes()
     except OSError:
         return b""

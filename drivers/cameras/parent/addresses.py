@@ -26,7 +26,8 @@ REFUSED_BACK_OFF_S = 600.0
 """After refused credentials: cameras lock an account after a few wrong passwords."""
 
 REFUSED_HINT = (
-    f"; not tried again for {REFUSED_BACK_OFF_S / 60:.0f} min, so that it does not lock the account"
+    f"; not tried again for {REFUSED_BACK_OFF_S / 60:.0f} min, so that it does not lock the account (where the "
+    "site file names a file with the password, a corrected one is tried at once)"
 )
 
 FRESH_S = 3600.0

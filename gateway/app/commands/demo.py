@@ -21,7 +21,7 @@ import time
 import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -138,8 +138,22 @@ def _folder(stack: ExitStack, data_dir: Path | None) -> Path:
         data_dir.mkdir(parents=True, exist_ok=True)
         return data_dir.absolute()
     folder = Path(tempfile.mkdtemp(prefix="campus-demo-"))
-    stack.callback(shutil.rmtree, folder, ignore_errors=True)
+    stack.callback(_remove, folder)
     return folder
+
+
+def _remove(folder: Path) -> None:
+    """The folder, and what the gateway kept ready in memory for its database."""
+    from storage.sql.ground import (  # brings the database library: not before the first line is shown
+        IN_MEMORY,
+        OWNER,
+    )
+
+    shutil.rmtree(folder, ignore_errors=True)
+    for memory in Path("/dev/shm").glob(f"{IN_MEMORY}{os.getuid()}-*"):
+        with suppress(OSError):
+            if Path((memory / OWNER).read_text("utf-8")).is_relative_to(folder):
+                shutil.rmtree(memory, ignore_errors=True)
 
 
 def _start(stack: ExitStack, folder: Path, http_port: int, *, once: bool, push: bool) -> Campus:

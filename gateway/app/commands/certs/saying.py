@@ -53,12 +53,15 @@ def how_to_use(kind: str, file: Path, bundle: Path, host: str) -> str:
         ]
     elif kind == "broker":
         lines = [
-            "in mosquitto.conf (the files must be readable by the user mosquitto):",
+            "in mosquitto.conf (the files must be readable by the user mosquitto; a certificate's name is its user in the list",
+            "drivers/contacts/mosquitto.acl, without which any certificate reads and publishes everything):",
             "  listener 8883",
             f"  cafile {bundle}",
             f"  certfile {file}",
             f"  keyfile {key}",
             "  require_certificate true",
+            "  allow_anonymous false",
+            "  acl_file /etc/mosquitto/acl",
             "  use_identity_as_username true",
             "in the site file:",
             "  mqtt:",
