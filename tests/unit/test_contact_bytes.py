@@ -166,21 +166,18 @@ def test_what_is_spelled_otherwise_costs_no_press(odd: str, read: object, behind
         b'{event:"pressed",battery:97}',
         b'{ event : "pressed" , battery:097}',
         b'"{\\"event\\":\\"pressed\\",\\"battery\\":97}"',
-        b'[{"event":"pressed","battery":97}]',
         b'\x02{"event":"pressed","battery":97}\x03',
         b'{"event":"pressed","battery":97}\x1a',
         b'{"event":"pressed","event":"","battery":97,"battery":null}',
     ],
 )
 def test_a_document_spelled_or_wrapped_otherwise_is_read(payload: bytes) -> None:
-    """Names without quotes, a document in a text or alone in a list, a frame of a serial line, a name said twice."""
+    """Names without quotes, a document in a text, a frame of a serial line, a name said twice."""
     (signal,) = CODECS["gateway"](payload)
     assert (signal.kind, signal.battery) == (SignalKind.PRESSED, 97)
 
 
-@pytest.mark.parametrize(
-    "wrapped", [b'"{\\"Switch1\\":{\\"Action\\":\\"ON\\"}}"', b'[{"Switch1":{"Action":"ON"}}]']
-)
+@pytest.mark.parametrize("wrapped", [b'"{\\"Switch1\\":{\\"Action\\":\\"ON\\"}}"'])
 def test_a_wrapped_document_is_no_bare_word(wrapped: bytes) -> None:
     """Where a bare word may come as well."""
     (signal,) = CODECS["tasmota"](wrapped)

@@ -78,8 +78,6 @@ def read_object(payload: bytes) -> dict[str, Any]:
             document = json.loads(document, parse_constant=_no_value, object_pairs_hook=_told)
     except (ValueError, RecursionError) as exc:
         document = _read_again(payload, exc)
-    if isinstance(document, list) and len(document) == 1:
-        (document,) = document
     if not isinstance(document, dict):
         raise Malformed(f"a JSON {type(document).__name__} where an object was expected")
     return document
@@ -146,11 +144,11 @@ def _escaped(text: str) -> str:
 
 
 def is_document(payload: bytes) -> bool:
-    """Whether the payload sets out to be a JSON object, in a text or a list too, and not a bare word or number."""
+    """Whether the payload sets out to be a JSON object, in a text too, and not a bare word or number."""
     if _wide(payload):
         return True
     begins = payload[:4096].lstrip(_AROUND).removeprefix(b"\xef\xbb\xbf").lstrip(_AROUND)
-    return begins.startswith((b"{", b'"{', b"[{"))
+    return begins.startswith((b"{", b'"{'))
 
 
 def read_word(payload: bytes) -> str:
