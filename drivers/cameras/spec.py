@@ -5,6 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+REFUSED_BACK_OFF_S = 600.0
+"""After refused credentials: cameras lock an account after a few wrong passwords, commonly for 30 minutes."""
+
+REFUSED_HINT = (
+    f"; not tried again for {REFUSED_BACK_OFF_S / 60:.0f} min, so that it does not lock the account (where the "
+    "site file names a file with the password, a corrected one is tried at once)"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OnvifAddress:

@@ -22,7 +22,7 @@ import pytest
 from config.secret import SecretSources, resolve
 from drivers.cameras.parent import addresses
 from drivers.cameras.parent.addresses import Addresses, Found
-from drivers.cameras.spec import CameraSpec, OnvifAddress
+from drivers.cameras.spec import REFUSED_BACK_OFF_S, CameraSpec, OnvifAddress
 from gateway.box.clock import SystemClock
 from simulators.camera.simulated import SimulatedCamera
 from tests.support.camera_bank import banked, healthy, started
@@ -135,7 +135,7 @@ def test_a_pause_is_for_the_credentials_that_were_refused(monkeypatch: pytest.Mo
                 clock.ahead_s += addresses.LONGEST_BACK_OFF_S + 1
                 await wait_until(lambda n=n: len(others) >= n, 10)  # type: ignore[misc]
             assert tried == ["wrong"]
-            clock.ahead_s += addresses.REFUSED_BACK_OFF_S
+            clock.ahead_s += REFUSED_BACK_OFF_S
             await wait_until(lambda: len(tried) == 2, 10)
             here = asked._cameras["cam"]
             await wait_until(lambda: not asked._states["cam"].busy, 10)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from drivers.cameras.spec import CameraSpec, StreamAddress
-from drivers.cameras.worker.stream.opening import REFUSED_BACK_OFF_S, Address, Fallen, opened
+from drivers.cameras.spec import REFUSED_BACK_OFF_S, CameraSpec, StreamAddress
+from drivers.cameras.worker.stream.opening import Address, Fallen, opened
 from simulators.camera.simulated import SimulatedCamera
 from tests.support.camera_bank import banked, by_stream, healthy, started
 from tests.support.rtsp_doors import rtsp_door

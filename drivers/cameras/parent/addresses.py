@@ -15,21 +15,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from drivers.cameras import processes
-from drivers.cameras.spec import OnvifAddress
+from drivers.cameras.spec import REFUSED_BACK_OFF_S, REFUSED_HINT, OnvifAddress
 from gateway.box.pause import pause
 from gateway.ports.clock import Clock
 
 KNOCK_S = 3.0
 FIRST_BACK_OFF_S = 2.0
 LONGEST_BACK_OFF_S = 30.0
-REFUSED_BACK_OFF_S = 600.0
-"""After refused credentials: cameras lock an account after a few wrong passwords."""
-
-REFUSED_HINT = (
-    f"; not tried again for {REFUSED_BACK_OFF_S / 60:.0f} min, so that it does not lock the account (where the "
-    "site file names a file with the password, a corrected one is tried at once)"
-)
-
 FRESH_S = 3600.0
 """How long an answer is good while the stream runs: clocks drift, and addresses may change."""
 

@@ -14,6 +14,7 @@ import av
 
 from drivers.cameras.codec.sps import LARGEST_PICTURE
 from drivers.cameras.http.door import STREAMS
+from drivers.cameras.spec import REFUSED_BACK_OFF_S, REFUSED_HINT
 from drivers.cameras.unforeseen import UNFORESEEN
 from drivers.cameras.worker.bounds import MOST_ALLOCATED, allocate_at_most
 from drivers.cameras.worker.frames.mp4 import CODECS
@@ -25,8 +26,6 @@ SILENCE_S = 5.0
 """Without a frame for this long, the session is taken for dead and opened again."""
 
 WRONG_STREAM_BACK_OFF_S = 30.0
-REFUSED_BACK_OFF_S = 600.0
-"""After a 401: cameras lock an account after a few wrong passwords, commonly for 30 minutes."""
 
 OPTIONS = {
     "rtsp_transport": "tcp",
@@ -196,8 +195,7 @@ def _fallen(exc: av.FFmpegError, address: Address) -> Fallen:
         )
     if isinstance(exc, av.error.HTTPUnauthorizedError):
         return Fallen(
-            "the camera refuses user name or password (401): correct them in the site file; "
-            f"not tried again for {REFUSED_BACK_OFF_S / 60:.0f} min, so that it does not lock the account",
+            f"the camera refuses user name or password (401): correct them in the site file{REFUSED_HINT}",
             pause_s=REFUSED_BACK_OFF_S,
         )
     if isinstance(exc, av.error.HTTPForbiddenError):

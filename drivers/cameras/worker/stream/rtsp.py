@@ -16,6 +16,7 @@ import av
 
 from drivers.cameras.codec.hevc import is_rasl
 from drivers.cameras.codec.slices import order_of
+from drivers.cameras.spec import REFUSED_BACK_OFF_S
 from drivers.cameras.unforeseen import in_words
 from drivers.cameras.worker.at_work import AT_WORK, OPENING, READING
 from drivers.cameras.worker.bounds import (
@@ -41,7 +42,6 @@ from drivers.cameras.worker.frames.timing import Arrival, HouseClock
 from drivers.cameras.worker.stream.assembly import Assembly
 from drivers.cameras.worker.stream.meter import Meter, Meters
 from drivers.cameras.worker.stream.opening import (
-    REFUSED_BACK_OFF_S,
     SILENCE_S,
     WRONG_STREAM_BACK_OFF_S,
     Address,
