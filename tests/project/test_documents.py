@@ -49,6 +49,13 @@ def test_every_link_within_the_project_leads_somewhere(document: str) -> None:
     assert dead == []
 
 
+@pytest.mark.parametrize("document", [name for name in DOCUMENTS if name != "CHANGELOG.md"])
+def test_every_source_file_that_a_document_names_is_there(document: str) -> None:
+    """By its name, or the end of its path; the change log speaks of what was."""
+    named = set(re.findall(r"`([\w/.-]+\.py)`", (ROOT / document).read_text("utf-8")))
+    assert {n for n in named if not any(f"/{file}".endswith(f"/{n}") for file in project_files())} == set()
+
+
 @pytest.mark.parametrize(("english", "chinese"), PAIRS)
 def test_both_languages_have_the_same_parts(english: str, chinese: str) -> None:
     """As many headings of each depth, tables' rows, code blocks and links in the Chinese text as in the English one."""
