@@ -17,16 +17,16 @@ _REASON = re.compile(r"\bone\s(?:\w+\s)?file\b", re.IGNORECASE)
 _PRODUCT = ("gateway", "drivers", "storage", "config", "simulators", "verifier")
 #: Too large still, with how large they may be at most: lower a number when its class shrinks, never raise one.
 CLASSES = {
-    "Delivering": 317,
+    "Delivering": 312,
     "Inquiry": 304,
     "Intake": 324,
     "LocalObjects": 322,
-    "Pushing": 311,
+    "Pushing": 307,
     "S3Objects": 357,
     "SimulatedCamera": 309,
     "SqlStore": 337,
-    "SubprocessCameraBank": 397,
-    "Worker": 321,
+    "SubprocessCameraBank": 388,
+    "Worker": 319,
 }
 CONSTRUCTORS = {
     "Duty": 11,
