@@ -139,12 +139,12 @@ def test_a_thin_line_is_no_failure(rclone: Rclone) -> None:
     """A body takes many times the connect time-out: what counts is that bytes go on, so one attempt is enough."""
     with FaultyLink(rclone.port) as link:
         # Four times as long as a connection may take, and twice as long as no byte may go on; after 5 s this server ends it.
-        link.bytes_per_s = 0.95 * MB
+        link.bytes_per_s, body = 1.8 * MB, SMALL * 2
         store = rclone.objects(rclone.bucket(), port=link.port, connect_s=1.0, progress_s=2.0)
         began_s = time.monotonic()
-        run(store.put_bytes(KEY, SMALL))
+        run(store.put_bytes(KEY, body))
         assert time.monotonic() - began_s > 4.0
-        assert len(SMALL) < link.passed_up < 1.1 * len(SMALL)
+        assert len(body) < link.passed_up < 1.1 * len(body)
 
 
 def test_a_store_that_says_nothing_is_given_up_in_bounds(rclone: Rclone) -> None:
