@@ -13,6 +13,7 @@ import asyncio
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 import paho.mqtt.client as paho
@@ -135,7 +136,7 @@ class MqttFeed:
         ids = self._memory.former if self._memory is not None else ()
         former = [FormerSession(id_, address, self._clock) for id_ in ids]
         for session in former:
-            await session.take(receive, self._contact_message)
+            await session.take(partial(self._hand_on, receive), self._contact_message)
         client = self._client = self._made(receive)
         client.connect_async(address.host, address.port, keepalive=KEEPALIVE_S)
         client.loop_start()
@@ -283,10 +284,14 @@ class MqttFeed:
 
     def _arrived(self, receive: Callable[[ContactMessage], None], message: ContactMessage) -> None:
         self._proof.came(message.topic)
+        self._hand_on(receive, message)
+
+    def _hand_on(self, receive: Callable[[ContactMessage], None], message: ContactMessage) -> None:
+        """But for the gateway's own, which waits in a former session as well where both deliver."""
         if message.topic in self._topics and is_proof(message):
             message.acknowledge()
-            return
-        receive(message)
+        else:
+            receive(message)
 
     def _published(self, mid: int) -> None:
         done = self._publishing.get(mid)
